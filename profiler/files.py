@@ -1,0 +1,135 @@
+"""The door: people's files come in here, are checked once, and leave as frozen dataclasses.
+
+Every refusal is one sentence (`InputError`) naming the file, the key, what was given and what is allowed.
+"""
+
+import difflib
+import math
+import os
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MAX_FILE_BYTES = 64 * 2**20
+"""Larger files are refused before they are read: no plan, profile or catalogue comes near this."""
+
+
+class InputError(ValueError):
+    """Something a person gave cannot be used; the message is the one sentence they should read."""
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str:
+    """Say what is allowed and, where one is close, which was probably meant."""
+    choices = sorted(allowed)
+    close = difflib.get_close_matches(given.lower(), choices, n=1, cutoff=0.4)
+    meant = f"; did you mean '{close[0]}'?" if close else ""
+    return f"allowed: {', '.join(choices)}{meant}"
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a small UTF-8 file, or raise `InputError` naming it."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path}: larger than {MAX_FILE_BYTES // 2**20} MiB; this is not a herdplan file.")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}).") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from None
+
+
+def parse_toml(text: str, *, source: str) -> dict[str, Any]:
+    """Parse TOML; `source` names the text in the error."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: not readable as TOML: {error}.") from None
+
+
+def read_toml(path: Path, kind: type[T]) -> T:
+    """Read one TOML file as a `kind` (a dataclass), checked by pydantic."""
+    return validated(parse_toml(read_text(path), source=str(path)), kind, source=str(path))
+
+
+@cache
+def _adapter(kind: type[Any]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def validated(data: Mapping[str, Any], kind: type[T], *, source: str) -> T:
+    """Check `data` against the dataclass `kind`; raise `InputError` with the first thing wrong.
+
+    Unknown keys, wrong types, NaN, infinities and values out of range are refused.
+    """
+    from pydantic import ValidationError
+
+    try:
+        result: T = _adapter(kind).validate_python(data)
+    except ValidationError as error:
+        raise InputError(_sentence(error, source)) from None
+    _refuse_nan(data, source, ())
+    return result
+
+
+def _refuse_nan(value: object, source: str, where: tuple[str, ...]) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{source}: key '{'.'.join(where)}' is {value}; a finite number is needed.")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_nan(inner, source, (*where, str(key)))
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            _refuse_nan(inner, source, (*where, str(i)))
+
+
+def _sentence(error: Any, source: str) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    given = repr(first["input"])
+    if len(given) > 80:
+        given = given[:77] + "..."
+    match first["type"]:
+        case "unexpected_keyword_argument" | "extra_forbidden":
+            return f"{source}: key '{key}' is not known here; remove it or check its spelling."
+        case "missing" | "missing_argument":
+            return f"{source}: key '{key}' is missing."
+        case "value_error":
+            return f"{source}: {first['ctx']['error']}" if not first["loc"] else (
+                f"{source}: key '{key}' is {given}; {first['ctx']['error']}"
+            )
+        case _:
+            return f"{source}: key '{key}' is {given}; {first['msg'][0].lower()}{first['msg'][1:]}."
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write `content` whole or not at all: to a temporary file in the same folder, then renamed.
+
+    Raises `InputError` when the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(temporary).chmod(0o666 & ~mask)  # mkstemp is private; a report is for sharing
+        Path(temporary).replace(path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from None
+        raise

@@ -1,0 +1,224 @@
+"""The Profile contract: what one GPU really does, as tidy rows with their provenance.
+
+A profile is what crosses from the profiler to the simulator. Every row says where it comes from: `measured`
+on the GPU named in the provenance, `scaled` from another profile by a stated rule, or `roofline`, computed
+from a datasheet. No torch here.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from profiler.files import InputError, read_text, validated, write_atomic
+from profiler.units import Amount, Count, Positive
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+PROFILES = Path(__file__).parent / "profiles"
+
+Origin = Literal["measured", "scaled", "roofline"]
+Status = Literal["ok", "oom", "error"]
+Execution = Literal["eager", "compiled"]
+Precision = Literal["fp32", "fp16", "bf16", "fp8"]
+Recompute = Literal["none", "selective", "full"]
+Workload = Literal[
+    "block",  # one transformer block, whole
+    "qkv",  # query, key and value projections
+    "attention",  # rotary embedding, scores, softmax, weighted sum
+    "attention_out",  # output projection
+    "mlp",
+    "norms",  # both RMSNorms and residual additions of a block
+    "embedding",
+    "head_loss",  # final norm, output projection, vocabulary-parallel cross entropy
+    "optimizer",  # AdamW over `size` parameters
+    "grad_norm",  # global norm over `size` parameters
+    "launch",  # host time of launching one empty kernel
+    "matmul",  # the matmul ceiling: square, `size` wide
+    "copy",  # the copy ceiling: `size` bytes read and written
+]
+CollectiveOp = Literal["all_reduce", "all_gather", "reduce_scatter", "send_recv", "all_to_all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRow:
+    """One measured point. Times are seconds; `None` means not measured, never zero.
+
+    One tensor-parallel rank's share is measured: FLOPs, bytes and `size` are per GPU.
+    """
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    workload: Workload
+    model: str
+    origin: Origin
+    status: Status = "ok"
+    message: str = ""
+    """Why `status` is not ok, or the rule by which the row was scaled."""
+    tp: Count = 1
+    micro_batch: Count = 1
+    seq_len: Count = 1
+    context_len: Count | None = None
+    """Keys each query may see, where longer than `seq_len` (a context-parallel rank)."""
+    precision: Precision = "bf16"
+    recompute: Recompute = "none"
+    execution: Execution = "eager"
+    attention_backend: str = ""
+    collective_layout: Literal["", "reference", "shared"] = ""
+    size: int | None = None
+    forward_s: Positive | None = None
+    forward_p10_s: Positive | None = None
+    forward_p90_s: Positive | None = None
+    backward_s: Positive | None = None
+    backward_p10_s: Positive | None = None
+    backward_p90_s: Positive | None = None
+    repetitions: int = 0
+    forward_flops: Amount = 0.0
+    backward_flops: Amount = 0.0
+    forward_bytes: Amount = 0.0
+    backward_bytes: Amount = 0.0
+    peak_bytes: int | None = None
+    power_mean_w: Amount | None = None
+    power_p95_w: Amount | None = None
+    energy_j: Amount | None = None
+    power_source: str = ""
+    sm_clock_mhz: Amount | None = None
+    temperature_c: float | None = None
+    throttle_reasons: str = ""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that one rank's pass holds."""
+        return self.micro_batch * self.seq_len
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectiveRow:
+    """One collective at one size. `size_bytes` follows nccl-tests: the buffer (all_reduce, all_to_all,
+    send_recv), the gathered total (all_gather), the total input (reduce_scatter)."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    op: CollectiveOp
+    size_bytes: Count
+    ranks: Count
+    scope: Literal["node", "fabric"]
+    time_s: Positive
+    time_p10_s: Positive | None = None
+    time_p90_s: Positive | None = None
+    repetitions: int = 0
+    backend: str = ""
+    origin: Origin = "measured"
+
+    @property
+    def bus_bandwidth_bytes_per_s(self) -> float:
+        """Bus bandwidth as nccl-tests defines it: size/time × 2(n-1)/n, (n-1)/n or 1."""
+        share = (self.ranks - 1) / self.ranks
+        factor = {"all_reduce": 2 * share, "send_recv": 1.0}.get(self.op, share)
+        return self.size_bytes / self.time_s * factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where, when, with what and how a profile was taken."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    device: str
+    """Name the driver gives, or the catalogue's name for a roofline."""
+    gpu: str
+    """Name in herdplan's hardware catalogue; empty for a device it does not know."""
+    origin: Origin
+    method: str
+    """One sentence: how the numbers came to be."""
+    taken_at: str = ""
+    command: str = ""
+    herdplan: str = ""
+    host: str = ""
+    driver: str = ""
+    cuda: str = ""
+    torch: str = ""
+    fairscale: str = ""
+    nccl: str = ""
+    python: str = ""
+    ranks: Count = 1
+    power_limit_w: Amount | None = None
+    sm_clock_max_mhz: Amount | None = None
+    memory_clock_mhz: Amount | None = None
+    idle_power_w: Amount | None = None
+    memory_bytes: Amount | None = None
+    peak_matmul_flops: Amount | None = None
+    """The measured (or datasheet) matmul ceiling, FLOP/s."""
+    copy_bytes_per_s: Amount | None = None
+    """The measured (or datasheet) copy ceiling, bytes read plus written per second."""
+    scaled_from: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Rows of layers and collectives with their provenance."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    name: str
+    provenance: Provenance
+    layers: tuple[LayerRow, ...] = ()
+    collectives: tuple[CollectiveRow, ...] = ()
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The layer rows as a table, one column per field."""
+        import pandas as pd
+
+        columns = [f.name for f in fields(LayerRow)]
+        return pd.DataFrame([asdict(row) for row in self.layers], columns=columns)
+
+    def to_json(self) -> str:
+        """The whole profile as JSON, with a digest of its content that `read_profile` checks."""
+        content = asdict(self)
+        return json.dumps({**content, "sha256": _digest(content)}, indent=1, sort_keys=True, allow_nan=False)
+
+    def write(self, path: Path) -> None:
+        """Write the profile to `path`, whole or not at all."""
+        write_atomic(path, self.to_json() + "\n")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_profile(path: Path) -> Profile:
+    """Read and check a profile.
+
+    Raises:
+        InputError: truncated, edited, of another schema, or with a value that cannot be; names row and column.
+    """
+    try:
+        data = json.loads(read_text(path), parse_constant=lambda word: _refuse(path, word))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not a whole JSON file (line {error.lineno}: {error.msg}).") from None
+    if not isinstance(data, dict) or "provenance" not in data or "layers" not in data:
+        raise InputError(f"{path}: not a herdplan profile (keys 'provenance' and 'layers' are needed).")
+    if data.get("schema_version") != SCHEMA_VERSION:
+        given = data.get("schema_version")
+        raise InputError(f"{path}: schema version {given}; this herdplan reads {SCHEMA_VERSION}.")
+    stated = data.pop("sha256", None)
+    profile = validated(data, Profile, source=str(path))
+    if stated != _digest(asdict(profile)):
+        raise InputError(f"{path}: its content does not match its digest; it was edited after it was measured.")
+    return profile
+
+
+def _refuse(path: Path, word: str) -> None:
+    raise InputError(f"{path}: contains {word}; a profile holds finite numbers only.")
+
+
+def shipped_profiles() -> tuple[str, ...]:
+    """Names of the measured profiles that ship."""
+    return tuple(sorted(path.stem for path in PROFILES.glob("*.json")))
