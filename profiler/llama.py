@@ -12,7 +12,8 @@ and wk permuted; the arithmetic, and so what is measured, is the same.
 """
 
 # ruff: noqa: N803, N806  (shape suffixes are capitals)
-# mypy: allow-subclassing-any  (torch is untyped here, so nn.Module is Any)
+# torch is untyped to mypy here, so nn.Module is Any:
+# mypy: allow-subclassing-any
 
 import math
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class LlamaSettings:
     attention_backend: AttentionBackend = "flash"
     """The SDPA kernel, forced: a kernel that cannot run raises instead of falling back in silence."""
     collective_layout: CollectiveLayout = "shared"
-    """`reference`: wq, wk, wv, w1, w3 each copy their input to the ranks: 5 all-reduces in a block's backward.
+    """`reference`: wq, wk, wv, w1, w3 copy their input to the ranks each: 5 all-reduces in backward.
     `shared`: one copy feeds q/k/v and one feeds w1/w3: 2."""
     recompute: Recompute = "none"
     """`selective` recomputes rotary embedding and attention (arXiv:2205.05198), `full` the whole block."""
@@ -242,7 +243,7 @@ class Head(nn.Module):
     def forward(self, x_BSD: Tensor, targets_BS: Tensor) -> Tensor:
         """Mean cross entropy over all tokens, a scalar in fp32 or wider."""
         logits_BSV = self.output(self.norm(x_BSD))
-        # Half precision is too coarse for the sums; FairScale overwrites these logits, and nothing else reads them.
+        # Half precision is too coarse for the sums. FairScale overwrites these logits; none else reads them.
         wide = logits_BSV.to(torch.promote_types(logits_BSV.dtype, torch.float32))
         loss: Tensor = cross_entropy.vocab_parallel_cross_entropy(wide, targets_BS).mean()
         return loss

@@ -28,8 +28,8 @@ def rank_share(architecture: ModelArchitecture, tp: int) -> ModelArchitecture:
         close = " or ".join(str(degree) for degree in (below, above) if degree is not None)
         raise InputError(
             f"tensor-parallel degree {tp} does not fit {architecture.name}: it must divide "
-            f"{architecture.heads} heads, {architecture.kv_heads} key/value heads, FFN {architecture.ffn} and vocabulary "
-            f"{architecture.vocab}; nearest valid: {close}."
+            f"{architecture.heads} heads, {architecture.kv_heads} key/value heads, FFN {architecture.ffn} "
+            f"and vocabulary {architecture.vocab}; nearest valid: {close}."
         )
     return replace(
         architecture,

@@ -21,7 +21,7 @@ def free_port() -> int:
 
 
 def run_ranks(ranks: int, *command: str, timeout_s: float = 120) -> str:
-    """Run `python command...` as `ranks` processes and return what rank 0 printed; every rank must succeed."""
+    """Run `python command...` as `ranks` processes; return what rank 0 printed. Every rank must succeed."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
     processes = [
         subprocess.Popen(
