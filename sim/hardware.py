@@ -1,0 +1,181 @@
+"""The machine: GPU, node, fabric, storage and the cluster they make, each read from the catalogue.
+
+Catalogue files carry a source beside every number; a user adds hardware by adding a file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from profiler.files import InputError, nearest, read_toml
+from profiler.units import GIB, Amount, Count, Positive
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One accelerator, by its datasheet. Rates are dense, without sparsity."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    name: str
+    label: str
+    memory_gib: Positive
+    memory_bandwidth_bytes_per_s: Positive
+    peak_bf16_flops: Positive
+    peak_fp8_flops: Positive | None = None
+    """`None` where the part has no fp8 matrix units."""
+    tdp_w: Positive
+    idle_power_w: Positive
+    link_bandwidth_bytes_per_s: Positive
+    """To the other GPUs of its node, one direction (NVLink, or PCIe where there is none)."""
+    embodied_kgco2e: Amount
+    node: str
+    """The node it is usually sold in."""
+    kernels: str = ""
+    """The calibrated kernel table (sim/catalogue/kernels) that describes it; empty: roofline with defaults."""
+    aliases: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def memory_bytes(self) -> float:
+        """Capacity in bytes."""
+        return self.memory_gib * GIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A server. Power is what it draws beside its GPUs: CPUs, memory, NICs, switches, fans and conversion."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    name: str
+    label: str
+    gpus_per_node: Count
+    host_idle_power_w: Amount
+    host_load_power_w: Amount
+    rated_power_w: Positive
+    """What the supply must be sized for."""
+    fabric: str
+    """The fabric it is usually wired to."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fabric:
+    """The network between nodes, as one GPU sees it."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    name: str
+    label: str
+    bandwidth_bytes_per_s: Positive
+    """Line rate per GPU, one direction."""
+    latency_s: Positive
+    """One hop of a ring between nodes, software included."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """Where checkpoints go."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    name: str
+    label: str
+    write_bytes_per_s: Positive
+    """Sustained, all clients together."""
+    node_write_bytes_per_s: Positive
+    """What one node can push."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """`gpus` GPUs in nodes on a fabric, with storage.
+
+    Raises:
+        ValueError: a count that is not positive, or not whole nodes once it exceeds one node.
+    """
+
+    gpu: Gpu
+    node: Node
+    fabric: Fabric
+    storage: Storage
+    gpus: int
+
+    def __post_init__(self) -> None:
+        per_node = self.node.gpus_per_node
+        if self.gpus < 1:
+            raise InputError(f"gpus is {self.gpus}; at least 1 is needed.")
+        if self.gpus > per_node and self.gpus % per_node:
+            near = max(round(self.gpus / per_node), 1) * per_node
+            raise InputError(
+                f"gpus is {self.gpus}; nodes of {self.node.label} hold {per_node}, the nearest whole number is {near}."
+            )
+
+    @property
+    def nodes(self) -> int:
+        """Servers, the last one perhaps partly used."""
+        return -(-self.gpus // self.node.gpus_per_node)
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs used in one node."""
+        return min(self.gpus, self.node.gpus_per_node)
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """What the catalogue holds of a kind: gpus, nodes, fabrics or storage."""
+    return tuple(sorted(path.stem for path in (CATALOGUE / kind).glob("*.toml")))
+
+
+def _load(kind: str, name: str, cls: type[T], what: str) -> T:
+    if name.endswith(".toml"):
+        return read_toml(Path(name), cls)
+    if name not in names(kind):
+        raise InputError(f"{what} '{name}' is not in the catalogue; {nearest(name, names(kind))} (or a .toml file).")
+    return read_toml(CATALOGUE / kind / f"{name}.toml", cls)
+
+
+@cache
+def load_gpu(name: str) -> Gpu:
+    """A GPU by its catalogue name or a TOML file; raises `InputError` when there is none."""
+    return _load("gpus", name, Gpu, "GPU")
+
+
+@cache
+def load_node(name: str) -> Node:
+    """A node by its catalogue name or a TOML file; raises `InputError` when there is none."""
+    return _load("nodes", name, Node, "node")
+
+
+@cache
+def load_fabric(name: str) -> Fabric:
+    """A fabric by its catalogue name or a TOML file; raises `InputError` when there is none."""
+    return _load("fabrics", name, Fabric, "fabric")
+
+
+@cache
+def load_storage(name: str) -> Storage:
+    """Storage by its catalogue name or a TOML file; raises `InputError` when there is none."""
+    return _load("storage", name, Storage, "storage")
+
+
+def build_cluster(gpu: str, gpus: int, *, node: str = "", fabric: str = "", storage: str = "shared-2tb-s") -> Cluster:
+    """A cluster of `gpus` GPUs; node and fabric default to what the GPU is usually sold with."""
+    part = load_gpu(gpu)
+    server = load_node(node or part.node)
+    return Cluster(
+        gpu=part,
+        node=server,
+        fabric=load_fabric(fabric or server.fabric),
+        storage=load_storage(storage),
+        gpus=gpus,
+    )
