@@ -1,7 +1,7 @@
 """Work of each measured workload on one rank: matrix FLOPs and the bytes that must move. No torch here.
 
 FLOPs count matrix products only, attention with its causal half (as `ModelArchitecture` names it), and never
-count recomputation twice: they are model FLOPs. Bytes are the least traffic: every operand read once and every
+count recomputation: they are model FLOPs. Bytes are the least traffic: every operand read once and every
 result written once, with nothing kept in caches between operations. Sources: arXiv:2204.02311 appendix B for
 FLOPs; the operators' own definitions for bytes.
 """
@@ -127,7 +127,7 @@ def _mlp(share: ModelArchitecture, tokens: int, _seq_len: int, element: int) -> 
 
 def _norms(share: ModelArchitecture, tokens: int, _seq_len: int, element: int) -> Work:
     x = float(element) * tokens * share.hidden
-    # norm: read, write; residual addition: read two, write one. Backward: read x and dy, write dx; add branches.
+    # norm: read, write; addition: read two, write one. Backward: read x and dy, write dx; add the branches.
     return Work(forward_bytes=2 * (2 + 3) * x, backward_bytes=2 * (3 + 3) * x)
 
 

@@ -47,7 +47,7 @@ class Runnable:
     backward: Callable[[Any], None] | None = None
     """Runs the backward pass of what `forward` returned."""
     reset: Callable[[], None] = lambda: None
-    """Runs between repetitions, untimed: drops gradients."""
+    """Runs between repetitions, outside the timed phases: drops gradients, waits."""
     calls: int = 1
     """How many times `forward` does the thing measured; times are divided by it."""
 
@@ -141,10 +141,10 @@ def _repeat(runnable: Runnable, clock: Clock, i: int) -> tuple[Any, Any, Any]:
     start = clock.mark()
     output = runnable.forward(i)
     middle = clock.mark()
-    if runnable.backward is None:
-        return start, middle, middle
-    runnable.backward(output)
-    end = clock.mark()
+    end = middle
+    if runnable.backward is not None:
+        runnable.backward(output)
+        end = clock.mark()
     runnable.reset()
     return start, middle, end
 

@@ -1,0 +1,180 @@
+"""Collectives between the ranks of this run, timed the way nccl-tests times them."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from profiler.profile import CollectiveOp, CollectiveRow
+from profiler.world import World
+
+SIZES_BYTES = {
+    "nccl": tuple(2**p for p in range(12, 31, 3)),  # 4 KiB to 1 GiB
+    "gloo": tuple(2**p for p in range(12, 25, 3)),  # 4 KiB to 16 MiB
+}
+OPERATIONS: tuple[CollectiveOp, ...] = (
+    "all_reduce",
+    "all_gather",
+    "reduce_scatter",
+    "send_recv",
+    "all_to_all",
+)
+ELEMENT_BYTES = 2
+REPETITIONS = 20
+WARM_UPS = 3
+
+# torch 2.13 renamed these two and warns of the old names
+_all_gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
+_reduce_scatter = getattr(dist, "reduce_scatter_single", dist.reduce_scatter_tensor)
+
+Key = tuple[str, int, int]
+
+
+def key_of(row: CollectiveRow) -> Key:
+    """Operation, size and ranks: what makes two rows the same point."""
+    return row.op, row.size_bytes, row.ranks
+
+
+def measure_collectives(
+    world: World, *, budget_s: float, done: set[Key], report: Callable[[str], None]
+) -> Iterator[CollectiveRow | str]:
+    """Measure every collective at every size over 2, 4, 8, … ranks, until the budget is spent.
+
+    Groups are the first n ranks, so they stay inside a node while it has that many. Every rank must call
+    this; yields rows, and a sentence for an operation that this back end does not offer.
+    """
+    started = time.perf_counter()
+    for ranks in group_sizes(world.ranks):
+        group = dist.new_group(list(range(ranks)))
+        scope = "node" if ranks <= world.ranks_per_node else "fabric"
+        for op in OPERATIONS:
+            for size in SIZES_BYTES[world.backend]:
+                if world.agree(time.perf_counter() - started) > budget_s:
+                    return
+                if (op, size, ranks) in done:
+                    continue
+                report(f"{op} {size:,} B, {ranks} ranks")
+                try:
+                    seconds = _time(op, size, ranks, world, group)
+                except RuntimeError as error:
+                    yield f"{op} over {world.backend} was not measured: {error}"
+                    break
+                yield _row(op, size, ranks, scope, world.backend, seconds)
+
+
+def group_sizes(ranks: int) -> tuple[int, ...]:
+    """2, 4, 8, … below `ranks`, and `ranks` itself; empty for a world of one."""
+    doubling = [2**p for p in range(1, ranks.bit_length()) if 2**p < ranks]
+    return (*doubling, ranks) if ranks > 1 else ()
+
+
+def fit_latency_and_bandwidth(rows: Sequence[CollectiveRow]) -> tuple[float, float] | None:
+    """Latency [s] and bus bandwidth [bytes/s] of one operation on one group, from its rows.
+
+    Least squares of time = latency + moved bytes / bandwidth on relative errors, so that small sizes, which
+    hold the latency, weigh as much as large ones. None where the rows do not determine both.
+    """
+    moved = [row.bus_bandwidth_bytes_per_s * row.time_s for row in rows]
+    if len(set(moved)) < 2:
+        return None
+    weights = [1.0 / row.time_s**2 for row in rows]
+    total = sum(weights)
+    mean_x = sum(w * x for w, x in zip(weights, moved, strict=True)) / total
+    mean_y = sum(w * row.time_s for w, row in zip(weights, rows, strict=True)) / total
+    spread = sum(w * (x - mean_x) ** 2 for w, x in zip(weights, moved, strict=True))
+    together = sum(
+        w * (x - mean_x) * (row.time_s - mean_y) for w, x, row in zip(weights, moved, rows, strict=True)
+    )
+    slope = together / spread
+    latency = mean_y - slope * mean_x
+    return (latency, 1.0 / slope) if slope > 0 and latency > 0 else None
+
+
+def _row(
+    op: CollectiveOp, size: int, ranks: int, scope: Any, backend: str, seconds: list[float]
+) -> CollectiveRow:
+    deciles = statistics.quantiles(seconds, n=10, method="inclusive")
+    return CollectiveRow(
+        op=op,
+        size_bytes=size,
+        ranks=ranks,
+        scope=scope,
+        time_s=statistics.median(seconds),
+        time_p10_s=deciles[0],
+        time_p90_s=deciles[-1],
+        repetitions=len(seconds),
+        backend=backend,
+    )
+
+
+def _time(op: CollectiveOp, size: int, ranks: int, world: World, group: Any) -> list[float]:
+    """Seconds of each repetition, of the slowest rank; ranks outside the group only take part in agreeing."""
+    call = _call(op, size, ranks, world, group) if world.rank < ranks else None
+    seconds = []
+    refusal = "refused on another rank"
+    for _ in range(WARM_UPS + REPETITIONS):
+        world.agree(0.0)  # start together
+        try:
+            took_s = _once(call, world) if call else 0.0
+        except RuntimeError as error:
+            took_s, refusal = math.inf, str(error).splitlines()[0][:150]
+        seconds.append(world.agree(took_s))
+        if math.isinf(seconds[-1]):  # every rank stops here, so that none waits for the others
+            raise RuntimeError(refusal)
+    return seconds[WARM_UPS:]
+
+
+def _once(call: Callable[[], Any], world: World) -> float:
+    if world.device.type != "cuda":
+        started = time.perf_counter()
+        call()
+        return time.perf_counter() - started
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    call()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1e3
+
+
+def _call(op: CollectiveOp, size: int, ranks: int, world: World, group: Any) -> Callable[[], Any]:
+    """One collective on `size` bytes as `CollectiveRow` counts them, ready to repeat."""
+    count = max(size // ELEMENT_BYTES // ranks, 1) * ranks
+
+    def zeros(elements: int) -> Any:
+        return torch.zeros(elements, dtype=torch.bfloat16, device=world.device)
+
+    match op:
+        case "all_reduce":
+            whole = zeros(count)
+            return lambda: dist.all_reduce(whole, group=group)
+        case "all_gather":
+            whole, part = zeros(count), zeros(count // ranks)
+            return lambda: _all_gather(whole, part, group=group)
+        case "reduce_scatter":
+            whole, part = zeros(count), zeros(count // ranks)
+            return lambda: _reduce_scatter(part, whole, group=group)
+        case "all_to_all":
+            whole, other = zeros(count), zeros(count)
+            return lambda: dist.all_to_all_single(other, whole, group=group)
+        case "send_recv":
+            return _ring(zeros(count), zeros(count), ranks, world, group)
+
+
+def _ring(outgoing: Any, incoming: Any, ranks: int, world: World, group: Any) -> Callable[[], None]:
+    """Every rank sends to the next and receives from the one before."""
+    after, before = (world.rank + 1) % ranks, (world.rank - 1) % ranks
+
+    def pass_on() -> None:
+        operations = [
+            dist.P2POp(dist.isend, outgoing, after, group=group),
+            dist.P2POp(dist.irecv, incoming, before, group=group),
+        ]
+        for work in dist.batch_isend_irecv(operations):
+            work.wait()
+
+    return pass_on
