@@ -101,6 +101,22 @@ def rotate(x_BSHE: Tensor, cos_SE: Tensor, sin_SE: Tensor) -> Tensor:
     return rotated.to(x_BSHE.dtype)
 
 
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend) -> Tensor:
+    """Grouped-query causal attention by one kernel: (B, S, H, E) from (B, S, H, E) and twice (B, S, K, E).
+
+    Raises:
+        RuntimeError: the kernel cannot run here, or on this dtype; there is no silent other choice.
+    """
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    grouped = q.shape[1] != k.shape[1]
+    if grouped and backend == "cudnn":  # cuDNN refuses grouped heads
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+        grouped = False
+    with sdpa_kernel(_KERNELS[backend]):
+        y: Tensor = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    return y.transpose(1, 2)
+
+
 class RmsNorm(nn.Module):
     """x / rms(x) · weight, computed in fp32 or wider (arXiv:1910.07467, eq. 4)."""
 
@@ -167,15 +183,8 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, cos_SE: Tensor, sin_SE: Tensor) -> Tensor:
         """Rotary embedding, causal attention; returns (B, S, H·E)."""
-        q, k, v = (x.transpose(1, 2) for x in (rotate(q, cos_SE, sin_SE), rotate(k, cos_SE, sin_SE), v))
-        grouped = q.shape[1] != k.shape[1]
-        if grouped and self.settings.attention_backend == "cudnn":  # cuDNN refuses grouped heads
-            k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-            grouped = False
-        with sdpa_kernel(_KERNELS[self.settings.attention_backend]):
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-        merged: Tensor = y.transpose(1, 2).flatten(2)
-        return merged
+        q, k = rotate(q, cos_SE, sin_SE), rotate(k, cos_SE, sin_SE)
+        return causal_attention(q, k, v, self.settings.attention_backend).flatten(2)
 
     def forward(self, x_BSD: Tensor, cos_SE: Tensor, sin_SE: Tensor) -> Tensor:
         """Attention over this rank's heads, summed over the ranks: (B, S, D)."""

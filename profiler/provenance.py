@@ -59,7 +59,8 @@ def device_name(device: torch.device) -> str:
     except OSError:
         found = None
     name = found.group(1) if found else platform.processor() or platform.machine()
-    return f"{name} ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{name} ({threads} thread{'s' if threads > 1 else ''})"
 
 
 def describe(world: World, meter: PowerMeter) -> Provenance:
@@ -118,11 +119,13 @@ def with_ceilings(provenance: Provenance, rows: Iterable[LayerRow]) -> Provenanc
 def catalogue_name(device: str) -> str:
     """herdplan's name for a GPU from the driver's, such as "h100-sxm"; empty for one it does not know."""
     rules = (
-        (r"\bB200\b", "b200"),
-        (r"\bH200\b", "h200-sxm"),
-        (r"\bH100\b.*\bPCIe\b", "h100-pcie"),
-        (r"\bH100\b.*\bHBM3\b", "h100-sxm"),
-        (r"\bA100-SXM4-80GB\b", "a100-sxm-80gb"),
+        (r"\bGB200\b", "gb200"),
+        (r"\bB200\b", "b200-sxm"),
+        (r"\bH200\b(?!.*NVL)", "h200-sxm"),
+        (r"\bH100 80GB HBM3\b", "h100-sxm"),
+        (r"\bA100-SXM4-80GB\b", "a100-80gb"),
+        (r"\bA100-SXM4-40GB\b", "a100-40gb"),
+        (r"\bRTX 4090\b(?! Laptop)", "rtx-4090"),
     )
     return next((name for pattern, name in rules if re.search(pattern, device)), "")
 

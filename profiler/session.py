@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from profiler.collectives import key_of, measure_collectives
 from profiler.files import InputError
-from profiler.points import Point, Request, point_of, points, windows_s
+from profiler.points import MEASURING_SHARE, Point, Request, point_of, points, windows_s
 from profiler.power import DISAGREEMENT
 from profiler.profile import CollectiveRow, LayerRow, Profile, Provenance, read_profile
 from profiler.provenance import describe, open_meter, with_ceilings
@@ -31,16 +31,14 @@ class Listener:
     on_plan: Callable[[int, int], None] = lambda done, total: None
     """Points already measured, and points in all."""
     on_point: Callable[[str, float], None] = lambda label, remaining_s: None
-    """What is measured now, and the seconds of budget left."""
+    """What is measured now, and about how many seconds the run will still take."""
     on_row: Callable[[LayerRow | CollectiveRow], None] = lambda row: None
 
 
-def run(
-    request: Request, world: World, out: Path, budget_s: float, *, resume: bool, tell: Listener
-) -> Profile:
-    """Measure what `request` asks for until `budget_s` seconds are spent; return the profile, also in `out`.
+def run(request: Request, world: World, out: Path, budget_s: float, *, resume: bool, tell: Listener) -> int:
+    """Measure what `request` asks for until `budget_s` seconds are spent; return how many points are left.
 
-    The file is whole after every row, so an interruption loses only the point being measured.
+    The profile is in `out`, whole after every row, so an interruption loses only the point being measured.
 
     Raises:
         InputError: ranks or degrees that do not fit, or `resume` on a profile of another device or software.
@@ -55,8 +53,7 @@ def run(
     bench = Bench(architecture=request.architecture, world=world, meter=meter)
     _measure_collectives(recorder, world, COLLECTIVES_SHARE * budget_s, tell)
     longest_s = WITH_POWER_WINDOW_S if meter.measures else TIME_ONLY_WINDOW_S
-    _measure_points(request, recorder, bench, deadline, longest_s, tell)
-    return recorder.profile
+    return _measure_points(request, recorder, bench, deadline, longest_s, tell)
 
 
 class Recorder:
@@ -137,7 +134,7 @@ def _from_leader(value: T, world: World) -> T:
 
 def _measure_points(
     request: Request, recorder: Recorder, bench: Bench, deadline: float, longest_s: float, tell: Listener
-) -> None:
+) -> int:
     wanted = points(request)
     done = {point_of(row) for row in recorder.profile.layers if row.status != "error"}
     todo: list[Point] = _from_leader([point for point in wanted if point not in done], bench.world)
@@ -145,8 +142,10 @@ def _measure_points(
     for i, point in enumerate(todo):
         remaining_s = bench.world.agree(deadline - time.perf_counter())
         if remaining_s <= 0:
-            return
-        tell.on_point(point.label(), remaining_s)
-        row = measure(point, bench, windows_s(todo[i:], remaining_s, longest_s)[point])
+            return len(todo) - i
+        windows = windows_s(todo[i:], remaining_s, longest_s)
+        tell.on_point(point.label(), min(remaining_s, sum(windows.values()) / MEASURING_SHARE))
+        row = measure(point, bench, windows[point])
         recorder.add(row)
         tell.on_row(row)
+    return 0

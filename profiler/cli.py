@@ -1,0 +1,141 @@
+"""herdplan-profile: measure what this machine does with a Llama layer. Heavy imports wait until needed."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profiler.files import InputError
+
+if TYPE_CHECKING:
+    from profiler.profile import Profile
+
+app = typer.Typer(
+    name="herdplan-profile",
+    help="Measure time, memory and power of Llama 3.1 layers on FairScale's tensor parallelism.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+FileArgument = Annotated[Path, typer.Argument(help="A profile (JSON).", show_default=False)]
+
+
+def main() -> None:
+    """Run the command line; what a person got wrong is one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        if os.environ.get("RANK", "0") == "0":  # under torchrun every rank finds the same fault
+            print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what can be measured on this machine, and why not what cannot."""
+    from profiler.doctor import examine
+    from profiler.tables import print_findings
+
+    findings = examine()
+    print_findings(findings)
+    missing = next((f.detail for f in findings if f.needed and not f.works), None)
+    if missing is not None:
+        raise InputError(missing)
+
+
+@app.command()
+def run(
+    model: Annotated[
+        str, typer.Option(help="A model's name, or a .toml file of the same form.")
+    ] = "llama3.1-8b",
+    tp: Annotated[
+        str | None, typer.Option(help="Tensor-parallel degrees, such as 1,2,4,8 [default: by device]")
+    ] = None,
+    micro_batch: Annotated[str, typer.Option(help="Sequences in a micro-batch, such as 1,2")] = "1",
+    seq_len: Annotated[
+        str | None, typer.Option(help="Tokens in a sequence, such as 4096,8192 [default: 4096; 128 on a CPU]")
+    ] = None,
+    execution: Annotated[str, typer.Option(help="eager, compiled or both")] = "eager",
+    recompute: Annotated[str, typer.Option(help="Of none, selective, full")] = "none",
+    precision: Annotated[
+        str | None, typer.Option(help="bf16, fp16 or fp32 [default: bf16; fp32 on a CPU]")
+    ] = None,
+    attention: Annotated[str, typer.Option(help="flash, cudnn or math")] = "flash",
+    collectives: Annotated[
+        str, typer.Option(help="Tensor-parallel layout: shared (2 all-reduces in backward) or reference (5)")
+    ] = "shared",
+    device: Annotated[str | None, typer.Option(help="cuda or cpu [default: a GPU if there is one]")] = None,
+    budget_minutes: Annotated[float, typer.Option(help="Stop starting new points after this long.")] = 8.0,
+    out: Annotated[Path, typer.Option(help="The profile to write.")] = Path("profile.json"),
+    resume: Annotated[bool, typer.Option("--resume", help="Add what is missing to OUT.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Half a minute at TP 8 and 64 tokens, to see it run anywhere.")
+    ] = False,
+) -> None:
+    """Measure and write a profile. Ctrl-C keeps what was measured; --resume goes on from there."""
+    from profiler.options import Options, require_torch
+
+    options = Options(
+        model=model,
+        tensor_parallel=tp,
+        micro_batches=micro_batch,
+        seq_lens=seq_len,
+        executions=execution,
+        recomputes=recompute,
+        precision=precision,
+        attention=attention,
+        collectives=collectives,
+        device=device,
+        budget_minutes=budget_minutes,
+        quick=quick,
+    )
+    options.check()
+    if out.exists() and not (resume or overwrite):
+        raise InputError(
+            f"{out}: exists already; add --resume to go on with it or --overwrite to replace it."
+        )
+    require_torch()
+    from profiler.progress import run_with_progress
+
+    if not run_with_progress(options, out, resume=resume and not overwrite):
+        raise typer.Exit(130)
+
+
+@app.command()
+def show(file: FileArgument) -> None:
+    """Print a profile: where it is from, every row, and how near each came to the measured ceilings."""
+    from profiler.profile import read_profile
+    from profiler.tables import print_profile
+
+    print_profile(read_profile(file))
+
+
+@app.command()
+def compare(before: FileArgument, after: FileArgument) -> None:
+    """Print the points that two profiles share and how their times and power differ."""
+    from profiler.profile import read_profile
+    from profiler.tables import print_comparison
+
+    print_comparison(read_profile(before), read_profile(after))
+
+
+@app.command()
+def validate(file: FileArgument) -> None:
+    """Check that a profile is whole, unedited and usable; exit code 2 if not."""
+    from profiler.profile import read_profile
+
+    print(_summary(file, read_profile(file)))
+
+
+def _summary(file: Path, profile: "Profile") -> str:
+    ok = sum(row.status == "ok" for row in profile.layers)
+    counts = f"{len(profile.layers)} rows ({ok} ok), {len(profile.collectives)} collectives"
+    return f"{file}: a whole, unedited profile of {profile.provenance.device}: {counts}."
+
+
+if __name__ == "__main__":
+    main()
