@@ -1,0 +1,385 @@
+"""Rows of a runs file: what somebody trained, on what, how; read into objects the step model takes.
+
+A row says what its source says. What it leaves out is filled by a documented habit of the framework, and the
+row's note names every such assumption. A row that cannot be read yields a sentence, never an exception.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from profiler.architecture import ModelArchitecture
+from profiler.files import InputError, nearest, read_text
+from profiler.profile import Precision, Recompute
+from sim.hardware import Fabric, Gpu, load_fabric, load_gpu, load_node, names
+from sim.layout import ParallelLayout, Sharding
+from sim.stacks import DEFAULT_STACK, SoftwareStack, load_stack, stack_of_framework
+
+PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
+
+REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "global_batch", "seq_len")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """One configuration to predict, and what was observed of it where the row says."""
+
+    id: str
+    architecture: ModelArchitecture
+    gpu: Gpu
+    gpus_per_node: int
+    fabric: Fabric
+    stack: SoftwareStack
+    layout: ParallelLayout
+    seq_len: int
+    global_batch: int
+    precision: Precision
+    zero_bubble: bool
+    notes: tuple[str, ...]
+    source_id: str = ""
+    regime: str = ""
+    scored: bool = False
+    observed_step_time_s: float | None = None
+    observed_peak_mem_gib: float | None = None
+    observed_node_power_w_per_gpu: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadableRun:
+    """A row that could not be read, and why."""
+
+    id: str
+    note: str
+
+
+def read_runs(path: Path) -> Iterator[TrainingRun | UnreadableRun]:
+    """Yield each row of a runs file in order.
+
+    Raises:
+        InputError: the file is not a CSV with the needed columns.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+    try:
+        columns = reader.fieldnames or []
+        missing = [name for name in REQUIRED if name not in columns]
+        if missing:
+            raise InputError(f"{path}: column '{missing[0]}' is missing; a runs file needs {', '.join(REQUIRED)}.")
+        for number, row in enumerate(reader, start=2):
+            cells = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)}
+            yield _read_row(cells, number)
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num} is not readable as CSV ({error}).") from None
+
+
+def _read_row(cells: Mapping[str, str], number: int) -> TrainingRun | UnreadableRun:
+    name = cells.get("id") or f"row {number}"
+    try:
+        return parse_run(cells, name)
+    except InputError as error:
+        return UnreadableRun(id=name, note=f"not predicted: {error}")
+
+
+class Cells:
+    """Typed access to one row's cells; collects the assumptions made for the empty ones."""
+
+    def __init__(self, cells: Mapping[str, str]) -> None:
+        self._cells = cells
+        self.notes: list[str] = []
+
+    def text(self, key: str) -> str:
+        return self._cells.get(key, "")
+
+    def number(self, key: str) -> float | None:
+        """A finite number, or `None` where the cell is empty."""
+        text = self.text(key)
+        if not text:
+            return None
+        try:
+            value = float(text.replace(",", ""))
+        except ValueError:
+            raise InputError(f"column '{key}' is '{text[:40]}'; a number is needed.") from None
+        if not math.isfinite(value):
+            raise InputError(f"column '{key}' is {text}; a finite number is needed.")
+        return value
+
+    def count(self, key: str, default: int | None = None, why: str = "") -> int:
+        """A whole number of at least one; `default` (noted, where `why` is given) for an empty cell."""
+        value = self.number(key)
+        if value is None:
+            if default is None:
+                raise InputError(f"column '{key}' is empty; a whole number is needed.")
+            if why:
+                self.notes.append(f"{key} not stated: {default} ({why})")
+            return default
+        if value < 1 or value != int(value):
+            raise InputError(f"column '{key}' is {self.text(key)}; a whole number of at least 1 is needed.")
+        return int(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """A 0/1 cell."""
+        text = self.text(key).lower()
+        if text not in ("", "0", "1", "true", "false", "yes", "no"):
+            raise InputError(f"column '{key}' is '{text[:40]}'; 0 or 1 is needed.")
+        return text in ("1", "true", "yes") if text else default
+
+
+def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
+    """Turn one row's cells into a run.
+
+    Raises:
+        InputError: a needed cell is empty, unreadable or impossible.
+    """
+    c = Cells(cells)
+    architecture = _architecture(c)
+    gpu = _gpu(c)
+    gpus = c.count("gpus")
+    per_node = min(c.count("gpus_per_node", load_node(gpu.node).gpus_per_node), gpus)
+    precision = _precision(c, gpu)
+    stack = _stack(c, gpu, precision)
+    layout = _layout(c, architecture, stack, gpus)
+    run = TrainingRun(
+        id=name,
+        architecture=architecture,
+        gpu=gpu,
+        gpus_per_node=per_node,
+        fabric=_fabric(c, gpu, c.count("gpus_per_node", 8)),
+        stack=stack,
+        layout=layout,
+        seq_len=c.count("seq_len"),
+        global_batch=_global_batch(c, layout),
+        precision=precision,
+        zero_bubble="zb" in c.text("pp_schedule").lower() or "zero" in c.text("pp_schedule").lower(),
+        notes=(),
+        source_id=c.text("source_id"),
+        regime=c.text("regime"),
+        scored=c.text("use_for_scoring") == "1",
+        observed_step_time_s=_observed_step_time_s(c),
+        observed_peak_mem_gib=c.number("peak_mem_gib"),
+        observed_node_power_w_per_gpu=c.number("power_w_per_gpu"),
+    )
+    return replace(run, notes=tuple(c.notes))
+
+
+def _observed_step_time_s(c: Cells) -> float | None:
+    """The step time stated or derived; else from the throughput stated; else from the TFLOP/s per GPU, whose
+    convention is taken as non-causal (Llama 3 states 400 and 430 without naming one)."""
+    stated = c.number("step_time_s_derived") or c.number("step_time_s")
+    rate = c.number("tokens_per_s_per_gpu_derived") or c.number("tokens_per_s_per_gpu")
+    if stated:
+        return stated
+    tokens_per_gpu = c.count("global_batch", 1) * c.count("seq_len", 1) / c.count("gpus", 1)
+    if rate:
+        return tokens_per_gpu / rate
+    tflops, gflop_per_token = c.number("tflops_per_gpu"), c.number("flop_per_token_noncausal")
+    return tokens_per_gpu * gflop_per_token / (tflops * 1e3) if tflops and gflop_per_token else None
+
+
+def _architecture(c: Cells) -> ModelArchitecture:
+    hidden, heads = c.count("hidden"), c.count("heads")
+    gated = c.flag("gated_mlp", True)
+    ffn = c.count("ffn", round(8 * hidden / 3 / 256) * 256 if gated else 4 * hidden, "the usual multiple of hidden")
+    head_dim = c.count("head_dim", max(hidden // heads, 1))
+    vocab = c.count("vocab", 32_000 if gated else 51_200, "usual for such a model")
+    return ModelArchitecture(
+        name=c.text("model") or "unnamed",
+        source="runs file",
+        layers=c.count("layers"),
+        hidden=hidden,
+        ffn=ffn,
+        heads=heads,
+        kv_heads=c.count("kv_heads", heads),
+        head_dim=head_dim,
+        vocab=vocab,
+        gated_mlp=gated,
+        tied_embeddings=c.flag("tied_embeddings", not gated),
+        norm="rmsnorm" if gated else "layernorm",
+        biases=not gated,
+        context=c.count("seq_len"),
+    )
+
+
+def _gpu(c: Cells) -> Gpu:
+    """The catalogue's GPU by name, alias or family; its memory and a low power limit as the row states."""
+    text = c.text("gpu")
+    wanted = re.sub(r"[^a-z0-9]", "", text.lower())
+    memory_gb, limit_w = c.number("gpu_mem_gb"), c.number("gpu_power_limit_w")
+    catalogue = [load_gpu(name) for name in names("gpus")]
+    for gpu in catalogue:
+        if wanted in {re.sub(r"[^a-z0-9]", "", x.lower()) for x in (gpu.name, gpu.label, *gpu.aliases)}:
+            return gpu
+    for family in ("gb200", "b200", "h200", "h100", "a100", "4090"):
+        if family in wanted:
+            members = [gpu for gpu in catalogue if family in gpu.name.replace("gb200", "gb200" if family == "gb200" else "")]
+            low_power = limit_w is not None and limit_w <= 0.8 * max(gpu.tdp_w for gpu in members)
+            pick = min(members, key=lambda g: (abs(g.tdp_w - limit_w) if low_power and limit_w else 0,
+                                               abs(g.memory_gib - (memory_gb or 80.0))))
+            c.notes.append(f"gpu '{text}' taken as {pick.label}")
+            return pick
+    raise InputError(f"gpu '{text[:40]}' is not in the catalogue; {nearest(text, names('gpus'))}")
+
+
+def _fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
+    """The fabric in the row's words: `8x400Gb/s` and `1600 Gbps node-node` are per node, the rest per GPU."""
+    usual = load_fabric(load_node(gpu.node).fabric)
+    text = c.text("interconnect").lower()
+    each = re.search(r"(\d+)\s*x\s*(?:[a-z\-]+\s+)?(\d+)\s*gb", text)
+    total = re.search(r"(\d+)\s*gb(?:it)?(?:/s|ps)[^,;+]*(?:node|inter)", text)
+    single = re.search(r"(\d+)\s*gb(?:it)?(?:/s|ps)", text.split("nvlink4 900gb/s")[-1])
+    if each:
+        gbit_per_gpu = int(each[1]) * int(each[2]) / gpus_per_node
+    elif total and "per gpu" not in text:
+        gbit_per_gpu = int(total[1]) / gpus_per_node
+    elif single and int(single[1]) > 0:
+        gbit_per_gpu = float(single[1])
+    else:
+        if c.count("gpus") > gpus_per_node and not text:
+            c.notes.append(f"interconnect not stated: {usual.label} (usual for {gpu.label})")
+        return usual
+    return replace(usual, name="as stated", label=f"{gbit_per_gpu:g} Gb/s per GPU", bandwidth_bytes_per_s=gbit_per_gpu / 8 * 1e9)
+
+
+def _precision(c: Cells, gpu: Gpu) -> Precision:
+    text = c.text("precision").lower()
+    if not text:
+        c.notes.append("precision not stated: bf16")
+        return "bf16"
+    if text not in get_args(Precision):
+        raise InputError(f"precision '{text[:40]}' is not known; {nearest(text, get_args(Precision))}")
+    if text == "fp8" and gpu.peak_fp8_flops is None:
+        raise InputError(f"precision fp8 on {gpu.label}, which has no fp8 matrix units.")
+    return cast(Precision, text)
+
+
+def _stack(c: Cells, gpu: Gpu, precision: Precision) -> SoftwareStack:
+    """The framework's stack, with what the row's flags and attention columns say about it."""
+    framework = c.text("framework")
+    stack = stack_of_framework(framework)
+    if stack is None:
+        stack = load_stack(DEFAULT_STACK)
+        c.notes.append(f"framework '{framework}' has no stack of its own: {stack.label}")
+    if stack.name == "megatron-2021" and gpu.kernels != "a100":
+        stack = load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
+    flags = c.text("flags").lower()
+    attention = c.text("attention_impl").lower()
+    if "unfused" in attention or "no flash" in attention:
+        stack = replace(stack, attention="unfused")
+    elif "v1" in attention:
+        stack = replace(stack, attention="flash1")
+    elif "flashattention-3" in attention or "cudnn" in attention + flags:
+        stack = replace(stack, attention="flash3")
+    elif "flash" in attention + flags and stack.attention == "unfused":
+        stack = replace(stack, attention="flash2")
+    if "torch.compile" in flags:
+        stack = replace(stack, elementwise="compiled")
+    elif re.search(r"\beager\b|no compile", flags + framework.lower()) or (
+        flags == "none" and stack.elementwise == "compiled"
+    ):
+        stack = replace(stack, elementwise="eager")
+    if "asynctp" in flags or "async tp" in flags:
+        stack = replace(stack, tp_overlap="async")
+    elif "userbuffers" in flags or re.search(r"tp[- ]comm[- ]overlap", flags):
+        stack = replace(stack, tp_overlap="userbuffers")
+    if "bf16 grad reduce" in flags or "mp pure" in flags:
+        stack = replace(stack, gradient_bytes=2)
+    if "rowwise" in flags and precision == "fp8":
+        stack = replace(stack, fp8_rowwise=True)
+    return stack
+
+
+def _recompute(c: Cells, stack: SoftwareStack) -> Recompute:
+    text = c.text("recompute").lower()
+    if not text:
+        c.notes.append(f"recompute not stated: {stack.recompute} ({stack.label}'s habit)")
+        return stack.recompute
+    if text not in get_args(Recompute):
+        raise InputError(f"recompute '{text[:40]}' is not known; {nearest(text, get_args(Recompute))}")
+    return cast(Recompute, text)
+
+
+def _sharding(c: Cells, stack: SoftwareStack, model_parallel: bool) -> Sharding:
+    text = c.text("sharding").lower()
+    if not text:
+        habit: Sharding = "fsdp" if stack.name in ("torchtitan", "fms-fsdp", "llm-foundry", "maxtext") else "zero1"
+        c.notes.append(f"sharding not stated: {habit} ({stack.label}'s habit)")
+        return habit
+    alias = {"zero3": "fsdp", "zero-1": "zero1", "zero-2": "zero2", "zero-3": "fsdp", "fsdp2": "fsdp"}
+    text = alias.get(text, text)
+    if text not in get_args(Sharding):
+        raise InputError(f"sharding '{text[:40]}' is not known; {nearest(text, get_args(Sharding))}")
+    return cast(Sharding, text)
+
+
+def _layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int) -> ParallelLayout:
+    tp, pp, cp = c.count("tp", 1), c.count("pp", 1), c.count("cp", 1)
+    if gpus % (tp * pp * cp):
+        raise InputError(f"tp {tp} x pp {pp} x cp {cp} does not divide {gpus} gpus.")
+    dp = gpus // (tp * pp * cp)
+    flags = c.text("flags").lower()
+    sequence_parallel: bool | None = None
+    if "no sequence parallel" in flags:
+        sequence_parallel = False
+    elif re.search(r"sequence[_ ]parallel|reduce_scatter", flags):
+        sequence_parallel = True
+    shard = c.number("shard_degree")
+    layers = c.number("recompute_layers")
+    recompute = _recompute(c, stack)
+    return ParallelLayout(
+        tp=tp,
+        pp=pp,
+        cp=cp,
+        dp=dp,
+        vp=_virtual_stages(c, a, pp),
+        micro_batch=_micro_batch(c, dp),
+        sharding=_sharding(c, stack, tp * pp > 1),
+        shard_degree=int(min(max(shard, 1), dp * cp)) if shard else None,
+        recompute=recompute,
+        recompute_layers=min(int(layers), a.layers) if layers and recompute == "full" else None,
+        sequence_parallel=sequence_parallel,
+    )
+
+
+def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:
+    """As stated; else the most, up to eight, that split the layers (or the layers plus embedding and head)."""
+    if pp == 1:
+        return 1
+    stated = c.number("vp")
+    if stated is not None:
+        return c.count("vp")
+    interleaved = "interleav" in c.text("pp_schedule").lower() or not c.text("pp_schedule")
+    choices = [v for v in range(1, 9) if a.layers % (pp * v) == 0 or (a.layers + 2) % (pp * v) == 0]
+    vp = max(choices, default=1) if interleaved else 1
+    c.notes.append(f"vp not stated: {vp} (the most chunks, up to 8, that split the layers)")
+    return vp
+
+
+def _micro_batch(c: Cells, dp: int) -> int:
+    if c.number("micro_batch") is not None:
+        return c.count("micro_batch")
+    accumulation, batch = c.number("grad_accum"), c.count("global_batch")
+    if accumulation:
+        return max(round(batch / dp / accumulation), 1)
+    c.notes.append("micro_batch not stated: 1")
+    return 1
+
+
+def _global_batch(c: Cells, layout: ParallelLayout) -> int:
+    batch = c.count("global_batch")
+    if batch < layout.dp * layout.micro_batch:
+        raise InputError(
+            f"global_batch {batch} is less than one micro-batch of {layout.micro_batch} for each of {layout.dp} replicas."
+        )
+    return batch
+
+
+RunKind = Literal["all", "scored"]
+
+
+def published_runs(kind: RunKind = "scored") -> list[TrainingRun]:
+    """The open published runs that ship with herdplan; `scored` keeps those fit for a step-time error."""
+    runs = [run for run in read_runs(PUBLISHED_RUNS) if isinstance(run, TrainingRun)]
+    return [run for run in runs if run.scored] if kind == "scored" else runs

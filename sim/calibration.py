@@ -1,0 +1,47 @@
+"""The calibrated constants: few, physical, shared by every run, fitted once over the open published runs.
+
+`planner/calibrate.py` fits them and writes `sim/catalogue/calibration.toml`; each stands beside the value
+that independent kernel measurements led us to expect.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from profiler.files import read_toml
+from profiler.units import Amount, Positive
+from sim.hardware import CATALOGUE
+
+CALIBRATION = CATALOGUE / "calibration.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """One calibrated number: its value, what was expected of it and how firmly, and what it means."""
+
+    value: Amount
+    prior: Amount
+    spread: Positive
+    """One standard deviation of the prior, as a ratio of it: how far the fit may move it at what cost."""
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """All calibrated constants by name, and what they were fitted on."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    fitted_on: str
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+
+    def values(self) -> dict[str, float]:
+        """Name → value."""
+        return {name: constant.value for name, constant in self.constants.items()}
+
+
+@cache
+def load_calibration() -> Calibration:
+    """The calibration that ships."""
+    return read_toml(CALIBRATION, Calibration)

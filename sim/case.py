@@ -1,0 +1,273 @@
+"""A batch of training steps as numbers: everything the closed form needs, one array entry per step.
+
+The closed form (`sim/step.py`) broadcasts over these fields, so one call evaluates one step, every layout of
+a search, or every published run at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.architecture import ModelArchitecture
+from profiler.profile import Precision
+from sim.calibration import load_calibration
+from sim.hardware import Fabric, Gpu
+from sim.layout import ParallelLayout
+from sim.stacks import SoftwareStack
+
+Array = NDArray[np.float64]
+
+SHARDINGS = ("none", "ddp", "zero1", "zero2", "fsdp", "hsdp")
+RECOMPUTES = ("none", "selective", "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCase:
+    """One entry per step. Counts are per model, run or layout; rates are what one GPU sustains."""
+
+    # model
+    layers: Array
+    hidden: Array
+    ffn: Array
+    attention_width: Array
+    kv_width: Array
+    heads: Array
+    vocab: Array
+    gated: Array
+    tied: Array
+    layer_parameters: Array
+    layer_matmul_parameters: Array
+    embedding_parameters: Array
+    # run
+    seq_len: Array
+    global_batch: Array
+    fp8: Array
+    """1 where matrix products run in fp8."""
+    # layout
+    tp: Array
+    cp: Array
+    pp: Array
+    vp: Array
+    dp: Array
+    micro_batch: Array
+    shard_degree: Array
+    sequence_parallel: Array
+    sharding: Array
+    """Index into SHARDINGS."""
+    recompute: Array
+    """Index into RECOMPUTES."""
+    recompute_share: Array
+    """Share of the layers to which recompute applies."""
+    zero_bubble: Array
+    """1 for a zero-bubble schedule."""
+    # machine
+    gpus_per_node: Array
+    peak_flops: Array
+    """Dense peak of the precision used."""
+    memory_bytes: Array
+    memory_bytes_per_s: Array
+    """Sustained by elementwise kernels."""
+    matmul_flops_per_s: Array
+    matmul_overhead_s: Array
+    backward_matmul: Array
+    attention_flops_per_s: Array
+    attention_half_length: Array
+    nvlink_bytes_per_s: Array
+    nic_bytes_per_s: Array
+    fabric_latency_s: Array
+    # stack
+    unfused: Array
+    softmax_passes: Array
+    elementwise: Array
+    selective_matmul: Array
+    selective_attention: Array
+    selective_elementwise: Array
+    backward_all_reduces: Array
+    tp_exposed: Array
+    dp_overlap: Array
+    dp_exposed: Array
+    fsdp_exposed: Array
+    cp_exposed: Array
+    p2p_exposed: Array
+    gradient_bytes: Array
+    step_fixed_s: Array
+    launch_gap_s: Array
+    straggler_per_doubling: Array
+    optimizer_bytes: Array
+    quantise_bytes: Array
+
+    @property
+    def size(self) -> int:
+        """Number of steps."""
+        return int(np.broadcast(*(getattr(self, f.name) for f in fields(self))).size)
+
+    @property
+    def micro_batches(self) -> Array:
+        """Forward passes of one replica in one step."""
+        return self.global_batch / (self.dp * self.micro_batch)
+
+    @property
+    def gpus(self) -> Array:
+        """GPUs of the layout."""
+        return self.tp * self.cp * self.pp * self.dp
+
+    @property
+    def tokens(self) -> Array:
+        """Tokens of one step."""
+        return self.global_batch * self.seq_len
+
+
+def concatenate(cases: Sequence[StepCase]) -> StepCase:
+    """One case holding the steps of all of them, in order."""
+    return StepCase(**{
+        f.name: np.concatenate([np.atleast_1d(getattr(case, f.name)) for case in cases]) for f in fields(StepCase)
+    })
+
+
+def build_case(
+    *,
+    architecture: ModelArchitecture,
+    gpu: Gpu,
+    gpus_per_node: int,
+    fabric: Fabric,
+    stack: SoftwareStack,
+    layouts: Sequence[ParallelLayout],
+    seq_len: int,
+    global_batch: int,
+    precision: Precision = "bf16",
+    calibration: Mapping[str, float] | None = None,
+    zero_bubble: bool = False,
+) -> StepCase:
+    """Put typed objects into arrays, one entry per layout; constants come from the calibration."""
+    k = load_calibration().values() if calibration is None else calibration
+    columns = {
+        **_model_columns(architecture),
+        **_machine_columns(gpu, gpus_per_node, fabric, stack, precision, k),
+        **_stack_columns(stack, precision, k),
+        "seq_len": seq_len,
+        "global_batch": global_batch,
+        "fp8": precision == "fp8",
+        "zero_bubble": zero_bubble,
+        **_layout_columns(layouts, architecture, stack),
+    }
+    return StepCase(**{name: np.atleast_1d(np.asarray(value, dtype=np.float64)) for name, value in columns.items()})
+
+
+def _model_columns(a: ModelArchitecture) -> dict[str, Any]:
+    return {
+        "layers": a.layers,
+        "hidden": a.hidden,
+        "ffn": a.ffn,
+        "attention_width": a.attention_width,
+        "kv_width": a.kv_width,
+        "heads": a.heads,
+        "vocab": a.vocab,
+        "gated": a.gated_mlp,
+        "tied": a.tied_embeddings,
+        "layer_parameters": a.layer_parameters,
+        "layer_matmul_parameters": a.layer_matmul_parameters,
+        "embedding_parameters": a.embedding_parameters,
+    }
+
+
+def _layout_columns(
+    layouts: Sequence[ParallelLayout], a: ModelArchitecture, stack: SoftwareStack
+) -> dict[str, list[float]]:
+    def sequence_parallel(layout: ParallelLayout) -> bool:
+        stated = layout.sequence_parallel
+        return stack.sequence_parallel if stated is None else stated
+
+    return {
+        "tp": [x.tp for x in layouts],
+        "cp": [x.cp for x in layouts],
+        "pp": [x.pp for x in layouts],
+        "vp": [x.vp for x in layouts],
+        "dp": [x.dp for x in layouts],
+        "micro_batch": [x.micro_batch for x in layouts],
+        "shard_degree": [x.shard_degree or x.dp * x.cp for x in layouts],
+        "sequence_parallel": [sequence_parallel(x) for x in layouts],
+        "sharding": [SHARDINGS.index(x.sharding) for x in layouts],
+        "recompute": [RECOMPUTES.index(x.recompute) for x in layouts],
+        "recompute_share": [min((x.recompute_layers or a.layers) / a.layers, 1.0) for x in layouts],
+    }
+
+
+def _family(gpu: Gpu) -> str:
+    """Which calibrated part stands for this GPU: its own, or the H100 where it has none."""
+    return gpu.kernels or "h100"
+
+
+def _machine_columns(
+    gpu: Gpu, gpus_per_node: int, fabric: Fabric, stack: SoftwareStack, precision: Precision, k: Mapping[str, float]
+) -> dict[str, Any]:
+    family = _family(gpu)
+    share = k[f"matmul_{family.replace('-', '_')}"]
+    a100 = family == "a100"
+    if precision == "fp8" and gpu.peak_fp8_flops:
+        peak = gpu.peak_fp8_flops
+        # the power limit slows fp8 as it slows bf16: the 500 W part keeps its ratio
+        share = k["matmul_fp8"] * share / k["matmul_h100"]
+        if stack.fp8_rowwise:
+            share /= k["fp8_rowwise_slowdown"]
+    else:
+        peak = gpu.peak_bf16_flops
+    return {
+        "gpus_per_node": gpus_per_node,
+        "peak_flops": peak,
+        "memory_bytes": gpu.memory_bytes,
+        "memory_bytes_per_s": gpu.memory_bandwidth_bytes_per_s * k["memory_share"],
+        "matmul_flops_per_s": peak * share,
+        "matmul_overhead_s": k["matmul_overhead_s"],
+        "backward_matmul": k["backward_matmul"],
+        "attention_flops_per_s": attention_rate(gpu, stack, k),
+        "attention_half_length": k["attention_half_length"],
+        "nvlink_bytes_per_s": gpu.link_bandwidth_bytes_per_s * k["nvlink_share_a100" if a100 else "nvlink_share"],
+        "nic_bytes_per_s": fabric.bandwidth_bytes_per_s * k["nic_share"],
+        "fabric_latency_s": fabric.latency_s,
+    }
+
+
+def attention_rate(gpu: Gpu, stack: SoftwareStack, k: Mapping[str, float]) -> float:
+    """Causal attention FLOP/s of the stack's kernel on this GPU, long sequences.
+
+    flash3 needs Hopper: an A100 runs FlashAttention-2 instead. Other parts scale by their matmul rate
+    against the H100's (a power-limited one by its clocks, a faster one by its peak).
+    """
+    family = _family(gpu)
+    a100 = family == "a100"
+    kernel = stack.attention if stack.attention != "unfused" else "flash2"
+    if a100:
+        return k["attention_flash1_a100" if kernel == "flash1" else "attention_flash2_a100"]
+    clocks = k[f"matmul_{family.replace('-', '_')}"] / k["matmul_h100"]
+    h100_peak = 989.4e12  # datasheet, where the kernels were timed
+    return k[f"attention_{kernel}_h100"] * clocks * gpu.peak_bf16_flops / h100_peak
+
+
+def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, float]) -> dict[str, Any]:
+    # what selective recompute runs again: shares of a block's forward matmuls, attention and elementwise work
+    selective = {"attention": (0.0, 1.0, 0.1), "half": (0.5, 0.5, 0.75), "mlp": (0.6, 1.0, 0.8)}[stack.selective]
+    exposed = {"none": 1.0, "async": k["tp_exposed_async"], "userbuffers": k["tp_exposed_userbuffers"]}
+    return {
+        "unfused": stack.attention == "unfused",
+        "softmax_passes": k["softmax_passes"],
+        "elementwise": k[f"elementwise_{stack.elementwise}"],
+        "selective_matmul": selective[0],
+        "selective_attention": selective[1],
+        "selective_elementwise": selective[2],
+        "backward_all_reduces": stack.backward_all_reduces,
+        "tp_exposed": exposed[stack.tp_overlap],
+        "dp_overlap": stack.dp_overlap,
+        "dp_exposed": k["dp_exposed"],
+        "fsdp_exposed": k["fsdp_exposed"],
+        "cp_exposed": k["cp_exposed"],
+        "p2p_exposed": 0.0 if stack.p2p_overlap else 1.0,
+        "gradient_bytes": stack.gradient_bytes,
+        "step_fixed_s": k["step_fixed_s"],
+        "launch_gap_s": k["launch_gap_s"] if stack.launch_bound else 0.0,
+        "straggler_per_doubling": k["straggler_per_doubling"],
+        "optimizer_bytes": k["optimizer_bytes"],
+        "quantise_bytes": k["fp8_quantise_bytes"] if precision == "fp8" else 0.0,
+    }

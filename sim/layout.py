@@ -1,0 +1,100 @@
+"""How a model is spread over GPUs, and why a spread is impossible."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from profiler.architecture import ModelArchitecture
+from profiler.files import InputError
+from profiler.profile import Precision, Recompute
+from profiler.units import Count
+
+Sharding = Literal["none", "ddp", "zero1", "zero2", "fsdp", "hsdp"]
+"""What the data-parallel ranks share out: nothing (none, ddp), the optimizer's state (zero1), gradients too
+(zero2), weights too (fsdp), weights within a group and copies between groups (hsdp)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelLayout:
+    """Degrees of parallelism and what is kept or recomputed.
+
+    Raises:
+        InputError: the GPUs are not a multiple of tp x cp x pp.
+    """
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    tp: Count = 1
+    """Tensor-parallel ranks; each holds heads/tp and ffn/tp of every layer."""
+    cp: Count = 1
+    """Context-parallel ranks; each holds 1/cp of every sequence."""
+    pp: Count = 1
+    """Pipeline stages."""
+    vp: Count = 1
+    """Model chunks per stage (virtual stages)."""
+    dp: Count = 1
+    """Data-parallel replicas."""
+    micro_batch: Count = 1
+    """Sequences in one forward pass of one replica."""
+    sharding: Sharding = "zero1"
+    shard_degree: Count | None = None
+    """Ranks that share one copy of the state; all data- and context-parallel ranks unless stated."""
+    recompute: Recompute = "none"
+    recompute_layers: Count | None = None
+    """Layers recomputed when `recompute` is full; all of them unless stated."""
+    sequence_parallel: bool | None = None
+    """Norms and dropout split over the tensor-parallel ranks; the stack's habit unless stated."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the layout occupies."""
+        return self.tp * self.cp * self.pp * self.dp
+
+    @property
+    def label(self) -> str:
+        """Short name: only the degrees above one."""
+        parts = [("TP", self.tp), ("CP", self.cp), ("PP", self.pp), ("VP", self.vp), ("DP", self.dp)]
+        text = " ".join(f"{name}{n}" for name, n in parts if n > 1) or "single GPU"
+        return f"{text}, micro-batch {self.micro_batch}, {self.sharding}, recompute {self.recompute}"
+
+
+def check_layout(
+    layout: ParallelLayout, architecture: ModelArchitecture, *, gpus: int, global_batch: int, seq_len: int
+) -> None:
+    """Refuse a layout that cannot be built, naming the nearest that can.
+
+    Raises:
+        InputError: degrees that do not divide the heads, layers, sequences or GPUs.
+    """
+    a = architecture
+    if a.heads % layout.tp or (layout.tp <= a.kv_heads and a.kv_heads % layout.tp):
+        raise InputError(
+            f"tp is {layout.tp}; {a.name} has {a.heads} heads and {a.kv_heads} key/value heads, which it must "
+            f"divide: {_nearest_divisor(a.heads, layout.tp)} does."
+        )
+    if layout.gpus != gpus:
+        per_replica = layout.tp * layout.cp * layout.pp
+        raise InputError(
+            f"tp {layout.tp} x cp {layout.cp} x pp {layout.pp} x dp {layout.dp} is {layout.gpus} GPUs, not {gpus}; "
+            + (f"dp {gpus // per_replica} would fill them." if gpus % per_replica == 0 else
+               f"the nearest count it divides is {max(round(gpus / per_replica), 1) * per_replica}.")
+        )
+    if layout.pp * layout.vp > a.layers:
+        raise InputError(f"pp {layout.pp} x vp {layout.vp} is more chunks than the {a.layers} layers of {a.name}.")
+    if layout.vp > 1 and layout.pp == 1:
+        raise InputError(f"vp is {layout.vp} but pp is 1; virtual stages need a pipeline.")
+    if seq_len % (2 * layout.cp if layout.cp > 1 else 1):
+        raise InputError(f"cp is {layout.cp}; balanced halves need seq_len {seq_len} to divide by {2 * layout.cp}.")
+    per_pass = layout.dp * layout.micro_batch
+    if global_batch % per_pass:
+        nearest = max(round(global_batch / per_pass), 1) * per_pass
+        raise InputError(
+            f"global batch {global_batch} is not a multiple of dp {layout.dp} x micro-batch {layout.micro_batch}; "
+            f"the nearest is {nearest}."
+        )
+
+
+def _nearest_divisor(whole: int, wanted: int) -> int:
+    return min((d for d in range(1, whole + 1) if whole % d == 0), key=lambda d: (abs(d - wanted), d))
+
+
+__all__ = ["ParallelLayout", "Precision", "Recompute", "Sharding", "check_layout"]

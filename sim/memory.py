@@ -1,0 +1,127 @@
+"""Bytes per GPU by kind, for the fullest rank, in closed form over a `StepCase`."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from profiler.units import GIB
+from sim.case import Array, StepCase
+from sim.step import (
+    BF16,
+    FULL,
+    SELECTIVE,
+    ZERO1,
+    ZERO2,
+    rank_parameters,
+    sharded_weights,
+    stage_layers,
+    tokens_per_pass,
+)
+
+RESERVED_BYTES = 2.0 * GIB
+"""Driver context, communicator buffers and library workspaces: CUDA context about 0.5 GiB, NCCL channels and
+cuBLAS workspaces the rest (PyTorch CUDA memory notes; NCCL environment reference)."""
+FRAGMENTATION = 0.04
+"""Allocator slack over live tensors: SimuMax and torchtitan memory reports show 2-6 % between allocated and
+reserved peaks (assumed 4 %)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryUse:
+    """Bytes of the fullest rank, by kind; `total` is their sum."""
+
+    weights: Array
+    gradients: Array
+    optimizer: Array
+    activations: Array
+    logits: Array
+    buffers: Array
+    total: Array
+
+
+def memory_use(case: StepCase) -> MemoryUse:
+    """Peak bytes per GPU of each step."""
+    weights, gradients, optimizer = _state(case)
+    activations = _activations(case)
+    logits = _logits(case)
+    live = weights + gradients + optimizer + activations + logits
+    buffers = RESERVED_BYTES + FRAGMENTATION * live
+    return MemoryUse(
+        weights=weights,
+        gradients=gradients,
+        optimizer=optimizer,
+        activations=activations,
+        logits=logits,
+        buffers=buffers,
+        total=live + buffers,
+    )
+
+
+def _state(case: StepCase) -> tuple[Array, Array, Array]:
+    """Weights, gradients and optimizer state (ZeRO, arXiv:1910.02054 section 3.1).
+
+    16-bit weights with fp32 master weights and two fp32 moments (12 bytes), or, where the weights themselves
+    are sharded, fp32 weights sharded with two moments and two blocks gathered in 16 bits at a time.
+    """
+    parameters = rank_parameters(case)
+    ranks = np.minimum(case.shard_degree, case.dp * case.cp)
+    fsdp = sharded_weights(case)
+    zero1, zero2 = case.sharding == ZERO1, case.sharding == ZERO2
+    gathered = 2 * BF16 * case.layer_parameters / case.tp
+    weights = np.where(fsdp, 4 * parameters / ranks + gathered, BF16 * parameters)
+    gradients = case.gradient_bytes * parameters / np.where(fsdp | zero2, ranks, 1.0)
+    gradients = np.where(fsdp, 4 * parameters / ranks + gathered / 2, gradients)
+    adam = np.where(fsdp, 8.0, 12.0)
+    optimizer = adam * parameters / np.where(fsdp | zero1 | zero2, ranks, 1.0)
+    return weights, gradients, optimizer
+
+
+def block_activation_bytes(case: StepCase) -> Array:
+    """Bytes one block keeps for its backward pass over one micro-batch, nothing recomputed.
+
+    After Korthikanti et al. (arXiv:2205.05198 section 4.1) for 16-bit tensors without dropout: inputs and
+    outputs of both norms (over the sequence-parallel ranks); q, k, v and the attention's output, and what the
+    MLP keeps (over the tensor-parallel ranks). Unfused attention keeps the scores too.
+    """
+    m = tokens_per_pass(case)
+    over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
+    residual = 4 * case.hidden / over_sequence
+    attention = (2 * case.attention_width + 2 * case.kv_width) / case.tp
+    mlp = (2 + case.gated) * case.ffn / case.tp
+    scores = np.where(case.unfused > 0, 2.5 * case.heads / case.tp * case.seq_len, 0.0)
+    return BF16 * m * (residual + attention + mlp + scores)
+
+
+def _activations(case: StepCase) -> Array:
+    """Bytes kept over the blocks in flight on the first stage.
+
+    1F1B keeps pp micro-batches of the first stage's blocks; interleaving adds (pp-1)/(pp·vp) of a model's
+    depth (arXiv:2205.05198 section 4.2.3). Full recompute keeps each block's input and one block's all.
+    """
+    m = tokens_per_pass(case)
+    over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
+    whole = block_activation_bytes(case)
+    block_input = BF16 * m * case.hidden / over_sequence
+    attention_only = np.where(case.unfused > 0, 0.45, 1.0)  # the scores are what attention-only recompute drops
+    selective = whole * np.where(case.selective_matmul > 0, 0.4, attention_only)
+    kept = np.where(case.recompute == FULL, block_input, np.where(case.recompute == SELECTIVE, selective, whole))
+    kept = case.recompute_share * kept + (1 - case.recompute_share) * whole
+    most, _ = stage_layers(case)
+    chunks_in_flight = np.minimum(case.pp * (1 + np.where(case.vp > 1, (case.pp - 1) / (case.pp * case.vp), 0.0)),
+                                  np.maximum(case.micro_batches, 1))
+    working = np.where(case.recompute > 0, whole, 0.0)
+    return kept * most * chunks_in_flight + working
+
+
+def _logits(case: StepCase) -> Array:
+    """Bytes of the logits of one micro-batch: 16-bit, an fp32 copy and its gradient, where the head sits on
+    the fullest rank; a pipeline's last stage has room because fewer micro-batches wait there."""
+    m = tokens_per_pass(case)
+    every = m * case.vocab / case.tp * (2 + 4 + 4)
+    return np.where(case.pp > 1, 0.0, every)
+
+
+def largest_kind(memory: MemoryUse, index: int = 0) -> str:
+    """Name of the kind that takes most of step `index`'s memory."""
+    kinds = [f.name for f in fields(memory) if f.name != "total"]
+    return max(kinds, key=lambda kind: float(np.broadcast_to(getattr(memory, kind), memory.total.shape)[index]))

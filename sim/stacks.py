@@ -1,0 +1,88 @@
+"""The software stack as a named assumption: what it fuses, overlaps, shards and recomputes.
+
+A stack names habits; the few numbers behind the habits are shared by all stacks and live in
+`sim/catalogue/calibration.toml`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from profiler.files import InputError, nearest, read_toml
+from profiler.profile import Recompute
+from profiler.units import Amount
+
+STACKS = Path(__file__).parent / "stacks"
+DEFAULT_STACK = "megatron-core"
+
+AttentionKernel = Literal["unfused", "flash1", "flash2", "flash3"]
+"""flash3 stands for FlashAttention-3 and cuDNN's fused attention, which run at the same rate on Hopper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftwareStack:
+    """The habits of one training framework."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    name: str
+    label: str
+    source: str
+    frameworks: tuple[str, ...] = ()
+    """Lower-case beginnings of framework names that mean this stack."""
+    attention: AttentionKernel = "flash2"
+    elementwise: Literal["fused", "compiled", "eager"] = "fused"
+    """fused: hand-written norm, rotary and activation kernels; compiled: generated ones; eager: one kernel
+    per operation."""
+    sequence_parallel: bool = True
+    tp_overlap: Literal["none", "async", "userbuffers"] = "none"
+    backward_all_reduces: Amount = 2.0
+    """Tensor-parallel all-reduces of one block's backward pass: 2, or FairScale's 5."""
+    dp_overlap: bool = True
+    p2p_overlap: bool = True
+    gradient_bytes: Literal[2, 4] = 4
+    """Bytes per gradient element in the data-parallel reduction."""
+    recompute: Recompute = "none"
+    """What it does when nothing is said."""
+    selective: Literal["attention", "half", "mlp"] = "attention"
+    """What selective recompute runs again: the attention core, about half of the block's operations,
+    or the first MLP matrices and the attention core."""
+    launch_bound: bool = False
+    """True for eager stacks of the A100 era whose host gaps show between kernels."""
+    fp8_rowwise: bool = False
+    max_pipeline: bool = True
+    """Whether it can run a pipeline over several processes."""
+    notes: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def available_stacks() -> tuple[str, ...]:
+    """Names of the stacks in the catalogue."""
+    return tuple(sorted(path.stem for path in STACKS.glob("*.toml")))
+
+
+@cache
+def load_stack(name: str) -> SoftwareStack:
+    """A stack by name or TOML file; raises `InputError` when there is none."""
+    if name.endswith(".toml"):
+        return read_toml(Path(name), SoftwareStack)
+    if name not in available_stacks():
+        raise InputError(f"stack '{name}' is not known; {nearest(name, available_stacks())} (or a .toml file).")
+    return read_toml(STACKS / f"{name}.toml", SoftwareStack)
+
+
+@cache
+def stack_of_framework(framework: str) -> SoftwareStack | None:
+    """The stack whose frameworks list holds the longest beginning of `framework`; `None` when none does."""
+    wanted = framework.strip().lower()
+    if not wanted:
+        return None
+    hits = [
+        (len(prefix), name)
+        for name in available_stacks()
+        for prefix in load_stack(name).frameworks
+        if wanted.startswith(prefix)
+    ]
+    return load_stack(max(hits)[1]) if hits else None

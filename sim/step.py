@@ -1,0 +1,318 @@
+"""One optimizer step in closed form, for one layout or a million at once.
+
+Every quantity is an array with one entry per step of a `StepCase`; nothing loops over layouts. Times are
+seconds, sizes bytes, all per GPU. Sources of the equations stand in each function.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
+from sim.network import all_reduce_time_s, gather_time_s, group_bandwidth, overlapped
+
+FSDP = SHARDINGS.index("fsdp")
+HSDP = SHARDINGS.index("hsdp")
+ZERO1 = SHARDINGS.index("zero1")
+ZERO2 = SHARDINGS.index("zero2")
+FULL = RECOMPUTES.index("full")
+SELECTIVE = RECOMPUTES.index("selective")
+
+BF16 = 2.0
+"""Bytes of a 16-bit number."""
+FLASH_BACKWARD = 2.5 * 1.12
+"""Attention's backward time over its forward: 2.5 times the FLOPs (arXiv:2307.08691 section 4.1) at a rate
+about 12 % lower (arXiv:2407.08608, figures 5 and 6)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """Seconds of one pass (forward or backward) of one block over one micro-batch."""
+
+    matmul: Array
+    attention: Array
+    elementwise: Array
+    tensor_parallel: Array
+    """Exposed tensor-parallel communication."""
+    context_parallel: Array
+    """Exposed context-parallel communication."""
+    host: Array
+    """Gaps in which the GPU waits for launches."""
+
+    @property
+    def compute(self) -> Array:
+        """Seconds in which the GPU computes."""
+        return self.matmul + self.attention + self.elementwise
+
+    @property
+    def total(self) -> Array:
+        """All seconds of the pass."""
+        return self.compute + self.tensor_parallel + self.context_parallel + self.host
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTimes:
+    """Where the seconds of each step go; the parts add up to `total`."""
+
+    matmul: Array
+    attention: Array
+    elementwise: Array
+    head: Array
+    """Output projection and loss, where they delay the step."""
+    recompute: Array
+    tensor_parallel: Array
+    context_parallel: Array
+    pipeline: Array
+    """Point-to-point transfers between stages."""
+    bubble: Array
+    data_parallel: Array
+    optimizer: Array
+    host: Array
+    other: Array
+    """Fixed time per step and stragglers."""
+    total: Array
+
+
+def tokens_per_pass(case: StepCase) -> Array:
+    """Tokens that one rank holds in one pass."""
+    return case.micro_batch * case.seq_len / case.cp
+
+
+def block_matmul_s(case: StepCase) -> Array:
+    """Forward matmul seconds of one block: 2 FLOPs per weight and token over the sustained rate, a fixed
+    overhead per product, and in fp8 the traffic of quantising each product's input."""
+    m = tokens_per_pass(case)
+    flops = 2 * m * case.layer_matmul_parameters / case.tp
+    products = 4.0
+    quantised = m * (2 * case.hidden + (case.attention_width + case.ffn) / case.tp)
+    return (
+        flops / case.matmul_flops_per_s
+        + products * case.matmul_overhead_s
+        + quantised * case.quantise_bytes / case.memory_bytes_per_s
+    )
+
+
+def block_attention_s(case: StepCase) -> Array:
+    """Forward seconds of the attention core.
+
+    Flash: half the s x s scores, 4·b·s²·width FLOPs in full, at a rate that grows with the sequence.
+    Unfused: all scores at the matmul rate, plus passes over the score matrix in memory
+    (arXiv:2205.05198 section 4).
+    """
+    full_flops = 4 * case.micro_batch * case.seq_len**2 * case.attention_width / (case.tp * case.cp)
+    rate = case.attention_flops_per_s * case.seq_len / (case.seq_len + case.attention_half_length)
+    flash = 0.5 * full_flops / rate
+    scores = case.micro_batch * case.heads / case.tp * case.seq_len**2 / case.cp
+    unfused = full_flops / case.matmul_flops_per_s + BF16 * scores * case.softmax_passes / case.memory_bytes_per_s
+    return np.where(case.unfused > 0, unfused, flash)
+
+
+def block_elementwise_s(case: StepCase) -> Array:
+    """Forward seconds of norms, residuals, rotary embedding and activation, by the bytes they must move.
+
+    Per token: two norms (read, write), two residual additions (read two, write one) over the
+    sequence-parallel ranks, the activation (read up and gate, write one) and the rotary embedding over the
+    tensor-parallel ranks.
+    """
+    m = tokens_per_pass(case)
+    over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
+    norms = 10 * case.hidden / over_sequence
+    activation = (2 + case.gated) * case.ffn / case.tp
+    rotary = 2 * (case.attention_width + case.kv_width) / case.tp
+    return BF16 * m * (norms + activation + rotary) * case.elementwise / case.memory_bytes_per_s
+
+
+def tensor_parallel_s(case: StepCase, all_reduces: Array) -> Array:
+    """Seconds of `all_reduces` all-reduces of one pass' activations; a reduce-scatter and an all-gather
+    under sequence parallelism move the same bytes (arXiv:2205.05198 section 4.2.2)."""
+    size_bytes = BF16 * tokens_per_pass(case) * case.hidden
+    one = all_reduce_time_s(case, size_bytes, case.tp, np.ones_like(case.tp))
+    return np.where(case.tp > 1, all_reduces * one, 0.0)
+
+
+def context_parallel_s(case: StepCase) -> Array:
+    """Seconds to pass keys and values round the context-parallel ring once (arXiv:2310.01889)."""
+    size_bytes = BF16 * 2 * case.micro_batch * case.seq_len * case.kv_width / case.tp
+    return np.where(case.cp > 1, gather_time_s(case, size_bytes, case.cp, case.tp), 0.0)
+
+
+def forward_pass(case: StepCase) -> Pass:
+    """One block forward."""
+    attention = block_attention_s(case)
+    ring = context_parallel_s(case)
+    return Pass(
+        matmul=block_matmul_s(case),
+        attention=attention,
+        elementwise=block_elementwise_s(case),
+        tensor_parallel=tensor_parallel_s(case, np.full_like(case.tp, 2.0)) * case.tp_exposed,
+        context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
+        host=case.launch_gap_s,
+    )
+
+
+def backward_pass(case: StepCase, forward: Pass) -> Pass:
+    """One block backward: both gradients of every product, attention's backward, the norms' and activation's.
+
+    Sequence parallelism gathers the input of the first products once more for their weight gradient, a
+    quarter more traffic (arXiv:2205.05198 section 4.2.2).
+    """
+    attention = forward.attention * np.where(case.unfused > 0, 2.0, FLASH_BACKWARD)
+    ring = 2 * context_parallel_s(case)
+    regather = np.where((case.sequence_parallel > 0) & (case.backward_all_reduces <= 2), 1.25, 1.0)
+    return Pass(
+        matmul=2 * forward.matmul / case.backward_matmul,
+        attention=attention,
+        elementwise=1.4 * forward.elementwise,
+        tensor_parallel=tensor_parallel_s(case, case.backward_all_reduces) * regather * case.tp_exposed,
+        context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
+        host=case.launch_gap_s,
+    )
+
+
+def recompute_s(case: StepCase, forward: Pass) -> Array:
+    """Seconds of one block's forward that the backward pass runs again."""
+    selective = (
+        case.selective_matmul * (forward.matmul + forward.tensor_parallel)
+        + case.selective_attention * forward.attention
+        + case.selective_elementwise * forward.elementwise
+    )
+    again = np.where(case.recompute == FULL, forward.total, np.where(case.recompute == SELECTIVE, selective, 0.0))
+    return again * case.recompute_share
+
+
+def head_s(case: StepCase) -> Array:
+    """Seconds of output projection and loss, forward and backward: three products, and the passes over the
+    logits in fp32."""
+    m = tokens_per_pass(case)
+    flops = 6 * m * case.hidden * case.vocab / case.tp
+    logits_bytes = 20 * m * case.vocab / case.tp
+    bf16_flops_per_s = case.matmul_flops_per_s / np.where(case.fp8 > 0, 1.85, 1.0)  # the head stays in 16 bits
+    return flops / bf16_flops_per_s + logits_bytes / case.memory_bytes_per_s
+
+
+def stage_layers(case: StepCase) -> tuple[Array, Array]:
+    """Layers of the slowest middle stage and of the last stage.
+
+    Where the stages do not divide the layers but do divide them plus two, the embedding and the head each
+    take a layer's place, as in Llama 3 (arXiv:2407.21783 section 3.3.2); otherwise the last stage is short.
+    """
+    even = case.layers / case.pp
+    padded = (case.layers + 2) / case.pp
+    uneven = np.ceil(even)
+    whole = even == np.floor(even)
+    asymmetric = ~whole & (padded == np.floor(padded))
+    most = np.where(whole, even, np.where(asymmetric, padded, uneven))
+    last = np.where(whole, even, np.where(asymmetric, padded - 1, case.layers - (case.pp - 1) * uneven))
+    return most, np.maximum(last, 0.0)
+
+
+def rank_parameters(case: StepCase) -> Array:
+    """Weights of the fullest rank: its layers, and an embedding or a head where it holds one."""
+    most, _ = stage_layers(case)
+    tables = np.where((case.pp == 1) & (case.tied == 0), 2.0, 1.0)
+    return (most * case.layer_parameters + tables * case.embedding_parameters) / case.tp
+
+
+def sharded_weights(case: StepCase) -> Array:
+    """True where the weights themselves are shared out (FSDP, HSDP)."""
+    return np.asarray((case.sharding == FSDP) | (case.sharding == HSDP))
+
+
+def fsdp_layer_s(case: StepCase, layer: Pass, gathers: float, scatters: float) -> Array:
+    """Exposed seconds of one block's weight gathers and gradient scatters in one pass (arXiv:2304.11277)."""
+    weights = BF16 * case.layer_parameters / case.tp
+    gradients = case.gradient_bytes * case.layer_parameters / case.tp
+    one = gather_time_s(case, weights, case.shard_degree, case.tp)
+    scatter = gather_time_s(case, gradients, case.shard_degree, case.tp)
+    comm = gathers * one + scatters * scatter
+    active = sharded_weights(case) & (case.shard_degree > 1)
+    return np.where(active, overlapped(layer.total, comm, case.fsdp_exposed), 0.0)
+
+
+def gradient_sync_s(case: StepCase, window_s: Array) -> Array:
+    """Exposed seconds of reducing gradients and gathering weights once a step (ZeRO, arXiv:1910.02054).
+
+    Hidden, where the stack can, behind the first forward and the last backward pass (`window_s`).
+    """
+    ranks = case.dp * case.cp
+    parameters = rank_parameters(case)
+    reduce = gather_time_s(case, case.gradient_bytes * parameters, ranks, case.tp)
+    gather = gather_time_s(case, BF16 * parameters, ranks, case.tp)
+    sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
+    comm = np.where(sharded, reduce + gather, 2 * reduce)
+    copies = np.maximum(ranks / case.shard_degree, 1)
+    across = all_reduce_time_s(case, case.gradient_bytes * parameters / case.shard_degree, copies,
+                               case.tp * case.shard_degree)
+    comm = np.where(sharded_weights(case), np.where(copies > 1, across, 0.0), comm)
+    hidden = overlapped(window_s, comm, case.dp_exposed)
+    return np.where(ranks > 1, np.where(case.dp_overlap > 0, hidden, comm), 0.0)
+
+
+def optimizer_s(case: StepCase) -> Array:
+    """Seconds of one AdamW update of the rank's share, by the bytes it moves, and of clipping."""
+    ranks = case.dp * case.cp
+    shared = (case.sharding == ZERO1) | (case.sharding == ZERO2) | sharded_weights(case)
+    owned = rank_parameters(case) / np.where(shared, np.minimum(case.shard_degree, ranks), 1.0)
+    return owned * case.optimizer_bytes / case.memory_bytes_per_s
+
+
+def accumulate_s(case: StepCase) -> Array:
+    """Seconds per micro-batch to add gradients into an fp32 buffer: read and write it once."""
+    traffic = np.where(case.gradient_bytes == 4, 8.0, 6.0) * rank_parameters(case)
+    return np.where(sharded_weights(case) | (case.micro_batches <= 1), 0.0, traffic / case.memory_bytes_per_s)
+
+
+def p2p_s(case: StepCase) -> Array:
+    """Seconds to hand one micro-batch's activations to the next stage."""
+    over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
+    size_bytes = BF16 * tokens_per_pass(case) * case.hidden / over_sequence
+    one = size_bytes / group_bandwidth(case, case.pp, case.tp * case.cp * case.dp) + case.fabric_latency_s
+    return np.where(case.pp > 1, one, 0.0)
+
+
+def step_times(case: StepCase) -> StepTimes:
+    """Seconds of each step and where they go.
+
+    Pipeline: micro-batches through the slowest stage, plus a bubble of (pp-1)/vp mean stages
+    (interleaved 1F1B, arXiv:2104.04473 section 2.2); a zero-bubble schedule keeps only the part that the
+    weight gradients cannot fill, about a third (arXiv:2401.10241 table 1).
+    """
+    forward = forward_pass(case)
+    backward = backward_pass(case, forward)
+    again = recompute_s(case, forward)
+    fsdp = fsdp_layer_s(case, forward, 1.0, 0.0) + fsdp_layer_s(case, backward, 1.0, 1.0)
+    block = forward.total + backward.total + again + fsdp
+    head = head_s(case)
+    most, last = stage_layers(case)
+    slowest = np.maximum(most * block, last * block + head)
+    mean_stage = (case.layers * block + head) / case.pp
+    passes = case.micro_batches
+
+    transfer = p2p_s(case)
+    pipeline = 2 * transfer * (case.pp - 1) + case.p2p_exposed * 2 * transfer * case.vp * passes
+    bubble = (case.pp - 1) / case.vp * mean_stage * np.where(case.zero_bubble > 0, 1 / 3, 1.0)
+    accumulate = accumulate_s(case) * passes
+    window = slowest / np.where(case.pp > 1, case.vp, 1.0)
+    gradients = gradient_sync_s(case, window)
+    update = optimizer_s(case) + accumulate
+    subtotal = passes * slowest + pipeline + bubble + gradients + update + case.step_fixed_s
+    doublings = np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
+    total = subtotal * (1 + case.straggler_per_doubling * doublings)
+
+    own = passes * case.layers / case.pp  # blocks that an average stage runs in a step
+    return StepTimes(
+        matmul=own * (forward.matmul + backward.matmul),
+        attention=own * (forward.attention + backward.attention),
+        elementwise=own * (forward.elementwise + backward.elementwise),
+        head=passes * head / case.pp,
+        recompute=own * again,
+        tensor_parallel=own * (forward.tensor_parallel + backward.tensor_parallel),
+        context_parallel=own * (forward.context_parallel + backward.context_parallel),
+        pipeline=pipeline,
+        bubble=bubble + passes * (slowest - mean_stage),
+        data_parallel=gradients + own * fsdp,
+        optimizer=update,
+        host=own * (forward.host + backward.host),
+        other=case.step_fixed_s + total - subtotal,
+        total=total,
+    )
