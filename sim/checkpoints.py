@@ -2,8 +2,8 @@
 
 References:
     J. W. Young, "A first order approximation to the optimum checkpoint interval", CACM 17 (9), 1974.
-    J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps", Future Generation
-    Computer Systems 22 (3), 2006, doi:10.1016/j.future.2004.11.016.
+    J. T. Daly, "A higher order estimate of the optimum checkpoint interval for restart dumps", Future
+    Generation Computer Systems 22 (3), 2006, doi:10.1016/j.future.2004.11.016.
 """
 
 import math
@@ -21,8 +21,8 @@ _WHOLE = 1e-9
 def young_daly_interval_s(cost_s: float, mtbf_s: float) -> float:
     """Training time between checkpoints that makes a run shortest [s].
 
-    Daly (2006) eq. 37: sqrt(2 δ M) (1 + (δ / 2M)^½ / 3 + (δ / 2M) / 9) − δ where δ < 2M, else M. Its first term is
-    Young's. δ is the time that a checkpoint holds up training, M the mean time between failures.
+    Daly (2006) eq. 37: sqrt(2 δ M) (1 + (δ / 2M)^½ / 3 + (δ / 2M) / 9) − δ where δ < 2M, else M. Its first
+    term is Young's. δ is the time that a checkpoint holds up training, M the mean time between failures.
 
     >>> round(young_daly_interval_s(300.0, 24 * 3600.0) / 60)
     117
@@ -39,8 +39,8 @@ def young_daly_interval_s(cost_s: float, mtbf_s: float) -> float:
 class CheckpointPolicy:
     """How a run saves itself.
 
-    A synchronous checkpoint holds training until it is on shared storage. An asynchronous one holds it only while the
-    state is copied to host memory, and counts as safe once it has been written from there.
+    A synchronous checkpoint holds training until it is on shared storage. An asynchronous one holds it only
+    while the state is copied to host memory, and counts as safe once it has been written from there.
     """
 
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
@@ -51,15 +51,16 @@ class CheckpointPolicy:
     bytes_per_parameter: Positive = 14.0
     """Saved per parameter: bf16 weight, fp32 master copy and two fp32 Adam moments (2 + 4 + 4 + 4)."""
     host_copy_bytes_per_s: Positive = 25e9
-    """From one GPU to its host, for asynchronous checkpoints. Assumed: four fifths of PCI Express 4.0 x16 (31.5 GB/s),
-    which slower hosts have; PCI Express 5.0 doubles it."""
+    """From one GPU to its host, for asynchronous checkpoints. Assumed: four fifths of PCI Express 4.0 x16
+    (31.5 GB/s), which slower hosts have; PCI Express 5.0 doubles it."""
 
     def size_bytes(self, parameters: int) -> float:
         """One checkpoint [bytes]."""
         return parameters * self.bytes_per_parameter
 
     def write_time_s(self, cluster: Cluster, parameters: int) -> float:
-        """From the first byte to the last on shared storage [s]: the slower of the store and what all nodes push."""
+        """From the first byte to the last on shared storage [s]: the slower of the store and what all nodes
+        push."""
         storage = cluster.storage
         rate = min(storage.write_bytes_per_s, cluster.nodes * storage.node_write_bytes_per_s)
         return self.size_bytes(parameters) / rate
@@ -75,8 +76,8 @@ class CheckpointPolicy:
     ) -> "Cadence":
         """The rhythm of checkpoints of a run that is interrupted every `mtbf_s` seconds on average.
 
-        `shortest_s` is the least training time between two (one step). Young/Daly intervals are never shorter than
-        storage can follow.
+        `shortest_s` is the least training time between two (one step). Young/Daly intervals are never
+        shorter than storage can follow.
 
         Raises:
             InputError: a fixed interval in which an asynchronous checkpoint cannot be written.
@@ -90,8 +91,8 @@ class CheckpointPolicy:
         elif self.interval_s < lag_s:
             raise InputError(
                 f"checkpoints every {self.interval_s:g} s cannot be kept up: writing one of "
-                f"{self.size_bytes(parameters) / 1e12:.3g} TB takes {written_s:.3g} s on {cluster.storage.label}; "
-                "allow a longer interval or faster storage."
+                f"{self.size_bytes(parameters) / 1e12:.3g} TB takes {written_s:.3g} s on "
+                f"{cluster.storage.label}; allow a longer interval or faster storage."
             )
         else:
             interval_s = max(self.interval_s, shortest_s)
@@ -115,7 +116,8 @@ class Cadence:
         return self.interval_s + self.cost_s
 
     def checkpoints(self, training_s: float) -> int:
-        """How many a stretch of `training_s` takes, the one at its end included; none for an empty stretch."""
+        """How many a stretch of `training_s` takes, the one at its end included; none for an empty
+        stretch."""
         if training_s <= 0:
             return 0
         return max(math.ceil(training_s / self.interval_s - _WHOLE), 1)

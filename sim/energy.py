@@ -45,15 +45,17 @@ class SitePower:
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
     pue: Amount = 1.09
-    """Site power over IT power. Google's fleet 1.09 and Meta 1.08 (company reports, 2023-2024); Uptime Institute
-    surveys put the industry at 1.58 (2023), 1.56 (2024) and 1.54 (2025)."""
+    """Site power over IT power. Google's fleet 1.09 and Meta 1.08 (company reports, 2023-2024); Uptime
+    Institute surveys put the industry at 1.58 (2023), 1.56 (2024) and 1.54 (2025)."""
     above_node_share: Amount = 0.10
-    """Switches, optics and storage as a share of node power: about 10 % by public analyses of a 100,000-GPU H100
-    cluster. Of that a leaf switch for 64 GPUs measured 686 W, 1.3 % (MLPerf Training v4.1)."""
+    """Switches, optics and storage as a share of node power: about 10 % by public analyses of a 100,000-GPU
+    H100 cluster. Of that a leaf switch for 64 GPUs measured 686 W, 1.3 % (MLPerf Training v4.1)."""
 
     def __post_init__(self) -> None:
         if not self.pue >= 1:
-            raise InputError(f"pue is {self.pue}; a site draws at least what its machines draw, so 1 or more.")
+            raise InputError(
+                f"pue is {self.pue}; a site draws at least what its machines draw, so 1 or more."
+            )
         if not self.above_node_share >= 0:
             raise InputError(f"above_node_share is {self.above_node_share}; 0 or more is needed.")
 
@@ -62,8 +64,8 @@ class SitePower:
     ) -> PowerParts:
         """Power by part while every GPU of the job draws `gpu_power_w` [W].
 
-        `busy` tells whether the hosts work (training, writing a checkpoint) or idle. Spare nodes are powered and idle.
-        What is above the nodes follows their power.
+        `busy` tells whether the hosts work (training, writing a checkpoint) or idle. Spare nodes are powered
+        and idle. What is above the nodes follows their power.
         """
         node, gpu = cluster.node, cluster.gpu
         spare_gpus = spare_nodes * node.gpus_per_node

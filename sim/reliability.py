@@ -5,10 +5,14 @@ Poisson processes). That holds for large jobs; small ones fail more often than t
 measured 7.9 h between failures at 1,024 GPUs against 28.8 h by the rule.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import DAY_S, Amount, Count, Positive
@@ -53,7 +57,7 @@ class Reliability:
         gpus = self.restart_gpus
         if not gpus or len(gpus) != len(self.restart_times_s):
             raise InputError(f"{self.name}: restart_gpus and restart_times_s need the same number of values.")
-        if any(a >= b for a, b in zip(gpus, gpus[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(gpus)):
             raise InputError(f"{self.name}: restart_gpus must rise from one value to the next.")
 
     @property
@@ -74,14 +78,16 @@ class Reliability:
         return nodes * sum(cause.rate_per_node_day for cause in self.causes) / DAY_S
 
     def mtbf_s(self, cluster: Cluster) -> float:
-        """Mean time between unexpected interruptions of a job that fills `cluster` [s]; infinite without causes."""
+        """Mean time between unexpected interruptions of a job that fills `cluster` [s]; infinite without
+        causes."""
         rate = self.interruptions_per_s(cluster.gpus / self.gpus_per_node)
-        return 1 / rate if rate else float("inf")
+        return 1 / rate if rate else math.inf
 
     def restart_s(self, gpus: int) -> float:
         """Time from the decision to restart to the first new step [s].
 
-        Linear between published scales; below the smallest its time is kept, above the largest the last slope.
+        Linear between published scales; below the smallest its time is kept, above the largest the last
+        slope.
         """
         sizes, times = self.restart_gpus, self.restart_times_s
         if gpus <= sizes[0] or len(sizes) == 1:
@@ -93,12 +99,55 @@ class Reliability:
     def scaled(self, failures_per_1000_node_days: float) -> "Reliability":
         """The same mix of causes at another overall rate."""
         if not failures_per_1000_node_days >= 0:
-            raise InputError(f"failures per 1,000 node-days is {failures_per_1000_node_days}; 0 or more is needed.")
+            raise InputError(
+                f"failures per 1,000 node-days is {failures_per_1000_node_days}; 0 or more is needed."
+            )
         if not self.causes:
             raise InputError(f"{self.name} has no failure causes to scale.")
         factor = failures_per_1000_node_days / self.failures_per_1000_node_days
         causes = tuple(replace(c, rate_per_node_day=c.rate_per_node_day * factor) for c in self.causes)
         return replace(self, causes=causes)
+
+
+class FailureProcess:
+    """The superposed Poisson process of all nodes and causes: when the next failure strikes, and why.
+
+    Drawn a block at a time from numpy's PCG64, so that one seed gives one history.
+    """
+
+    _BLOCK = 256
+
+    def __init__(self, reliability: Reliability, mtbf_s: float, seed: int) -> None:
+        self._causes = reliability.causes
+        self._mtbf_s = mtbf_s
+        self._rng = np.random.default_rng(seed)
+        self._drawn: list[tuple[float, int]] = []
+        self._cause = 0
+        self.next_s = math.inf
+        """When the next failure strikes, in seconds from the start."""
+        if math.isfinite(mtbf_s):
+            rates = np.array([cause.rate_per_node_day for cause in self._causes])
+            self._bounds = np.cumsum(rates / rates.sum())[:-1]
+            self.next_s = 0.0
+            self._advance()
+
+    def take(self) -> FailureCause:
+        """The cause of the failure at `next_s`; moves on to the next one."""
+        cause = self._causes[self._cause]
+        self._advance()
+        return cause
+
+    def stop_clock(self, seconds: float) -> None:
+        """Put off the next failure: nothing could fail for so long (exponential gaps have no memory)."""
+        self.next_s += seconds
+
+    def _advance(self) -> None:
+        if not self._drawn:
+            gaps_s = self._rng.exponential(self._mtbf_s, self._BLOCK)
+            causes = np.searchsorted(self._bounds, self._rng.random(self._BLOCK), side="right")
+            self._drawn = list(zip(gaps_s.tolist(), causes.tolist(), strict=True))[::-1]
+        gap_s, self._cause = self._drawn.pop()
+        self.next_s += gap_s
 
 
 @dataclass(frozen=True, kw_only=True)
