@@ -1,19 +1,20 @@
 """Money: renting or owning the cluster, from published prices with their spread.
 
-Rent includes electricity; nothing here adds it again. Owning follows B. Cottier et al., "The rising costs of
-training frontier AI models", arXiv:2405.21015: servers, plus an interconnect that is 19 % of the cluster, that
-lose 0.14 orders of magnitude of their value a year, plus energy. Financing and colocation, which the study
-leaves out, are added here as lines of their own.
+Rent includes electricity; nothing here adds it again. Owning follows B. Cottier et al., "The rising costs
+of training frontier AI models", arXiv:2405.21015: servers, and an interconnect that is 19 % of the cluster,
+lose 0.14 orders of magnitude of their value a year; plus energy. Financing and colocation, which the study
+leaves out, are lines of their own.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Literal, get_args
 
-from planner.market import MARKET, amount, rows
-from profiler.files import InputError, nearest, read_toml
+from planner.market import amount
+from planner.market.prices import PriceRange as PriceRange
+from planner.market.prices import Quote, assumptions, given_price, how_spread, recent, spread
+from profiler.files import InputError, nearest
 from profiler.units import MONTH_DAYS
 from sim.hardware import load_gpu, load_node
 
@@ -21,51 +22,8 @@ Commitment = Literal["on-demand", "1-year", "3-year", "spot"]
 
 YEAR_DAYS = 365.25
 HOURS_PER_YEAR = 24 * YEAR_DAYS
-WINDOW_MONTHS = 24
-"""Published prices older than this, counted from the newest of their kind, are not used."""
 LONGEST_USE_DAYS = 10 * YEAR_DAYS
 """A break-even beyond ten years of use is none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriceRange:
-    """A number with its spread: 10th percentile or stated low, expected, 90th percentile or stated high."""
-
-    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
-
-    low: float
-    expected: float
-    high: float
-    unit: str
-    source: str
-    date: str
-
-    def __post_init__(self) -> None:
-        for key in ("low", "expected", "high"):
-            amount(key, getattr(self, key))
-        if not self.low <= self.expected <= self.high:
-            raise InputError(
-                f"low, expected and high are {self.low}, {self.expected}, {self.high}; they must rise."
-            )
-
-    @property
-    def levels(self) -> tuple[float, float, float]:
-        """Low, expected and high."""
-        return self.low, self.expected, self.high
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quote:
-    """One published price of one GPU, as found [USD per GPU-hour, or USD per GPU to buy]."""
-
-    date: str
-    gpu: str
-    vendor: str
-    region: str
-    kind: str
-    usd: float
-    scope: str
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,86 +92,10 @@ class CostBreakdown:
         return math.fsum(line.high for line in self.lines)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Discounts:
-    source: str
-    date: str
-    one_year: tuple[float, ...]
-    three_years: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _StandIn:
-    gpu: str
-    why: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Assumptions:
-    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
-
-    server_overhead: PriceRange
-    interconnect_share: PriceRange
-    value_loss: PriceRange
-    financing: PriceRange
-    colocation: PriceRange
-    staff_share: PriceRange
-    commitment_discounts: _Discounts
-    stand_ins: Mapping[str, _StandIn]
-
-
-@cache
-def _assumptions() -> _Assumptions:
-    return read_toml(MARKET / "costs.toml", _Assumptions)
-
-
-@cache
-def quotes() -> tuple[Quote, ...]:
-    """Every published price in the catalogue, oldest first."""
-    made = [Quote(**{**row, "usd": float(row["usd"])}) for row in rows("gpu_prices.csv")]  # type: ignore[arg-type]
-    return tuple(sorted(made, key=lambda quote: (quote.date, quote.gpu, quote.vendor)))
-
-
-def _months(date: str) -> int:
-    year, month = date.split("-")[:2]
-    return 12 * int(year) + int(month)
-
-
-def _recent(gpu: str, kind: str, *, vendor: str = "", as_of: str = "") -> tuple[Quote, ...]:
-    """Quotes of a kind no older than `WINDOW_MONTHS` before the newest: the newest of each vendor, all purchases."""
-    found = [q for q in quotes() if q.gpu == gpu and q.kind == kind and vendor in ("", q.vendor)]
-    found = [q for q in found if not as_of or q.date <= as_of]
-    if not found:
-        return ()
-    newest = _months(found[-1].date)
-    found = [q for q in found if newest - _months(q.date) <= WINDOW_MONTHS]
-    if kind == "purchase":
-        return tuple(found)
-    return tuple({q.vendor: q for q in found}.values())
-
-
-def _quantile(values: list[float], share: float) -> float:
-    """Linear between order statistics (Hyndman and Fan's type 7)."""
-    position = share * (len(values) - 1)
-    below = int(position)
-    above = min(below + 1, len(values) - 1)
-    return values[below] + (position - below) * (values[above] - values[below])
-
-
-def _spread(found: tuple[Quote, ...], unit: str, *, scale: float = 1.0) -> PriceRange:
-    """10th percentile, median and 90th percentile of some quotes."""
-    usd = sorted(q.usd * scale for q in found)
-    low, expected, high = (_quantile(usd, share) for share in (0.1, 0.5, 0.9))
-    who = sorted({q.vendor for q in found} - {""})
-    source = "; ".join(sorted({q.source.split(";")[0].split(",")[0] for q in found}))
-    source += f" ({', '.join(who)})" if who else f" ({len(found)} prices)"
-    return PriceRange(low=low, expected=expected, high=high, unit=unit, source=source, date=found[-1].date)
-
-
 def _priced_as(gpu: str) -> tuple[str, str]:
     """The GPU whose prices are used, and why if it is another one."""
     load_gpu(gpu)
-    stand_in = _assumptions().stand_ins.get(gpu)
+    stand_in = assumptions().stand_ins.get(gpu)
     return (stand_in.gpu, f"; {stand_in.why}") if stand_in else (gpu, "")
 
 
@@ -232,78 +114,74 @@ def load_rental(gpu: str, commitment: str = "on-demand", *, vendor: str = "", as
         raise InputError(
             f"commitment '{commitment}' is not known; {nearest(commitment, get_args(Commitment))}."
         )
-    priced_as, note = _priced_as(gpu)
     kind: Commitment = commitment  # type: ignore[assignment]
-    scale, how = 1.0, "10th percentile, median and 90th percentile of each vendor's newest price"
+    priced_as, note = _priced_as(gpu)
+    scale, how = 1.0, f"{commitment} prices"
     found: tuple[Quote, ...] = ()
-    if commitment in ("1-year", "3-year") and not vendor:
-        found = _recent(priced_as, "on-demand", as_of=as_of)
-        discounts = _assumptions().commitment_discounts
-        rates = discounts.one_year if commitment == "1-year" else discounts.three_years
-        if found:
-            discount = sum(rates) / len(rates)
-            scale = 1 - discount
-            how = f"on-demand prices less {discount:.0%}, the mean discount for {commitment} ({discounts.source})"
-    found = found or _recent(priced_as, commitment, vendor=vendor, as_of=as_of)
+    if kind in ("1-year", "3-year") and not vendor:
+        found = recent(priced_as, "on-demand", as_of=as_of)
+        scale, how = _discounted(kind) if found else (scale, how)
+    found = found or recent(priced_as, kind, vendor=vendor, as_of=as_of)
     if not found:
         whose = f" from {vendor}" if vendor else ""
         raise InputError(
             f"no {commitment} price of '{gpu}'{whose} is published in the catalogue; "
             "give your own price in USD per GPU-hour."
         )
-    price = _spread(found, "USD per GPU-hour", scale=scale)
+    price = spread(found, "USD per GPU-hour", scale=scale, exact=bool(vendor))
+    how = f"{vendor}'s own price" if vendor else how_spread(found, how)
     return Rental(gpu=gpu, commitment=kind, price_usd_per_gpu_hour=price, how=how + note, quotes=found)
+
+
+def _discounted(commitment: Commitment) -> tuple[float, str]:
+    """The factor on an on-demand price for a commitment, and where it comes from."""
+    discounts = assumptions().commitment_discounts
+    rates = discounts.one_year if commitment == "1-year" else discounts.three_years
+    mean = sum(rates) / len(rates)
+    return 1 - mean, f"on-demand prices less {mean:.0%} for {commitment} (mean of {discounts.source})"
 
 
 def given_rental(gpu: str, price_usd_per_gpu_hour: float, *, commitment: Commitment = "on-demand") -> Rental:
     """A rent the user states; it has no spread. Raises `InputError` for a negative or non-finite price."""
-    usd = amount("price_usd_per_gpu_hour", price_usd_per_gpu_hour)
-    price = PriceRange(
-        low=usd, expected=usd, high=usd, unit="USD per GPU-hour", source="given by the user", date=""
-    )
+    price = given_price("price_usd_per_gpu_hour", price_usd_per_gpu_hour, "USD per GPU-hour")
     return Rental(gpu=gpu, commitment=commitment, price_usd_per_gpu_hour=price, how="given by the user")
 
 
 def load_ownership(gpu: str, *, as_of: str = "") -> Ownership:
-    """What owning `gpu` takes, from published purchase prices (up to `as_of`, YYYY-MM-DD).
+    """What owning `gpu` takes, from purchase prices published (by `as_of`, YYYY-MM-DD).
 
-    Prices of whole servers are preferred; where there are none, prices of GPUs alone times the server overhead.
+    Prices of whole servers are preferred; where there are none, prices of GPUs times the server overhead.
 
     Raises:
         InputError: an unknown GPU, or no published price.
     """
+    unit = "USD per GPU, server included"
     priced_as, note = _priced_as(gpu)
-    found = _recent(priced_as, "purchase", as_of=as_of)
+    found = recent(priced_as, "purchase", as_of=as_of)
     if not found:
         raise InputError(
-            f"no purchase price of '{gpu}' is published in the catalogue; give your own in USD per GPU, server included."
+            f"no purchase price of '{gpu}' is published in the catalogue; give your own in {unit}."
         )
-    known = _assumptions()
     servers = tuple(q for q in found if q.scope == "server")
     if servers:
-        price = _spread(servers, "USD per GPU, server included")
-        how = "10th percentile, median and 90th percentile of published server prices per GPU"
-    else:
-        bare, overhead = _spread(found, "USD per GPU, server included"), known.server_overhead
-        low, expected, high = (usd * factor for usd, factor in zip(bare.levels, overhead.levels, strict=True))
-        price = replace(
-            bare, low=low, expected=expected, high=high, source=f"{bare.source}; {overhead.source}"
-        )
-        how = "published prices of GPUs without their server, times the server overhead"
-    return _ownership(gpu, price, how + note, servers or found)
+        how = how_spread(servers, "server prices per GPU") + note
+        return _ownership(gpu, spread(servers, unit), how, servers)
+    bare, overhead = spread(found, unit), assumptions().server_overhead
+    low, expected, high = (usd * factor for usd, factor in zip(bare.levels, overhead.levels, strict=True))
+    source = f"{bare.source}; {overhead.source}"
+    price = replace(bare, low=low, expected=expected, high=high, source=source)
+    how = how_spread(found, f"prices of GPUs alone, times {overhead.expected} for their server") + note
+    return _ownership(gpu, price, how, found)
 
 
 def given_ownership(gpu: str, server_usd_per_gpu: float) -> Ownership:
     """Owning at a purchase price the user states [USD per GPU, server included]."""
-    usd = amount("server_usd_per_gpu", server_usd_per_gpu)
-    price = PriceRange(
-        low=usd, expected=usd, high=usd, unit="USD per GPU", source="given by the user", date=""
-    )
+    price = given_price("server_usd_per_gpu", server_usd_per_gpu, "USD per GPU, server included")
     return _ownership(gpu, price, "given by the user", ())
 
 
 def _ownership(gpu: str, price: PriceRange, how: str, found: tuple[Quote, ...]) -> Ownership:
-    known, node = _assumptions(), load_node(load_gpu(gpu).node)
+    known, node = assumptions(), load_node(load_gpu(gpu).node)
     return Ownership(
         gpu=gpu,
         server_usd_per_gpu=price,
@@ -324,21 +202,24 @@ def rental_cost(rental: Rental, gpu_hours: float) -> CostBreakdown:
     price = rental.price_usd_per_gpu_hour
     low, expected, high = (hours * usd for usd in price.levels)
     how = f"{hours:,.0f} GPU-hours at {price.expected:.2f} USD, electricity included ({rental.how})"
-    line = CostLine(name="Rent of GPUs", low=low, expected=expected, high=high, how=how, source=_cited(price))
+    line = CostLine(name="Rent of GPUs", low=low, expected=expected, high=high, how=how, source=price.cited)
     return CostBreakdown(lines=(line,))
-
-
-def _cited(*ranges: PriceRange) -> str:
-    return "; ".join(f"{r.source}, {r.date}" if r.date else r.source for r in ranges)
 
 
 def _line(name: str, how: str, usd: Callable[[int], float], *ranges: PriceRange) -> CostLine:
     """A line whose amount at level 0, 1 or 2 (low, expected, high) is `usd(level)`."""
-    return CostLine(name=name, low=usd(0), expected=usd(1), high=usd(2), how=how, source=_cited(*ranges))
+    return CostLine(
+        name=name,
+        low=usd(0),
+        expected=usd(1),
+        high=usd(2),
+        how=how,
+        source="; ".join(r.cited for r in ranges),
+    )
 
 
 def _hardware(ownership: Ownership, gpus: float, level: int) -> tuple[float, float]:
-    """Servers and interconnect [USD]: the interconnect is a share s of the whole, so s / (1 − s) of the servers."""
+    """Servers and interconnect [USD]: as a share s of the whole, the latter is s / (1 − s) of the former."""
     servers = gpus * ownership.server_usd_per_gpu.levels[level]
     share = ownership.interconnect_share.levels[level]
     return servers, servers * share / (1 - share)
@@ -364,24 +245,24 @@ def _lost(orders_per_year: float, days: float) -> float:
 
 
 def _held_years(orders_per_year: float, days: float) -> float:
-    """The value not yet lost, integrated over time, per unit of value [years]: (1 − 10^(−k·t)) / (k·ln 10)."""
+    """The value not yet lost, integrated over time, over the value [years]: (1 − 10^(−k·t)) / (k·ln 10)."""
     return _lost(orders_per_year, days) / (orders_per_year * math.log(10))
 
 
 def ownership_cost(
     ownership: Ownership, gpus: int, days: float, electricity_usd: float, *, staff: bool = False
 ) -> CostBreakdown:
-    """What a campaign of `days` costs on a cluster bought new for it and sold, or used on, at its value then [USD].
+    """What `days` cost on a cluster bought new for them and sold, or used on, at its value then [USD].
 
-    Value lost, interest on the value not yet lost, colocation of the rated power, electricity, and with `staff`
-    the research and development staff as a share of the total. Storage beside the servers is not included.
+    Value lost, interest on the value not yet lost, colocation of the rated power, electricity, and with
+    `staff` the research and development staff as a share of the total. Storage is not included.
     """
     for key, value in (("gpus", gpus), ("days", days), ("electricity_usd", electricity_usd)):
         amount(key, value)
     loss, rate, colocation = ownership.value_loss, ownership.financing, ownership.colocation
     held = _held_years(loss.expected, days)
     rated_kw = gpus * ownership.rated_kw_per_gpu
-    fell = f"{_lost(loss.expected, days):.1%} of the purchase price in {days:.1f} days ({loss.expected} orders a year)"
+    fell = f"{_lost(loss.expected, days):.1%} of the purchase price in {days:.1f} days"
     at = [_hardware(ownership, gpus, level) for level in range(3)]
     lines = (
         _line(
@@ -436,10 +317,10 @@ def _with_staff(lines: tuple[CostLine, ...], share: PriceRange) -> CostBreakdown
 def study_amortised_cost(
     ownership: Ownership, gpu_hours: float, electricity_usd: float, *, years_since_purchase: float = 0.0
 ) -> CostBreakdown:
-    """Amortised hardware plus energy as arXiv:2405.21015 computes it [USD], without financing or colocation.
+    """Amortised hardware plus energy as arXiv:2405.21015 has it [USD], without financing or colocation.
 
-    An hour costs V·10^(−k·a)·k·ln 10 / 8,766 of a GPU with its share of server, bought for V, a years ago, with
-    k fixed at 0.14 orders a year; the interconnect adds 0.19 / 0.81 of that.
+    An hour costs V·10^(−k·a)·k·ln 10 / 8,766 where V bought the GPU and its share of server a years ago and
+    k is 0.14 orders a year at every level; the interconnect adds s / (1 − s) of that.
     """
     for key, value in (("gpu_hours", gpu_hours), ("electricity_usd", electricity_usd)):
         amount(key, value)
@@ -466,10 +347,10 @@ def study_amortised_cost(
 def break_even_days(
     rental: Rental, ownership: Ownership, gpus: int, electricity_usd_per_day: float, *, resale: bool = False
 ) -> float | None:
-    """Days of use after which owning has cost less than renting, at expected prices; `None` if not in ten years.
+    """Days of use after which owning has cost less than renting, as expected; `None` if not in ten years.
 
-    Without `resale` the purchase is written off whole; with it the hardware keeps its value of the day, and the
-    answer is 0 where owning is cheaper from the first day.
+    Without `resale` the purchase is written off whole; with it the hardware keeps its value of the day, and
+    the answer is 0 where owning is cheaper from the first day.
     """
     amount("gpus", gpus)
     amount("electricity_usd_per_day", electricity_usd_per_day)

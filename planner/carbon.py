@@ -1,0 +1,259 @@
+"""Carbon: what the electricity and the hardware of a campaign emit, and what that much electricity is like.
+
+Grid intensities and yearly generation are those of Our World in Data / Ember (CC BY 4.0) and of Google Cloud,
+through codecarbon (MIT); see planner/market/grids_*.csv.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from planner.market import amount, rows
+from profiler.files import InputError, nearest
+from profiler.units import HOUR_S, JOULES_PER_KWH
+
+YEAR_DAYS = 365.25
+KG_PER_TONNE = 1000.0
+HARDWARE_LIFETIME_YEARS = 5.5
+"""Useful life of servers and network gear: Meta Platforms, annual report for 2024 (from January 2025)."""
+
+HOUSEHOLD_MWH_PER_YEAR = 10.715
+"""A US residential customer in 2020: US Energy Information Administration, FAQ 97 (October 2021)."""
+
+COUNTRY_SOURCE = "Our World in Data / Ember (CC BY 4.0), through codecarbon's energy mix (MIT, b05965e4)"
+CLOUD_SOURCE = "Google Cloud region carbon data, through codecarbon's impact.csv (MIT)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """An electricity grid and its location-based intensity [kgCO2e per kWh]."""
+
+    name: str
+    label: str
+    intensity_kg_per_kwh: float
+    year: int | None
+    """Of the data; `None` where the source does not say."""
+    kind: Literal["country", "cloud-region", "given"]
+    source: str
+
+    def __post_init__(self) -> None:
+        amount("intensity_kg_per_kwh", self.intensity_kg_per_kwh)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountryUse:
+    """A country's electricity generation in one year [MWh]."""
+
+    iso3: str
+    country: str
+    generation_mwh: float
+    year: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An amount of electricity beside one that a person can picture."""
+
+    what: str
+    yearly_mwh: float
+    """What the thing compared with generates, or uses, in a year."""
+    year: int
+    ratio: float
+    """The amount over `yearly_mwh`."""
+    sentence: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarbonAccount:
+    """Emissions of a campaign [tCO2e]: its electricity counted two ways, and its share of the hardware."""
+
+    location_based_tco2e: float
+    market_based_tco2e: float
+    embodied_tco2e: float
+    grid: Grid
+    how: str
+
+    @property
+    def total_tco2e(self) -> float:
+        """Location-based plus embodied [tCO2e]."""
+        return self.location_based_tco2e + self.embodied_tco2e
+
+
+@cache
+def grids() -> tuple[Grid, ...]:
+    """Every grid in the catalogue: countries by ISO 3166 code, cloud regions as provider:region."""
+    countries = (
+        Grid(
+            name=row["iso3"],
+            label=row["country"],
+            intensity_kg_per_kwh=float(row["intensity_kg_per_kwh"]),
+            year=int(row["year"]),
+            kind="country",
+            source=COUNTRY_SOURCE,
+        )
+        for row in rows("grids_country.csv")
+    )
+    regions = (
+        Grid(
+            name=f"{row['provider']}:{row['region']}",
+            label=f"{row['city']}, {row['iso3']} ({row['provider']} {row['region']})",
+            intensity_kg_per_kwh=float(row["intensity_kg_per_kwh"]),
+            year=None,
+            kind="cloud-region",
+            source=CLOUD_SOURCE,
+        )
+        for row in rows("grids_cloud.csv")
+    )
+    return (*countries, *regions)
+
+
+@cache
+def _by_key() -> dict[str, Grid]:
+    keys = {grid.name.lower(): grid for grid in grids()}
+    return keys | {grid.label.lower(): grid for grid in grids() if grid.kind == "country"}
+
+
+def load_grid(name: str) -> Grid:
+    """A grid by ISO 3166 code (`NOR`), country (`Norway`) or cloud region (`gcp:europe-north1`), in any case.
+
+    Raises:
+        InputError: no such grid; names the nearest.
+    """
+    found = _by_key().get(name.strip().lower())
+    if found is None:
+        close = nearest(name.strip(), _by_key()).partition("; did you mean ")[2]
+        meant = f"; did you mean {close}" if close else ""
+        raise InputError(
+            f"grid '{name}' is not in the catalogue; allowed: a country, its ISO 3166 code (such as NOR), "
+            f"or provider:region (such as gcp:us-central1){meant}."
+        )
+    return found
+
+
+def given_grid(intensity_kg_per_kwh: float, *, label: str = "given by the user") -> Grid:
+    """A grid of the intensity that the user states [kgCO2e per kWh]."""
+    return Grid(
+        name="given",
+        label=label,
+        intensity_kg_per_kwh=intensity_kg_per_kwh,
+        year=None,
+        kind="given",
+        source="given by the user",
+    )
+
+
+def location_based(energy_kwh: float, grid: Grid) -> float:
+    """Emissions of the electricity as the grid made it [tCO2e]."""
+    return amount("energy_kwh", energy_kwh) * grid.intensity_kg_per_kwh / KG_PER_TONNE
+
+
+def market_based(energy_kwh: float, grid: Grid, *, contracted_share: float = 0.0) -> float:
+    """Emissions with the share of the electricity that clean contracts cover counted as none [tCO2e].
+
+    What is not contracted takes the grid's own intensity; a residual mix, not known here, would be higher.
+    """
+    share = amount("contracted_share", contracted_share, most=1.0)
+    return (1 - share) * location_based(energy_kwh, grid)
+
+
+def embodied(
+    gpus: int, kg_per_gpu: float, days: float, lifetime_years: float = HARDWARE_LIFETIME_YEARS
+) -> float:
+    """The campaign's share of what making the hardware emitted: its days over the lifetime [tCO2e]."""
+    for key, value in (("gpus", gpus), ("kg_per_gpu", kg_per_gpu), ("days", days)):
+        amount(key, value)
+    if amount("lifetime_years", lifetime_years) == 0:
+        raise InputError("lifetime_years is 0; more than 0 is needed.")
+    return gpus * kg_per_gpu * days / (YEAR_DAYS * lifetime_years) / KG_PER_TONNE
+
+
+def account(
+    energy_kwh: float,
+    grid: Grid,
+    *,
+    gpus: int,
+    embodied_kg_per_gpu: float,
+    days: float,
+    contracted_share: float = 0.0,
+) -> CarbonAccount:
+    """The whole account of a campaign that drew `energy_kwh` at the site meter."""
+    return CarbonAccount(
+        location_based_tco2e=location_based(energy_kwh, grid),
+        market_based_tco2e=market_based(energy_kwh, grid, contracted_share=contracted_share),
+        embodied_tco2e=embodied(gpus, embodied_kg_per_gpu, days),
+        grid=grid,
+        how=f"{energy_kwh / 1000:,.0f} MWh at {grid.intensity_kg_per_kwh:.3f} kg per kWh ({grid.label})",
+    )
+
+
+@cache
+def model_card_intensity() -> float:
+    """The one grid factor of the Llama 3.1 model card [kgCO2e per kWh]: its tonnes over its energy at TDP.
+
+    (420 + 2,040 + 8,930) t / (39.3 M GPU-hours × 0.7 kW) = 0.41403, which gives each of the three models back
+    within 0.8 %.
+    """
+    card = rows("model_card.csv")
+    tonnes = math.fsum(float(row["location_based_tco2e"]) for row in card)
+    kwh = math.fsum(float(row["gpu_hours"]) * float(row["tdp_w"]) / 1000 for row in card)
+    return tonnes * KG_PER_TONNE / kwh
+
+
+def tdp_accounting(gpu_hours: float, tdp_w: float, intensity_kg_per_kwh: float | None = None) -> float:
+    """Emissions as the Llama 3.1 model card counts them [tCO2e]: every GPU-hour at its TDP, nothing else.
+
+    No host, network, cooling or idle time is in it: an accounting mode beside the metered energy, not an
+    estimate of it. The intensity defaults to the card's own, `model_card_intensity`.
+    """
+    intensity = model_card_intensity() if intensity_kg_per_kwh is None else intensity_kg_per_kwh
+    joules = amount("gpu_hours", gpu_hours) * HOUR_S * amount("tdp_w", tdp_w)
+    return joules / JOULES_PER_KWH * amount("intensity_kg_per_kwh", intensity) / KG_PER_TONNE
+
+
+@cache
+def countries() -> tuple[CountryUse, ...]:
+    """What each country generates in a year, least first."""
+    made = (
+        CountryUse(
+            iso3=row["iso3"],
+            country=row["country"],
+            generation_mwh=float(row["generation_twh"]) * 1e6,
+            year=int(row["year"]),
+        )
+        for row in rows("grids_country.csv")
+    )
+    return tuple(sorted((c for c in made if c.generation_mwh > 0), key=lambda c: (c.generation_mwh, c.iso3)))
+
+
+def as_much_as(energy_mwh: float) -> Comparison:
+    """Compare with the country whose yearly generation is nearest in ratio; small amounts with US homes."""
+    amount("energy_mwh", energy_mwh)
+    if energy_mwh < countries()[0].generation_mwh / 2:
+        return _as_homes(energy_mwh)
+    best = min(countries(), key=lambda c: (abs(math.log(energy_mwh / c.generation_mwh)), c.iso3))
+    ratio = energy_mwh / best.generation_mwh
+    about = "about as much as" if 0.8 <= ratio <= 1.25 else f"{ratio:.2g} times what"
+    return Comparison(
+        what=best.country,
+        yearly_mwh=best.generation_mwh,
+        year=best.year,
+        ratio=ratio,
+        sentence=f"{about} {best.country} generates in a year ({best.generation_mwh:,.0f} MWh, {best.year})",
+        source=COUNTRY_SOURCE,
+    )
+
+
+def _as_homes(energy_mwh: float) -> Comparison:
+    homes = energy_mwh / HOUSEHOLD_MWH_PER_YEAR
+    number = f"{homes:,.0f}" if homes >= 10 else f"{homes:.2g}"
+    home = "home uses" if number == "1" else "homes use"
+    return Comparison(
+        what="US homes",
+        yearly_mwh=HOUSEHOLD_MWH_PER_YEAR,
+        year=2020,
+        ratio=homes,
+        sentence=f"about as much as {number} US {home} in a year ({HOUSEHOLD_MWH_PER_YEAR} MWh each in 2020)",
+        source="US Energy Information Administration, FAQ 97: 10,715 kWh per residential customer in 2020",
+    )
