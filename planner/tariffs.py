@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Hours that cost something else: from `from_hour` up to, not including, `to_hour`, on some days and months.
+    """Hours that cost something else: from `from_hour` until `to_hour`, on some days of some months.
 
     A window whose `to_hour` is not above its `from_hour` runs through midnight, each hour on its own day.
     """
@@ -40,6 +40,9 @@ class Window:
     from_hour: Hour
     to_hour: Hour
     usd_per_kwh: Amount
+
+    def __post_init__(self) -> None:
+        amount("usd_per_kwh", self.usd_per_kwh)
 
     def holds(self, hour: datetime) -> bool:
         """Whether the hour that begins at `hour` is in the window."""
@@ -54,7 +57,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Tariff:
-    """What electricity costs; the first window that holds an hour prices it, `energy_usd_per_kwh` the rest."""
+    """What electricity costs: the first window that holds an hour prices it, else `energy_usd_per_kwh`."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -151,9 +154,7 @@ def _month(moment: datetime) -> str:
 
 def _whole_hour(start: datetime) -> datetime:
     if (start.minute, start.second, start.microsecond) != (0, 0, 0):
-        raise InputError(
-            f"start is {start.isoformat()}; a whole hour is needed, since prices change on the hour."
-        )
+        raise InputError(f"start is {start.isoformat()}; a whole hour is needed, since prices change on the hour.")
     return start.replace(tzinfo=None)  # the site's clock, whatever zone it keeps
 
 
@@ -166,12 +167,12 @@ def bill(
     """Bill a load given hour by hour from `start`.
 
     Energy: each hour at its price. Demand: the peak of each calendar month touched, from `peak_kw_by_month`
-    (YYYY-MM → kW), or where it is silent the month's highest hour. Demand and fixed charges are due in full for
-    every month touched, however briefly.
+    (YYYY-MM → kW), or where it is silent the month's highest hour. Demand and fixed charges are due in full
+    for every month touched, however briefly.
 
     Raises:
-        InputError: a start that is not a whole hour, an energy or peak that is no finite amount, or a peak below
-            the month's highest hour.
+        InputError: a start that is not a whole hour, an energy or peak that is no finite amount, or a peak
+            below the month's highest hour.
     """
     hour = _whole_hour(start)
     costs: list[float] = []
@@ -190,13 +191,11 @@ def _peaks(highest: Mapping[str, float], given: Mapping[str, float]) -> dict[str
     peaks = dict(highest)
     for month, kw in given.items():
         if month not in highest:
-            raise InputError(
-                f"peak_kw_by_month has {month}; the load covers {', '.join(highest) or 'no month'}."
-            )
+            raise InputError(f"peak_kw_by_month has {month}; the load covers {', '.join(highest) or 'no month'}.")
         if amount(f"peak_kw_by_month[{month}]", kw) < highest[month] * (1 - 1e-9):
             raise InputError(
-                f"peak_kw_by_month[{month}] is {kw} kW; an hour of that month averages {highest[month]:g} kW, "
-                "so the peak is at least that."
+                f"peak_kw_by_month[{month}] is {kw}; an hour of that month averages {highest[month]:g} kW, "
+                "which the peak cannot be below."
             )
         peaks[month] = kw
     return peaks
@@ -221,11 +220,10 @@ def steady_bill(tariff: Tariff, start: datetime, days: float, energy_kwh: float,
     hours = 24 * amount("days", days)
     if not hours:
         raise InputError("days is 0; more than 0 is needed.")
-    mean_kw = amount("energy_kwh", energy_kwh) / hours
+    energy_kwh = amount("energy_kwh", energy_kwh)
+    mean_kw = energy_kwh / hours
     if amount("peak_kw", peak_kw) < mean_kw * (1 - 1e-9):
-        raise InputError(
-            f"peak_kw is {peak_kw:g}; {energy_kwh:g} kWh in {days:g} days average {mean_kw:g} kW."
-        )
+        raise InputError(f"peak_kw is {peak_kw:g}; {energy_kwh:g} kWh in {days:g} days average {mean_kw:g} kW.")
     start = _whole_hour(start)
     peaks = dict.fromkeys((_month(moment) for moment in _months_of(start, hours)), peak_kw)
     if not tariff.windows:
@@ -243,4 +241,4 @@ def _months_of(start: datetime, hours: float) -> Iterator[datetime]:
     while moment < end:
         yield moment
         year, month = moment.year + moment.month // 12, moment.month % 12 + 1
-        moment = datetime(year, month, 1)  # noqa: DTZ001
+        moment = datetime(year, month, 1)

@@ -1,0 +1,136 @@
+"""Carbon: the model card's own numbers, the grids, and comparisons that are computed."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.carbon import (
+    account,
+    as_much_as,
+    countries,
+    embodied,
+    given_grid,
+    grids,
+    load_grid,
+    location_based,
+    market_based,
+    model_card_intensity,
+    tdp_accounting,
+)
+from profiler.files import InputError
+
+
+@pytest.mark.parametrize(("gpu_hours", "tonnes"), [(1.46e6, 420), (7.0e6, 2040), (30.84e6, 8930)])
+def test_one_factor_gives_the_model_card_back(gpu_hours: float, tonnes: float) -> None:
+    assert tdp_accounting(gpu_hours, 700) == pytest.approx(tonnes, rel=0.01)
+
+
+def test_the_factor_is_all_tonnes_over_all_energy() -> None:
+    assert model_card_intensity() == pytest.approx(11_390 / (39.3e6 * 0.7 / 1000), rel=1e-12)
+    assert tdp_accounting(1000, 500, 0.2) == pytest.approx(1000 * 0.5 * 0.2 / 1000)
+
+
+def test_location_based_by_hand() -> None:
+    finland = load_grid("gcp:europe-north1")
+    assert finland.intensity_kg_per_kwh == 0.046
+    assert location_based(1e6, finland) == pytest.approx(46)
+    assert market_based(1e6, finland, contracted_share=0.75) == pytest.approx(11.5)
+    assert market_based(1e6, finland, contracted_share=1) == 0
+
+
+def test_embodied_by_hand() -> None:
+    assert embodied(16_384, 164, 365.25, 5.0) == pytest.approx(16_384 * 164 / 5 / 1000)
+    assert embodied(0, 164, 90) == 0
+
+
+def test_the_account_adds_up() -> None:
+    made = account(30e6, load_grid("USA"), gpus=16_384, embodied_kg_per_gpu=164, days=80, contracted_share=1)
+    assert made.market_based_tco2e == 0
+    assert made.total_tco2e == pytest.approx(made.location_based_tco2e + made.embodied_tco2e)
+    assert made.location_based_tco2e == pytest.approx(30e6 * 0.369473 / 1000)
+
+
+@given(kwh=st.floats(0, 1e12), intensity=st.floats(0, 2), cleaner=st.floats(0, 1))
+def test_a_cleaner_grid_never_emits_more(kwh: float, intensity: float, cleaner: float) -> None:
+    dirty, clean = given_grid(intensity), given_grid(intensity * cleaner)
+    assert location_based(kwh, clean) <= location_based(kwh, dirty)
+    assert location_based(2 * kwh, dirty) == pytest.approx(2 * location_based(kwh, dirty))
+    assert market_based(kwh, dirty, contracted_share=cleaner) <= location_based(kwh, dirty)
+
+
+def test_grids_by_any_of_their_names() -> None:
+    assert load_grid("NOR") == load_grid("norway") == load_grid(" Norway ")
+    assert load_grid("nor").kind == "country"
+    region = load_grid("GCP:me-central1")
+    assert (region.kind, region.year) == ("cloud-region", None)
+
+
+def test_the_catalogue_of_grids() -> None:
+    assert sum(grid.kind == "country" for grid in grids()) == 213
+    assert sum(grid.kind == "cloud-region" for grid in grids()) == 40
+    assert len({grid.name for grid in grids()}) == 253
+    assert all(0 <= grid.intensity_kg_per_kwh < 1.4 and grid.source for grid in grids())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("Norwy", "norway"), ("gcp:us-centrl1", "gcp:us-central1"), ("germny", "germany")]
+)
+def test_an_unknown_grid_suggests_the_nearest(wrong: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"grid '{wrong}' is not in the catalogue; .*did you mean '{meant}'"):
+        load_grid(wrong)
+
+
+def test_the_405b_is_about_a_year_of_kiribati() -> None:
+    made = as_much_as(30_400)
+    assert made.what == "Kiribati"
+    assert made.sentence == "about as much as Kiribati generates in a year (30,000 MWh, 2022)"
+    assert made.ratio == pytest.approx(30.4 / 30)
+
+
+@pytest.mark.parametrize("country", countries()[::20])
+def test_a_countrys_own_generation_is_about_as_much(country: object) -> None:
+    generation = country.generation_mwh  # type: ignore[attr-defined]
+    assert as_much_as(generation).yearly_mwh == generation
+
+
+@given(st.floats(5_000, 1e11))
+def test_the_nearest_country_is_the_nearest(energy_mwh: float) -> None:
+    made = as_much_as(energy_mwh)
+    gap = abs(math.log(made.ratio))
+    assert all(abs(math.log(energy_mwh / c.generation_mwh)) >= gap - 1e-12 for c in countries())
+    assert made.ratio * made.yearly_mwh == pytest.approx(energy_mwh)
+
+
+def test_small_amounts_are_compared_with_homes() -> None:
+    made = as_much_as(1_071.5)
+    assert made.ratio == pytest.approx(100)
+    assert made.sentence.startswith("about as much as 100 US homes use in a year")
+    assert as_much_as(10.715).sentence.startswith("about as much as 1 US home uses in a year")
+    assert "0.47 US homes" in as_much_as(5).sentence
+    assert as_much_as(0).ratio == 0
+
+
+def test_amounts_between_countries_say_how_many_times() -> None:
+    assert as_much_as(6_000).sentence.startswith("0.6 times what Montserrat generates")
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])
+def test_what_is_no_amount_is_refused(wrong: float) -> None:
+    needed = "; a finite number of 0 or more is needed"
+    with pytest.raises(InputError, match=f"^intensity_kg_per_kwh is .*{needed}"):
+        given_grid(wrong)
+    with pytest.raises(InputError, match=r"^energy_kwh is "):
+        location_based(wrong, load_grid("NOR"))
+    with pytest.raises(InputError, match=r"^energy_mwh is "):
+        as_much_as(wrong)
+    with pytest.raises(InputError, match=r"^gpu_hours is "):
+        tdp_accounting(wrong, 700)
+    with pytest.raises(InputError, match=r"^contracted_share is .*; a number from 0 to 1 is needed"):
+        market_based(1.0, load_grid("NOR"), contracted_share=wrong)
+
+
+def test_a_lifetime_of_zero_is_refused() -> None:
+    with pytest.raises(InputError, match="lifetime_years is 0; more than 0 is needed"):
+        embodied(8, 164, 90, 0)
