@@ -1,5 +1,6 @@
 """What a simulated campaign leaves behind: its interruptions, its segments and the totals they add up to."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from profiler.files import InputError
 from profiler.units import HOUR_S
+from sim.campaign_setup import CampaignSetup
+from sim.energy import PARTS
 
 ACTIVITIES = (
     "training",
@@ -128,3 +131,113 @@ class Campaign:
     def to_frame(self) -> pd.DataFrame:
         """The segments, one row each."""
         return pd.DataFrame(self.segments, columns=list(Segment._fields))
+
+
+class Ledger:
+    """What happened when, row by row, and the totals at the end."""
+
+    def __init__(self, setup: CampaignSetup) -> None:
+        self.setup = setup
+        self.bounds_s = np.cumsum([0.0, *(phase.training_s for phase in setup.phases)]).tolist()
+        self.work_s: float = self.bounds_s[-1]
+        self.tokens_per_s = [phase.tokens_per_step / phase.step_time_s for phase in setup.phases]
+        count = len(setup.phases)
+        self.checkpoint, self.wait, self.idle = count, count + 1, count + 2
+        self.rows: list[tuple[float, float, str, int, int, float, float]] = []
+        """Start, end, activity, phase, power state, seconds of checkpoints, tokens kept."""
+        self.phase = 0
+
+    def down(self, start_s: float, end_s: float, activity: str) -> None:
+        """The job does not train."""
+        if end_s > start_s:
+            state = self.wait if activity in ("detection", "restart") else self.idle
+            self.rows.append((start_s, end_s, activity, self.phase, state, 0.0, 0.0))
+
+    def train(self, start_s: float, end_s: float, from_s: float, to_s: float, *, kept: bool) -> None:
+        """The work from `from_s` to `to_s` was done; the rest of the time went into checkpoints.
+
+        Where phases change, checkpoints are shared out in proportion, which is right to one checkpoint.
+        """
+        if end_s <= start_s:
+            return
+        first, last = self._phases(from_s, to_s)
+        stretch = (end_s - start_s) / (to_s - from_s) if last > first else 0.0
+        for phase in range(first, last):
+            work_s = self.bounds_s[phase + 1] - from_s
+            until_s = start_s + work_s * stretch
+            self._row(start_s, until_s, phase, work_s, kept)
+            start_s, from_s = until_s, self.bounds_s[phase + 1]
+        self._row(start_s, end_s, last, to_s - from_s, kept)
+        self.phase = last if kept else first
+
+    def _row(self, start_s: float, end_s: float, phase: int, work_s: float, kept: bool) -> None:
+        if end_s > start_s:
+            held_s = max(end_s - start_s - work_s, 0.0)
+            tokens = work_s * self.tokens_per_s[phase] if kept else 0.0
+            activity = "training" if kept else "lost_work"
+            self.rows.append((start_s, end_s, activity, phase, phase, held_s, tokens))
+
+    def _phases(self, from_s: float, to_s: float) -> tuple[int, int]:
+        """The first and the last phase of the work from `from_s` to `to_s`."""
+        bounds_s, phase = self.bounds_s, self.phase
+        if bounds_s[phase] <= from_s < to_s <= bounds_s[phase + 1]:
+            return phase, phase
+        first = min(bisect_right(bounds_s, from_s) - 1, len(bounds_s) - 2)
+        return first, max(bisect_left(bounds_s, to_s) - 1, first)
+
+    def campaign(self, seed: int, interruptions: tuple[Interruption, ...]) -> Campaign:
+        """The finished record."""
+        setup = self.setup
+        starts_s, ends_s, activities, phases, states, held, tokens = zip(*self.rows, strict=True)
+        lengths_s = np.array(ends_s) - np.array(starts_s)
+        held_s, state = np.array(held), np.array(states)
+        parts_w = self._parts_w()
+        total_w = parts_w.sum(axis=1)
+        in_state_s = np.bincount(state, lengths_s - held_s, minlength=len(parts_w))
+        in_state_s[self.checkpoint] += held_s.sum()
+        mean_w = ((lengths_s - held_s) * total_w[state] + held_s * total_w[self.checkpoint]) / lengths_s
+        names = [phase.name for phase in setup.phases]
+        segments = zip(
+            starts_s,
+            ends_s,
+            activities,
+            (names[i] for i in phases),
+            mean_w.tolist(),
+            tokens,
+            held,
+            strict=True,
+        )
+        energy_j = in_state_s @ parts_w
+        return Campaign(
+            seed=seed,
+            gpus=setup.cluster.gpus,
+            duration_s=ends_s[-1],
+            tokens=sum(phase.tokens for phase in setup.phases),
+            steps=sum(phase.steps for phase in setup.phases),
+            seconds=_seconds(np.array(activities), lengths_s, held_s),
+            interruptions=interruptions,
+            segments=tuple(map(Segment._make, segments)),
+            energy_j=dict(zip(PARTS, energy_j.tolist(), strict=True)),
+            peak_site_power_w=float(total_w[in_state_s > 0].max()),
+        )
+
+    def _parts_w(self) -> NDArray[np.float64]:
+        """Watts by power state (each phase, checkpoint, wait, idle) and part."""
+        setup, idle_w = self.setup, self.setup.cluster.gpu.idle_power_w
+        wait_w = idle_w if setup.gpu_wait_power_w is None else setup.gpu_wait_power_w
+        busy = [(phase.gpu_power_w, True) for phase in setup.phases]
+        states = [*busy, (wait_w, True), (wait_w, False), (idle_w, False)]
+        parts = [
+            setup.site.parts_w(setup.cluster, gpu_w, busy=on, spare_nodes=setup.spare_nodes) for gpu_w, on in states
+        ]
+        return np.array([list(part.by_part().values()) for part in parts])
+
+
+def _seconds(
+    activities: NDArray[np.str_], lengths_s: NDArray[np.float64], held_s: NDArray[np.float64]
+) -> dict[str, float]:
+    """Seconds by activity; checkpoints of kept training are their own, those of lost work are lost."""
+    seconds = {name: float(lengths_s[activities == name].sum()) for name in ACTIVITIES}
+    seconds["checkpointing"] = float(held_s[activities == "training"].sum())
+    seconds["training"] -= seconds["checkpointing"]
+    return seconds

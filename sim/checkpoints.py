@@ -8,6 +8,7 @@ References:
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from profiler.files import InputError
@@ -71,9 +72,7 @@ class CheckpointPolicy:
             return self.write_time_s(cluster, parameters)
         return self.size_bytes(parameters) / (cluster.gpus * self.host_copy_bytes_per_s)
 
-    def cadence(
-        self, cluster: Cluster, parameters: int, mtbf_s: float, *, shortest_s: float = 0.0
-    ) -> "Cadence":
+    def cadence(self, cluster: Cluster, parameters: int, mtbf_s: float, *, shortest_s: float = 0.0) -> "Cadence":
         """The rhythm of checkpoints of a run that is interrupted every `mtbf_s` seconds on average.
 
         `shortest_s` is the least training time between two (one step). Young/Daly intervals are never
@@ -110,14 +109,13 @@ class Cadence:
     cost_s: float
     lag_s: float = 0.0
 
-    @property
+    @cached_property
     def cycle_s(self) -> float:
         """From one checkpoint to the next."""
         return self.interval_s + self.cost_s
 
     def checkpoints(self, training_s: float) -> int:
-        """How many a stretch of `training_s` takes, the one at its end included; none for an empty
-        stretch."""
+        """How many a stretch of `training_s` takes, the one at its end included; none for an empty one."""
         if training_s <= 0:
             return 0
         return max(math.ceil(training_s / self.interval_s - _WHOLE), 1)
@@ -129,10 +127,13 @@ class Cadence:
 
     def trained_s(self, elapsed_s: float) -> float:
         """How much training `elapsed_s` hold, safe or not."""
-        cycles = math.floor(elapsed_s / self.cycle_s)
-        within_s = max(elapsed_s - cycles * self.cycle_s, 0.0)
-        return cycles * self.interval_s + min(within_s, self.interval_s)
+        cycles = int(elapsed_s / self.cycle_s)
+        within_s = elapsed_s - cycles * self.cycle_s
+        return cycles * self.interval_s + min(max(within_s, 0.0), self.interval_s)
 
-    def safe_after(self, elapsed_s: float) -> int:
-        """How many checkpoints are safe after `elapsed_s`."""
-        return max(math.floor((elapsed_s - self.lag_s) / self.cycle_s), 0)
+    def safe_after(self, elapsed_s: float, training_s: float) -> int:
+        """How many checkpoints are safe `elapsed_s` into a stretch of `training_s` that was not finished."""
+        safe = int(max(elapsed_s - self.lag_s, 0.0) / self.cycle_s)
+        if (safe + 1) * self.interval_s < training_s:
+            return safe
+        return max(min(safe, self.checkpoints(training_s) - 1), 0)
