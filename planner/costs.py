@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from planner.market import amount
 from planner.market.prices import PriceRange as PriceRange
-from planner.market.prices import Quote, assumptions, given_price, how_spread, recent, spread
+from planner.market.prices import Quote, assumptions, given_price, how_spread, recent, spread, vendors
 from profiler.files import InputError, nearest
 from profiler.units import MONTH_DAYS
 from sim.hardware import load_gpu, load_node
@@ -94,9 +94,9 @@ class CostBreakdown:
 
 def _priced_as(gpu: str) -> tuple[str, str]:
     """The GPU whose prices are used, and why if it is another one."""
-    load_gpu(gpu)
-    stand_in = assumptions().stand_ins.get(gpu)
-    return (stand_in.gpu, f"; {stand_in.why}") if stand_in else (gpu, "")
+    name = load_gpu(gpu).name
+    stand_in = assumptions().stand_ins.get(name)
+    return (stand_in.gpu, f"; {stand_in.why}") if stand_in else (name, "")
 
 
 def load_rental(gpu: str, commitment: str = "on-demand", *, vendor: str = "", as_of: str = "") -> Rental:
@@ -111,9 +111,7 @@ def load_rental(gpu: str, commitment: str = "on-demand", *, vendor: str = "", as
         InputError: an unknown GPU or commitment, or no published price.
     """
     if commitment not in get_args(Commitment):
-        raise InputError(
-            f"commitment '{commitment}' is not known; {nearest(commitment, get_args(Commitment))}."
-        )
+        raise InputError(f"commitment '{commitment}' is not known; {nearest(commitment, get_args(Commitment))}.")
     kind: Commitment = commitment  # type: ignore[assignment]
     priced_as, note = _priced_as(gpu)
     scale, how = 1.0, f"{commitment} prices"
@@ -123,14 +121,19 @@ def load_rental(gpu: str, commitment: str = "on-demand", *, vendor: str = "", as
         scale, how = _discounted(kind) if found else (scale, how)
     found = found or recent(priced_as, kind, vendor=vendor, as_of=as_of)
     if not found:
-        whose = f" from {vendor}" if vendor else ""
-        raise InputError(
-            f"no {commitment} price of '{gpu}'{whose} is published in the catalogue; "
-            "give your own price in USD per GPU-hour."
-        )
+        raise InputError(_no_rent(gpu, commitment, vendor, vendors(priced_as, kind)))
     price = spread(found, "USD per GPU-hour", scale=scale, exact=bool(vendor))
     how = f"{vendor}'s own price" if vendor else how_spread(found, how)
     return Rental(gpu=gpu, commitment=kind, price_usd_per_gpu_hour=price, how=how + note, quotes=found)
+
+
+def _no_rent(gpu: str, commitment: str, vendor: str, known: tuple[str, ...]) -> str:
+    advice = "give your own price in USD per GPU-hour"
+    if vendor and known:
+        return (
+            f"no {commitment} price of '{gpu}' from '{vendor}' is published; {nearest(vendor, known)}; or {advice}."
+        )
+    return f"no {commitment} price of '{gpu}' is published in the catalogue; {advice}."
 
 
 def _discounted(commitment: Commitment) -> tuple[float, str]:
@@ -159,9 +162,7 @@ def load_ownership(gpu: str, *, as_of: str = "") -> Ownership:
     priced_as, note = _priced_as(gpu)
     found = recent(priced_as, "purchase", as_of=as_of)
     if not found:
-        raise InputError(
-            f"no purchase price of '{gpu}' is published in the catalogue; give your own in {unit}."
-        )
+        raise InputError(f"no purchase price of '{gpu}' is published in the catalogue; give your own in {unit}.")
     servers = tuple(q for q in found if q.scope == "server")
     if servers:
         how = how_spread(servers, "server prices per GPU") + note

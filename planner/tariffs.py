@@ -23,6 +23,8 @@ Hour = Annotated[int, Ge(0), Le(24)]
 US_INDUSTRIAL = "us-industrial"
 SATURDAY = 5
 HOUR = timedelta(hours=1)
+LONGEST_DAYS = 36_525.0
+"""A century; a longer load is a mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +219,7 @@ def steady_bill(tariff: Tariff, start: datetime, days: float, energy_kwh: float,
 
     The shortcut for a load whose hours are not known; a tariff without windows needs none of them.
     """
-    hours = 24 * amount("days", days)
+    hours = 24 * amount("days", days, most=LONGEST_DAYS)
     if not hours:
         raise InputError("days is 0; more than 0 is needed.")
     energy_kwh = amount("energy_kwh", energy_kwh)

@@ -3,6 +3,7 @@
 import csv
 import math
 from functools import cache
+from numbers import Real
 from pathlib import Path
 
 from profiler.files import InputError, read_text
@@ -19,7 +20,7 @@ def rows(name: str) -> tuple[dict[str, str], ...]:
 
 def amount(key: str, value: float, *, most: float = math.inf) -> float:
     """Return `value` if it is a finite number from 0 to `most`; raise `InputError` naming `key` if not."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{key} is {value!r}; a number is needed.")
     if not math.isfinite(value) or not 0 <= value <= most:
         allowed = "a finite number of 0 or more" if most == math.inf else f"a number from 0 to {most:g}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from typing import ClassVar
 
@@ -129,8 +130,15 @@ def quotes() -> tuple[Quote, ...]:
     return tuple(sorted(made, key=lambda quote: (quote.date, quote.gpu, quote.vendor)))
 
 
-def _months(date: str) -> int:
-    year, month = date.split("-")[:2]
+def _day(as_of: str) -> str:
+    try:
+        return date.fromisoformat(as_of).isoformat()
+    except ValueError:
+        raise InputError(f"as_of is '{as_of}'; a day such as 2025-06-30 is needed.") from None
+
+
+def _months(day: str) -> int:
+    year, month = day.split("-")[:2]
     return 12 * int(year) + int(month)
 
 
@@ -140,12 +148,17 @@ def recent(gpu: str, kind: str, *, vendor: str = "", as_of: str = "") -> tuple[Q
     Rents: the newest of each vendor. Purchases: all. `as_of` (YYYY-MM-DD) leaves out what came later.
     """
     found = [q for q in quotes() if q.gpu == gpu and q.kind == kind and vendor in ("", q.vendor)]
-    found = [q for q in found if not as_of or q.date <= as_of]
+    found = [q for q in found if not as_of or q.date <= _day(as_of)]
     if not found:
         return ()
     newest = _months(found[-1].date)
     found = [q for q in found if newest - _months(q.date) <= WINDOW_MONTHS]
     return tuple(found) if kind == "purchase" else tuple({q.vendor: q for q in found}.values())
+
+
+def vendors(gpu: str, kind: str) -> tuple[str, ...]:
+    """Whose prices of a kind are in the catalogue."""
+    return tuple(sorted({q.vendor for q in quotes() if q.gpu == gpu and q.kind == kind}))
 
 
 def _quantile(values: list[float], share: float) -> float:
