@@ -49,10 +49,10 @@ class Point:
     def label(self) -> str:
         """A short name for a person."""
         if self.size is not None:
-            return f"{self.workload} {self.size:,}"
+            return f"{self.workload} {self.size:,}" + (f" {self.precision}" if self.workload == "matmul" else "")
         if self.workload in SHAPELESS:
             return self.workload
-        words = [self.workload, f"TP {self.tp}", f"{self.micro_batch}×{self.seq_len}"]
+        words = [self.workload, f"TP {self.tp}", f"{self.micro_batch}×{self.seq_len}", self.precision]
         words += [self.execution] if self.execution != "eager" else []
         words += [f"{self.recompute} recompute"] if self.recompute != "none" else []
         return " ".join(words)

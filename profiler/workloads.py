@@ -61,7 +61,7 @@ def measure(point: Point, bench: Bench, window_s: float) -> LayerRow:
         message = " ".join(str(error).split())[:300] or type(error).__name__
         return LayerRow(**asdict(point), **work, origin="measured", status=status, message=message)
     finally:
-        _release(bench.world.device)
+        _release(point, bench.world.device)
     return LayerRow(
         **asdict(point),
         **work,
@@ -119,8 +119,9 @@ def _is_out_of_memory(error: Exception) -> bool:
     return "can't allocate memory" in str(error)  # torch's CPU allocator
 
 
-def _release(device: torch.device) -> None:
-    torch.compiler.reset()  # compiled shapes of this point would count against the next one's limit
+def _release(point: Point, device: torch.device) -> None:
+    if point.execution == "compiled":
+        torch.compiler.reset()  # this point's compiled shapes would count against the next one's limit
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -168,9 +169,7 @@ def _differentiable(
     module: nn.Module | None = None,
 ) -> Runnable:
     """Repeat `function` on rotating inputs and its backward pass from gradients of ones' size."""
-    run = (
-        torch.compile(function, fullgraph=True, dynamic=False) if point.execution == "compiled" else function
-    )
+    run = torch.compile(function, fullgraph=True, dynamic=False) if point.execution == "compiled" else function
     leaves = [t for group in inputs for t in group if t.requires_grad]
     parameters = [] if module is None else list(module.parameters())
     with torch.no_grad():  # for the outputs' shapes
@@ -324,8 +323,7 @@ def _launch(_point: Point, device: torch.device, _dtype: torch.dtype) -> Runnabl
 def _matmul(point: Point, device: torch.device, dtype: torch.dtype) -> Runnable:
     size = point.size or 1
     pairs = [
-        tuple(torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-        for _ in range(ROTATING_INPUTS)
+        tuple(torch.randn(size, size, device=device, dtype=dtype) for _ in range(2)) for _ in range(ROTATING_INPUTS)
     ]
     output = torch.empty(size, size, device=device, dtype=dtype)
     return Runnable(forward=lambda i: torch.matmul(*pairs[i % ROTATING_INPUTS], out=output))

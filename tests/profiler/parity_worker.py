@@ -26,9 +26,7 @@ TINY = ModelArchitecture(
     kv_heads=4,
     head_dim=8,
     vocab=96,
-    rope_scaling=RopeScaling(
-        factor=8.0, low_frequency_factor=1.0, high_frequency_factor=4.0, original_context=16
-    ),
+    rope_scaling=RopeScaling(factor=8.0, low_frequency_factor=1.0, high_frequency_factor=4.0, original_context=16),
 )
 BATCH, SEQUENCE = 2, 24
 COLUMN_SHARDED = ("wq", "wk", "wv", "w1", "w3", "output", "embedding")
@@ -147,9 +145,7 @@ def main() -> None:
         use_tensor_parallel(world.ranks)
         reference = reference_model()
         layouts = ("reference", "shared")
-        cases = [
-            (*c, False) for c in itertools.product(layouts, ("none", "selective", "full"), ("flash", "math"))
-        ]
+        cases = [(*c, False) for c in itertools.product(layouts, ("none", "selective", "full"), ("flash", "math"))]
         if "compiled" in sys.argv:
             cases += [("shared", "none", "math", True)]
         for layout, recompute, backend, compiled in cases:

@@ -1,0 +1,30 @@
+"""Watch a GPU twice through the real pynvml and print both readings as JSON."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+
+from profiler.nvml import NvmlSensor
+from profiler.power import NotMeasured, PowerMeter
+
+
+def main() -> None:
+    windows = [float(word) for word in sys.argv[1:]]
+    try:
+        sensor = NvmlSensor()
+    except NotMeasured as error:
+        print(json.dumps({"refused": str(error)}))
+        return
+    meter = PowerMeter(sensor)
+    facts = asdict(sensor.facts())
+    readings = []
+    for seconds in windows:
+        with meter.watch():
+            time.sleep(seconds)
+        readings.append(asdict(meter.last))
+    print(json.dumps({"facts": facts, "readings": readings, "measures": meter.measures}))
+
+
+if __name__ == "__main__":
+    main()

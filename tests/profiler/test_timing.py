@@ -1,0 +1,94 @@
+"""How times are taken: quantiles, repetitions, what is inside the watched window and what is not."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+
+from profiler.timing import MIN_REPETITIONS, HostClock, Runnable, time_runnable
+
+
+class ScriptedClock:
+    """A device on which the i-th repetition takes the time the test says."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def mark(self) -> float:
+        return self.now_s
+
+    def seconds(self, start: float, end: float) -> float:
+        return end - start
+
+    def synchronise(self) -> None:
+        pass
+
+
+def test_times_are_those_of_the_work() -> None:
+    runnable = Runnable(forward=lambda _: time.sleep(0.004), backward=lambda _: time.sleep(0.008))
+    timing = time_runnable(runnable, HostClock(), 0.1, watching=nullcontext)
+    assert timing.backward is not None
+    assert timing.forward.median_s == pytest.approx(0.004, rel=0.5)
+    assert timing.backward.median_s > 1.4 * timing.forward.median_s
+    assert timing.forward.p10_s <= timing.forward.median_s <= timing.forward.p90_s
+    assert timing.window_s >= timing.repetitions * 0.012
+    assert timing.repetitions >= MIN_REPETITIONS
+
+
+def test_median_and_deciles_of_a_known_spread() -> None:
+    clock = ScriptedClock()
+
+    def forward(i: int) -> None:
+        clock.now_s += 1.0 + (i % 5)  # 1, 2, 3, 4, 5 s
+
+    timing = time_runnable(Runnable(forward=forward), clock, 1e-9, watching=nullcontext)
+    assert timing.backward is None
+    assert timing.repetitions == MIN_REPETITIONS
+    assert timing.forward.median_s == 3.0
+    assert (timing.forward.p10_s, timing.forward.p90_s) == pytest.approx((1.4, 4.6))
+
+
+def test_many_calls_in_one_repetition_are_divided() -> None:
+    clock = ScriptedClock()
+
+    def forward(_: int) -> None:
+        clock.now_s += 10.0
+
+    timing = time_runnable(Runnable(forward=forward, calls=100), clock, 1e-9, watching=nullcontext)
+    assert timing.forward.median_s == pytest.approx(0.1)
+
+
+def test_the_meter_sees_the_measured_repetitions_only() -> None:
+    calls: list[str] = []
+
+    @contextmanager
+    def watching() -> Iterator[None]:
+        calls.append("on")
+        yield
+        calls.append("off")
+
+    runnable = Runnable(forward=lambda _: calls.append("work"), reset=lambda: calls.append("reset"))
+    timing = time_runnable(runnable, HostClock(), 1e-9, watching=watching)
+    watched = calls[calls.index("on") + 1 : calls.index("off")]
+    assert watched == ["work", "reset"] * timing.repetitions
+    assert calls.index("on") >= 6  # three warm-ups at least
+    assert calls[-1] == "off"
+
+
+def test_inputs_rotate() -> None:
+    seen: list[Any] = []
+    time_runnable(Runnable(forward=seen.append), HostClock(), 1e-9, watching=nullcontext)
+    assert seen[-MIN_REPETITIONS:] == list(range(len(seen[-MIN_REPETITIONS:])))
+
+
+def test_ranks_that_agree_on_a_slow_repetition_repeat_less() -> None:
+    def work(_: int) -> None:
+        time.sleep(0.001)
+
+    def forwards(agree: Any) -> int:
+        return time_runnable(Runnable(forward=work), HostClock(), 0.1, watching=nullcontext, agree=agree).repetitions
+
+    assert forwards(lambda value: max(value, 0.01)) == pytest.approx(10, abs=1)
+    assert forwards(lambda value: value) > 30
