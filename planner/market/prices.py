@@ -182,7 +182,7 @@ def spread(found: tuple[Quote, ...], unit: str, *, scale: float = 1.0, exact: bo
         low = high = expected
     who = ", ".join(sorted({q.vendor for q in found} - {""})) or f"{len(found)} published"
     origin = "; ".join(sorted({q.source.split(";")[0].split(",")[0].split(":")[0] for q in found}))
-    dates = sorted({found[0].date, found[-1].date})
+    dates = sorted({min(q.date for q in found), max(q.date for q in found)})
     return PriceRange(
         low=low,
         expected=expected,

@@ -104,6 +104,7 @@ def test_rent_is_the_median_of_each_vendors_newest_price() -> None:
     assert sorted(q.usd for q in rental.quotes) == by_hand
     assert rental.price_usd_per_gpu_hour.levels == pytest.approx((2.45, 3.95, 10.0))
     assert all(q.date >= "2023-12" for q in rental.quotes)
+    assert rental.price_usd_per_gpu_hour.date == "2024-02-14 to 2025-12"
     assert rental.includes_electricity
 
 
