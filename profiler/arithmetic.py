@@ -34,9 +34,7 @@ class Work:
         )
 
 
-def layer_work(
-    workload: str, share: ModelArchitecture, micro_batch: int, seq_len: int, precision: str
-) -> Work:
+def layer_work(workload: str, share: ModelArchitecture, micro_batch: int, seq_len: int, precision: str) -> Work:
     """Work of one of a model's workloads on one rank.
 
     Args:

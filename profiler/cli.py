@@ -48,9 +48,7 @@ def doctor() -> None:
 
 @app.command()
 def run(
-    model: Annotated[
-        str, typer.Option(help="A model's name, or a .toml file of the same form.")
-    ] = "llama3.1-8b",
+    model: Annotated[str, typer.Option(help="A model's name, or a .toml file of the same form.")] = "llama3.1-8b",
     tp: Annotated[
         str | None, typer.Option(help="Tensor-parallel degrees, such as 1,2,4,8 [default: by device]")
     ] = None,
@@ -60,9 +58,7 @@ def run(
     ] = None,
     execution: Annotated[str, typer.Option(help="eager, compiled or both")] = "eager",
     recompute: Annotated[str, typer.Option(help="Of none, selective, full")] = "none",
-    precision: Annotated[
-        str | None, typer.Option(help="bf16, fp16 or fp32 [default: bf16; fp32 on a CPU]")
-    ] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16, fp16 or fp32 [default: bf16; fp32 on a CPU]")] = None,
     attention: Annotated[str, typer.Option(help="flash, cudnn or math")] = "flash",
     collectives: Annotated[
         str, typer.Option(help="Tensor-parallel layout: shared (2 all-reduces in backward) or reference (5)")
@@ -95,9 +91,7 @@ def run(
     )
     options.check()
     if out.exists() and not (resume or overwrite):
-        raise InputError(
-            f"{out}: exists already; add --resume to go on with it or --overwrite to replace it."
-        )
+        raise InputError(f"{out}: exists already; add --resume to go on with it or --overwrite to replace it.")
     require_torch()
     from profiler.progress import run_with_progress
 

@@ -19,9 +19,7 @@ def fit_latency_and_bandwidth(rows: Sequence[CollectiveRow]) -> tuple[float, flo
     mean_x = sum(w * x for w, x in zip(weights, moved, strict=True)) / total
     mean_y = sum(w * row.time_s for w, row in zip(weights, rows, strict=True)) / total
     spread = sum(w * (x - mean_x) ** 2 for w, x in zip(weights, moved, strict=True))
-    together = sum(
-        w * (x - mean_x) * (row.time_s - mean_y) for w, x, row in zip(weights, moved, rows, strict=True)
-    )
+    together = sum(w * (x - mean_x) * (row.time_s - mean_y) for w, x, row in zip(weights, moved, rows, strict=True))
     slope = together / spread
     latency = mean_y - slope * mean_x
     return (latency, 1.0 / slope) if slope > 0 and latency > 0 else None

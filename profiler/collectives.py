@@ -72,9 +72,7 @@ def group_sizes(ranks: int) -> tuple[int, ...]:
     return (*doubling, ranks) if ranks > 1 else ()
 
 
-def _row(
-    op: CollectiveOp, size: int, ranks: int, scope: Any, backend: str, seconds: list[float]
-) -> CollectiveRow:
+def _row(op: CollectiveOp, size: int, ranks: int, scope: Any, backend: str, seconds: list[float]) -> CollectiveRow:
     deciles = statistics.quantiles(seconds, n=10, method="inclusive")
     return CollectiveRow(
         op=op,

@@ -48,17 +48,13 @@ def _devices() -> Iterator[Finding]:
 
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU-only build"
-        yield Finding(
-            name="GPU", works=False, detail=f"none that PyTorch ({built}) can use; small shapes on the CPU"
-        )
+        yield Finding(name="GPU", works=False, detail=f"none that PyTorch ({built}) can use; small shapes on the CPU")
         yield Finding(name="CPU", works=True, detail=device_name(torch.device("cpu")))
         return
     for index in range(torch.cuda.device_count()):
         gib = torch.cuda.get_device_properties(index).total_memory / 2**30
         name = device_name(torch.device("cuda", index))
-        yield Finding(
-            name=f"GPU {index}", works=True, detail=f"{name}, {gib:.0f} GiB, CUDA {torch.version.cuda}"
-        )
+        yield Finding(name=f"GPU {index}", works=True, detail=f"{name}, {gib:.0f} GiB, CUDA {torch.version.cuda}")
 
 
 def _attention() -> Iterator[Finding]:
@@ -69,9 +65,7 @@ def _attention() -> Iterator[Finding]:
             reason = str(error).splitlines()[0].split(". ")[0]
             yield Finding(name=f"{backend} attention", works=False, detail=reason)
         else:
-            yield Finding(
-                name=f"{backend} attention", works=True, detail="forward and backward, grouped heads"
-            )
+            yield Finding(name=f"{backend} attention", works=True, detail="forward and backward, grouped heads")
 
 
 def _try_attention(backend: str) -> None:
@@ -84,9 +78,7 @@ def _try_attention(backend: str) -> None:
 
     on_gpu = torch.cuda.is_available()
     device, dtype = ("cuda", torch.bfloat16) if on_gpu else ("cpu", torch.float32)
-    q, k, v = (
-        torch.randn(1, 16, heads, 128, device=device, dtype=dtype, requires_grad=True) for heads in (4, 2, 2)
-    )
+    q, k, v = (torch.randn(1, 16, heads, 128, device=device, dtype=dtype, requires_grad=True) for heads in (4, 2, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch lists every kernel's reason as a warning of its own
         causal_attention(q, k, v, backend).sum().backward()  # type: ignore[arg-type]
@@ -97,9 +89,7 @@ def _compiler() -> Finding:
 
     if torch.cuda.is_available():
         works = find_spec("triton") is not None
-        return Finding(
-            name="compiled execution", works=works, detail="Triton" if works else "Triton is missing"
-        )
+        return Finding(name="compiled execution", works=works, detail="Triton" if works else "Triton is missing")
     compiler = next((name for name in ("g++", "clang++", "c++") if shutil.which(name)), None)
     detail = compiler or "no C++ compiler on PATH, which torch.compile needs on a CPU"
     return Finding(name="compiled execution", works=compiler is not None, detail=detail)

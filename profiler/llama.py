@@ -84,9 +84,7 @@ def rope_frequencies(
 
 def rope_tables(architecture: ModelArchitecture, seq_len: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines of every position, fp32 or the default dtype if wider, each (S, E)."""
-    frequencies = rope_frequencies(
-        architecture.head_dim, architecture.rope_theta, architecture.rope_scaling, device
-    )
+    frequencies = rope_frequencies(architecture.head_dim, architecture.rope_theta, architecture.rope_scaling, device)
     angles = torch.outer(torch.arange(seq_len, dtype=torch.float64, device=device), frequencies)
     angles = torch.cat((angles, angles), dim=-1)
     dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
@@ -190,9 +188,7 @@ class Attention(nn.Module):
         """Attention over this rank's heads, summed over the ranks: (B, S, D)."""
         q, k, v = self.project(x_BSD)
         if self.settings.recompute == "selective":
-            y = checkpoint(
-                self.attend, q, k, v, cos_SE, sin_SE, use_reentrant=False, preserve_rng_state=False
-            )
+            y = checkpoint(self.attend, q, k, v, cos_SE, sin_SE, use_reentrant=False, preserve_rng_state=False)
         else:
             y = self.attend(q, k, v, cos_SE, sin_SE)
         output: Tensor = self.wo(y)
@@ -235,9 +231,7 @@ class Block(nn.Module):
         """Return (B, S, D) from (B, S, D)."""
         if self.settings.recompute != "full":
             return self._forward(x_BSD, cos_SE, sin_SE)
-        y: Tensor = checkpoint(
-            self._forward, x_BSD, cos_SE, sin_SE, use_reentrant=False, preserve_rng_state=False
-        )
+        y: Tensor = checkpoint(self._forward, x_BSD, cos_SE, sin_SE, use_reentrant=False, preserve_rng_state=False)
         return y
 
 
@@ -287,9 +281,7 @@ class Llama(nn.Module):
 
 def embedding(architecture: ModelArchitecture) -> nn.Module:
     """The vocabulary-parallel token embedding, its weights not yet initialised."""
-    module: nn.Module = layers.VocabParallelEmbedding(
-        architecture.vocab, architecture.hidden, init_method=_untouched
-    )
+    module: nn.Module = layers.VocabParallelEmbedding(architecture.vocab, architecture.hidden, init_method=_untouched)
     return module
 
 

@@ -70,9 +70,7 @@ class NvmlSensor:
             time_s=time.perf_counter(),
             power_w=self._power_w(),
             sm_clock_mhz=self._optional(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
-            temperature_c=self._optional(
-                lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
-            ),
+            temperature_c=self._optional(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
             throttle_reasons=self._throttle_reasons(),
         )
 
@@ -84,9 +82,7 @@ class NvmlSensor:
             name=self._optional(lambda: str(nvml.nvmlDeviceGetName(handle))) or "",
             driver=self._optional(lambda: str(nvml.nvmlSystemGetDriverVersion())) or "",
             enforced_power_limit_w=None if limit_mw is None else limit_mw * 1e-3,
-            sm_clock_max_mhz=self._optional(
-                lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)
-            ),
+            sm_clock_max_mhz=self._optional(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
             memory_clock_mhz=self._optional(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
         )
 

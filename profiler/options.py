@@ -124,9 +124,7 @@ def require_torch() -> None:
     missing = [name for module, name in _NEEDED if not _installed(module)]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise InputError(
-            f"measuring needs {' and '.join(missing)}, which {verb} not installed here: {INSTALL}"
-        )
+        raise InputError(f"measuring needs {' and '.join(missing)}, which {verb} not installed here: {INSTALL}")
 
 
 _NEEDED = (("torch", "PyTorch"), ("fairscale", "FairScale"))

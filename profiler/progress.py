@@ -90,6 +90,4 @@ def _say_end(console: Console, out: Path, left: int | None) -> None:
         rows += f"; the budget ended before {left} more: go on with the same command and --resume."
     else:
         rows += "."
-    console.print(
-        f"{rows}\nSee them: herdplan-profile show {out}", soft_wrap=True, markup=False, highlight=False
-    )
+    console.print(f"{rows}\nSee them: herdplan-profile show {out}", soft_wrap=True, markup=False, highlight=False)

@@ -102,9 +102,7 @@ def _resumed(path: Path, fresh: Profile) -> Profile:
     for key in ("device", "driver", "torch", "fairscale", "ranks", "power_limit_w"):
         before, now = getattr(earlier.provenance, key), getattr(fresh.provenance, key)
         if before != now:
-            raise InputError(
-                f"{path}: cannot be resumed here: its {key} is '{before}', this run's is '{now}'."
-            )
+            raise InputError(f"{path}: cannot be resumed here: its {key} is '{before}', this run's is '{now}'.")
     return earlier
 
 

@@ -65,9 +65,7 @@ def print_profile(profile: Profile) -> None:
     for line in _provenance_lines(profile):
         screen.print(Text(line))
     screen.print(_layer_table(profile))
-    for reason in sorted(
-        {row.power_source for row in profile.layers if row.energy_j is None and row.power_source}
-    ):
+    for reason in sorted({row.power_source for row in profile.layers if row.energy_j is None and row.power_source}):
         screen.print(Text(f"power {reason}"))
     if profile.collectives:
         screen.print(_collective_table(profile.collectives))
