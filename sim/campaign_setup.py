@@ -76,9 +76,7 @@ class CampaignSetup:
         if self.parameters < 1:
             raise InputError(f"parameters is {self.parameters}; at least 1 is needed.")
         if self.repair_crews is not None and self.repair_crews < 1:
-            raise InputError(
-                f"repair_crews is {self.repair_crews}; at least 1 is needed, or none for any number."
-            )
+            raise InputError(f"repair_crews is {self.repair_crews}; at least 1 is needed, or none for any number.")
         for key in ("spare_nodes", "planned_maintenance_per_day", "maintenance_s", "gpu_wait_power_w"):
             value = getattr(self, key)
             if value is not None and not (math.isfinite(value) and value >= 0):
@@ -99,9 +97,7 @@ class CampaignSetup:
     def cadence(self) -> Cadence:
         """The rhythm of checkpoints."""
         longest_step_s = max(phase.step_time_s for phase in self.phases)
-        cadence = self.checkpoints.cadence(
-            self.cluster, self.parameters, self.mtbf_s, shortest_s=longest_step_s
-        )
+        cadence = self.checkpoints.cadence(self.cluster, self.parameters, self.mtbf_s, shortest_s=longest_step_s)
         work_s = sum(phase.training_s for phase in self.phases)
         return Cadence(interval_s=min(cadence.interval_s, work_s), cost_s=cadence.cost_s, lag_s=cadence.lag_s)
 

@@ -53,15 +53,11 @@ class SitePower:
 
     def __post_init__(self) -> None:
         if not self.pue >= 1:
-            raise InputError(
-                f"pue is {self.pue}; a site draws at least what its machines draw, so 1 or more."
-            )
+            raise InputError(f"pue is {self.pue}; a site draws at least what its machines draw, so 1 or more.")
         if not self.above_node_share >= 0:
             raise InputError(f"above_node_share is {self.above_node_share}; 0 or more is needed.")
 
-    def parts_w(
-        self, cluster: Cluster, gpu_power_w: float, *, busy: bool, spare_nodes: int = 0
-    ) -> PowerParts:
+    def parts_w(self, cluster: Cluster, gpu_power_w: float, *, busy: bool, spare_nodes: int = 0) -> PowerParts:
         """Power by part while every GPU of the job draws `gpu_power_w` [W].
 
         `busy` tells whether the hosts work (training, writing a checkpoint) or idle. Spare nodes are powered
@@ -80,8 +76,6 @@ class SitePower:
             cooling_w=(self.pue - 1) * (gpu_w + host_w + above_w),
         )
 
-    def site_power_w(
-        self, cluster: Cluster, gpu_power_w: float, *, busy: bool, spare_nodes: int = 0
-    ) -> float:
+    def site_power_w(self, cluster: Cluster, gpu_power_w: float, *, busy: bool, spare_nodes: int = 0) -> float:
         """Power at the site's meter [W]; see `parts_w`."""
         return self.parts_w(cluster, gpu_power_w, busy=busy, spare_nodes=spare_nodes).total_w

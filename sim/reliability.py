@@ -99,9 +99,7 @@ class Reliability:
     def scaled(self, failures_per_1000_node_days: float) -> "Reliability":
         """The same mix of causes at another overall rate."""
         if not failures_per_1000_node_days >= 0:
-            raise InputError(
-                f"failures per 1,000 node-days is {failures_per_1000_node_days}; 0 or more is needed."
-            )
+            raise InputError(f"failures per 1,000 node-days is {failures_per_1000_node_days}; 0 or more is needed.")
         if not self.causes:
             raise InputError(f"{self.name} has no failure causes to scale.")
         factor = failures_per_1000_node_days / self.failures_per_1000_node_days
