@@ -90,7 +90,7 @@ class _Stop:
 class _Job:
     """The one process: trains until something stops it, recovers, trains on.
 
-    It keeps its own clock, `now_s`, runs ahead of the simulation's and meets it only where it needs a spare.
+    It keeps its own clock, `now_s`, that runs ahead of the simulation's and meets it where a spare may be missing.
     """
 
     def __init__(self, setup: CampaignSetup, seed: int) -> None:
@@ -175,9 +175,13 @@ class _Job:
         self.now_s = end_s
 
     def _replace_nodes(self, stop: _Stop) -> Events:
-        """Send lost nodes to repair and take spares, waiting where there are none."""
+        """Send lost nodes to repair and take spares, waiting where there are none.
+
+        Spares seen at the simulation's earlier clock are still there now: only this job takes them.
+        """
         start_s = self.now_s
-        yield self.env.timeout(start_s - self.env.now)
+        if self.crews is not None or self.spares.level < len(self.lost_nodes):
+            yield self.env.timeout(start_s - self.env.now)
         for repair_s in self.lost_nodes:
             self._send_to_repair(repair_s)
         for _ in self.lost_nodes:
@@ -192,7 +196,7 @@ class _Job:
 
     def _send_to_repair(self, repair_s: float) -> None:
         if self.crews is None:
-            self.env.timeout(repair_s).callbacks.append(self._repaired)
+            self.env.timeout(self.now_s - self.env.now + repair_s).callbacks.append(self._repaired)
         else:
             self.env.process(self._repair(self.crews, repair_s))
 

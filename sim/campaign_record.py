@@ -25,6 +25,8 @@ ACTIVITIES = (
 )
 """Where the seconds of a campaign go; they add up to its duration."""
 
+_TRAINING, _LOST = ACTIVITIES.index("training"), ACTIVITIES.index("lost_work")
+
 PLANNED = "Planned maintenance"
 """The cause of an interruption that was planned."""
 
@@ -143,7 +145,7 @@ class Ledger:
         self.tokens_per_s = [phase.tokens_per_step / phase.step_time_s for phase in setup.phases]
         count = len(setup.phases)
         self.checkpoint, self.wait, self.idle = count, count + 1, count + 2
-        self.rows: list[tuple[float, float, str, int, int, float, float]] = []
+        self.rows: list[tuple[float, float, int, int, int, float, float]] = []
         """Start, end, activity, phase, power state, seconds of checkpoints, tokens kept."""
         self.phase = 0
 
@@ -151,7 +153,7 @@ class Ledger:
         """The job does not train."""
         if end_s > start_s:
             state = self.wait if activity in ("detection", "restart") else self.idle
-            self.rows.append((start_s, end_s, activity, self.phase, state, 0.0, 0.0))
+            self.rows.append((start_s, end_s, ACTIVITIES.index(activity), self.phase, state, 0.0, 0.0))
 
     def train(self, start_s: float, end_s: float, from_s: float, to_s: float, *, kept: bool) -> None:
         """The work from `from_s` to `to_s` was done; the rest of the time went into checkpoints.
@@ -174,7 +176,7 @@ class Ledger:
         if end_s > start_s:
             held_s = max(end_s - start_s - work_s, 0.0)
             tokens = work_s * self.tokens_per_s[phase] if kept else 0.0
-            activity = "training" if kept else "lost_work"
+            activity = _TRAINING if kept else _LOST
             self.rows.append((start_s, end_s, activity, phase, phase, held_s, tokens))
 
     def _phases(self, from_s: float, to_s: float) -> tuple[int, int]:
@@ -200,8 +202,8 @@ class Ledger:
         segments = zip(
             starts_s,
             ends_s,
-            activities,
-            (names[i] for i in phases),
+            [ACTIVITIES[i] for i in activities],
+            [names[i] for i in phases],
             mean_w.tolist(),
             tokens,
             held,
@@ -234,10 +236,11 @@ class Ledger:
 
 
 def _seconds(
-    activities: NDArray[np.str_], lengths_s: NDArray[np.float64], held_s: NDArray[np.float64]
+    activity: NDArray[np.int_], lengths_s: NDArray[np.float64], held_s: NDArray[np.float64]
 ) -> dict[str, float]:
     """Seconds by activity; checkpoints of kept training are their own, those of lost work are lost."""
-    seconds = {name: float(lengths_s[activities == name].sum()) for name in ACTIVITIES}
-    seconds["checkpointing"] = float(held_s[activities == "training"].sum())
+    totals_s = np.bincount(activity, lengths_s, minlength=len(ACTIVITIES)).tolist()
+    seconds = dict(zip(ACTIVITIES, totals_s, strict=True))
+    seconds["checkpointing"] = float(held_s[activity == _TRAINING].sum())
     seconds["training"] -= seconds["checkpointing"]
     return seconds
