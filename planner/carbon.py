@@ -158,9 +158,7 @@ def market_based(energy_kwh: float, grid: Grid, *, contracted_share: float = 0.0
     return (1 - share) * location_based(energy_kwh, grid)
 
 
-def embodied(
-    gpus: int, kg_per_gpu: float, days: float, lifetime_years: float = HARDWARE_LIFETIME_YEARS
-) -> float:
+def embodied(gpus: int, kg_per_gpu: float, days: float, lifetime_years: float = HARDWARE_LIFETIME_YEARS) -> float:
     """The campaign's share of what making the hardware emitted: its days over the lifetime [tCO2e]."""
     for key, value in (("gpus", gpus), ("kg_per_gpu", kg_per_gpu), ("days", days)):
         amount(key, value)

@@ -214,10 +214,17 @@ def _gpu(c: Cells) -> Gpu:
             return gpu
     for family in ("gb200", "b200", "h200", "h100", "a100", "4090"):
         if family in wanted:
-            members = [gpu for gpu in catalogue if family in gpu.name.replace("gb200", "gb200" if family == "gb200" else "")]
+            members = [
+                gpu for gpu in catalogue if family in gpu.name.replace("gb200", "gb200" if family == "gb200" else "")
+            ]
             low_power = limit_w is not None and limit_w <= 0.8 * max(gpu.tdp_w for gpu in members)
-            pick = min(members, key=lambda g: (abs(g.tdp_w - limit_w) if low_power and limit_w else 0,
-                                               abs(g.memory_gib - (memory_gb or 80.0))))
+            pick = min(
+                members,
+                key=lambda g: (
+                    abs(g.tdp_w - limit_w) if low_power and limit_w else 0,
+                    abs(g.memory_gib - (memory_gb or 80.0)),
+                ),
+            )
             c.notes.append(f"gpu '{text}' taken as {pick.label}")
             return pick
     raise InputError(f"gpu '{text[:40]}' is not in the catalogue; {nearest(text, names('gpus'))}")
@@ -240,7 +247,12 @@ def _fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
         if c.count("gpus") > gpus_per_node and not text:
             c.notes.append(f"interconnect not stated: {usual.label} (usual for {gpu.label})")
         return usual
-    return replace(usual, name="as stated", label=f"{gbit_per_gpu:g} Gb/s per GPU", bandwidth_bytes_per_s=gbit_per_gpu / 8 * 1e9)
+    return replace(
+        usual,
+        name="as stated",
+        label=f"{gbit_per_gpu:g} Gb/s per GPU",
+        bandwidth_bytes_per_s=gbit_per_gpu / 8 * 1e9,
+    )
 
 
 def _precision(c: Cells, gpu: Gpu) -> Precision:

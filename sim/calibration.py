@@ -34,6 +34,9 @@ class Calibration:
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
     fitted_on: str
+    left_out_p90: Positive
+    """90th percentile of the absolute step-time error when each source is left out of its own fit."""
+    left_out_median: Positive
     constants: Mapping[str, Constant] = field(default_factory=dict)
 
     def values(self) -> dict[str, float]:

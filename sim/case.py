@@ -4,6 +4,7 @@ The closed form (`sim/step.py`) broadcasts over these fields, so one call evalua
 a search, or every published run at once.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.architecture import ModelArchitecture
-from profiler.profile import Precision
+from profiler.profile import Precision, Recompute
 from sim.calibration import load_calibration
 from sim.hardware import Fabric, Gpu
-from sim.layout import ParallelLayout
+from sim.layout import ParallelLayout, Sharding
 from sim.stacks import SoftwareStack
 
 Array = NDArray[np.float64]
 
-SHARDINGS = ("none", "ddp", "zero1", "zero2", "fsdp", "hsdp")
-RECOMPUTES = ("none", "selective", "full")
+SHARDINGS: tuple[Sharding, ...] = ("none", "ddp", "zero1", "zero2", "fsdp", "hsdp")
+RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,9 @@ class StepCase:
     straggler_per_doubling: Array
     optimizer_bytes: Array
     quantise_bytes: Array
+    # a measured block, where a profile holds this very shape; NaN elsewhere
+    measured_forward_s: Array
+    measured_backward_s: Array
 
     @property
     def size(self) -> int:
@@ -122,9 +126,9 @@ class StepCase:
 
 def concatenate(cases: Sequence[StepCase]) -> StepCase:
     """One case holding the steps of all of them, in order."""
-    return StepCase(**{
-        f.name: np.concatenate([np.atleast_1d(getattr(case, f.name)) for case in cases]) for f in fields(StepCase)
-    })
+    return StepCase(
+        **{f.name: np.concatenate([np.atleast_1d(getattr(case, f.name)) for case in cases]) for f in fields(StepCase)}
+    )
 
 
 def build_case(
@@ -134,14 +138,19 @@ def build_case(
     gpus_per_node: int,
     fabric: Fabric,
     stack: SoftwareStack,
-    layouts: Sequence[ParallelLayout],
+    layouts: "Sequence[ParallelLayout] | Mapping[str, Array]",
     seq_len: int,
     global_batch: int,
     precision: Precision = "bf16",
     calibration: Mapping[str, float] | None = None,
     zero_bubble: bool = False,
+    measured: Sequence[tuple[float, float]] = (),
 ) -> StepCase:
-    """Put typed objects into arrays, one entry per layout; constants come from the calibration."""
+    """Put typed objects into arrays, one entry per layout; constants come from the calibration.
+
+    Layouts come as objects, or as the arrays of `layout_columns` where a search makes a million of them.
+    `measured` gives, per layout, the seconds of one block forward and backward from a profile (NaN: none).
+    """
     k = load_calibration().values() if calibration is None else calibration
     columns = {
         **_model_columns(architecture),
@@ -151,7 +160,9 @@ def build_case(
         "global_batch": global_batch,
         "fp8": precision == "fp8",
         "zero_bubble": zero_bubble,
-        **_layout_columns(layouts, architecture, stack),
+        **(layouts if isinstance(layouts, Mapping) else layout_columns(layouts, architecture, stack)),
+        "measured_forward_s": [forward for forward, _ in measured] or math.nan,
+        "measured_backward_s": [backward for _, backward in measured] or math.nan,
     }
     return StepCase(**{name: np.atleast_1d(np.asarray(value, dtype=np.float64)) for name, value in columns.items()})
 
@@ -173,9 +184,11 @@ def _model_columns(a: ModelArchitecture) -> dict[str, Any]:
     }
 
 
-def _layout_columns(
+def layout_columns(
     layouts: Sequence[ParallelLayout], a: ModelArchitecture, stack: SoftwareStack
 ) -> dict[str, list[float]]:
+    """The layout fields of a case, one entry per layout."""
+
     def sequence_parallel(layout: ParallelLayout) -> bool:
         stated = layout.sequence_parallel
         return stack.sequence_parallel if stated is None else stated
@@ -201,7 +214,12 @@ def _family(gpu: Gpu) -> str:
 
 
 def _machine_columns(
-    gpu: Gpu, gpus_per_node: int, fabric: Fabric, stack: SoftwareStack, precision: Precision, k: Mapping[str, float]
+    gpu: Gpu,
+    gpus_per_node: int,
+    fabric: Fabric,
+    stack: SoftwareStack,
+    precision: Precision,
+    k: Mapping[str, float],
 ) -> dict[str, Any]:
     family = _family(gpu)
     share = k[f"matmul_{family.replace('-', '_')}"]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
-from profiler.profile import Precision, Recompute
+from profiler.profile import Recompute
 from profiler.units import Count
 
 Sharding = Literal["none", "ddp", "zero1", "zero2", "fsdp", "hsdp"]
@@ -75,11 +75,17 @@ def check_layout(
         per_replica = layout.tp * layout.cp * layout.pp
         raise InputError(
             f"tp {layout.tp} x cp {layout.cp} x pp {layout.pp} x dp {layout.dp} is {layout.gpus} GPUs, not {gpus}; "
-            + (f"dp {gpus // per_replica} would fill them." if gpus % per_replica == 0 else
-               f"the nearest count it divides is {max(round(gpus / per_replica), 1) * per_replica}.")
+            + (
+                f"dp {gpus // per_replica} would fill them."
+                if gpus % per_replica == 0
+                else f"the nearest count it divides is {max(round(gpus / per_replica), 1) * per_replica}."
+            )
         )
-    if layout.pp * layout.vp > a.layers:
-        raise InputError(f"pp {layout.pp} x vp {layout.vp} is more chunks than the {a.layers} layers of {a.name}.")
+    if layout.pp * layout.vp > a.layers + 2:  # the embedding and the head may each take a chunk
+        raise InputError(
+            f"pp {layout.pp} x vp {layout.vp} is more chunks than the {a.layers} layers of {a.name} "
+            "with its embedding and head."
+        )
     if layout.vp > 1 and layout.pp == 1:
         raise InputError(f"vp is {layout.vp} but pp is 1; virtual stages need a pipeline.")
     if seq_len % (2 * layout.cp if layout.cp > 1 else 1):
@@ -95,6 +101,3 @@ def check_layout(
 
 def _nearest_divisor(whole: int, wanted: int) -> int:
     return min((d for d in range(1, whole + 1) if whole % d == 0), key=lambda d: (abs(d - wanted), d))
-
-
-__all__ = ["ParallelLayout", "Precision", "Recompute", "Sharding", "check_layout"]

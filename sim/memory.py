@@ -107,8 +107,10 @@ def _activations(case: StepCase) -> Array:
     kept = np.where(case.recompute == FULL, block_input, np.where(case.recompute == SELECTIVE, selective, whole))
     kept = case.recompute_share * kept + (1 - case.recompute_share) * whole
     most, _ = stage_layers(case)
-    chunks_in_flight = np.minimum(case.pp * (1 + np.where(case.vp > 1, (case.pp - 1) / (case.pp * case.vp), 0.0)),
-                                  np.maximum(case.micro_batches, 1))
+    chunks_in_flight = np.minimum(
+        case.pp * (1 + np.where(case.vp > 1, (case.pp - 1) / (case.pp * case.vp), 0.0)),
+        np.maximum(case.micro_batches, 1),
+    )
     working = np.where(case.recompute > 0, whole, 0.0)
     return kept * most * chunks_in_flight + working
 
@@ -117,7 +119,7 @@ def _logits(case: StepCase) -> Array:
     """Bytes of the logits of one micro-batch: 16-bit, an fp32 copy and its gradient, where the head sits on
     the fullest rank; a pipeline's last stage has room because fewer micro-batches wait there."""
     m = tokens_per_pass(case)
-    every = m * case.vocab / case.tp * (2 + 4 + 4)
+    every: Array = m * case.vocab / case.tp * (2 + 4 + 4)
     return np.where(case.pp > 1, 0.0, every)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sim.case import Array, StepCase
+from sim.case import Array
 from sim.hardware import Gpu
 from sim.step import StepTimes
 

@@ -24,6 +24,9 @@ FLASH_BACKWARD = 2.5 * 1.12
 """Attention's backward time over its forward: 2.5 times the FLOPs (arXiv:2307.08691 section 4.1) at a rate
 about 12 % lower (arXiv:2407.08608, figures 5 and 6)."""
 
+BACKWARD_ELEMENTWISE = 1.4
+"""Bytes of norms, activation and residuals backward over forward, counted: each reads its gradient too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
@@ -136,14 +139,22 @@ def context_parallel_s(case: StepCase) -> Array:
     return np.where(case.cp > 1, gather_time_s(case, size_bytes, case.cp, case.tp), 0.0)
 
 
+def as_measured(matmul: Array, attention: Array, elementwise: Array, measured_s: Array) -> tuple[Array, Array, Array]:
+    """Scale a block's parts so that they add up to its measured seconds, where there are any."""
+    scale = np.where(np.isnan(measured_s), 1.0, measured_s / (matmul + attention + elementwise))
+    return matmul * scale, attention * scale, elementwise * scale
+
+
 def forward_pass(case: StepCase) -> Pass:
     """One block forward."""
-    attention = block_attention_s(case)
+    matmul, attention, elementwise = as_measured(
+        block_matmul_s(case), block_attention_s(case), block_elementwise_s(case), case.measured_forward_s
+    )
     ring = context_parallel_s(case)
     return Pass(
-        matmul=block_matmul_s(case),
+        matmul=matmul,
         attention=attention,
-        elementwise=block_elementwise_s(case),
+        elementwise=elementwise,
         tensor_parallel=tensor_parallel_s(case, np.full_like(case.tp, 2.0)) * case.tp_exposed,
         context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
         host=case.launch_gap_s,
@@ -156,13 +167,18 @@ def backward_pass(case: StepCase, forward: Pass) -> Pass:
     Sequence parallelism gathers the input of the first products once more for their weight gradient, a
     quarter more traffic (arXiv:2205.05198 section 4.2.2).
     """
-    attention = forward.attention * np.where(case.unfused > 0, 2.0, FLASH_BACKWARD)
+    matmul, attention, elementwise = as_measured(
+        2 * forward.matmul / case.backward_matmul,
+        forward.attention * np.where(case.unfused > 0, 2.0, FLASH_BACKWARD),
+        BACKWARD_ELEMENTWISE * forward.elementwise,
+        case.measured_backward_s,
+    )
     ring = 2 * context_parallel_s(case)
     regather = np.where((case.sequence_parallel > 0) & (case.backward_all_reduces <= 2), 1.25, 1.0)
     return Pass(
-        matmul=2 * forward.matmul / case.backward_matmul,
+        matmul=matmul,
         attention=attention,
-        elementwise=1.4 * forward.elementwise,
+        elementwise=elementwise,
         tensor_parallel=tensor_parallel_s(case, case.backward_all_reduces) * regather * case.tp_exposed,
         context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
         host=case.launch_gap_s,
@@ -241,8 +257,9 @@ def gradient_sync_s(case: StepCase, window_s: Array) -> Array:
     sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
     comm = np.where(sharded, reduce + gather, 2 * reduce)
     copies = np.maximum(ranks / case.shard_degree, 1)
-    across = all_reduce_time_s(case, case.gradient_bytes * parameters / case.shard_degree, copies,
-                               case.tp * case.shard_degree)
+    across = all_reduce_time_s(
+        case, case.gradient_bytes * parameters / case.shard_degree, copies, case.tp * case.shard_degree
+    )
     comm = np.where(sharded_weights(case), np.where(copies > 1, across, 0.0), comm)
     hidden = overlapped(window_s, comm, case.dp_exposed)
     return np.where(ranks > 1, np.where(case.dp_overlap > 0, hidden, comm), 0.0)

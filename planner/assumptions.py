@@ -1,0 +1,240 @@
+"""Every assumption behind a plan, with its value, where it comes from and how we know it."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from planner.carbon import Grid
+from planner.phases import PlannedPhase
+from planner.plan_file import PlanRequest
+from planner.pricing import Prices
+from planner.quantities import human, significant
+from profiler.architecture import ModelArchitecture
+from sim.calibration import load_calibration
+from sim.campaign import CampaignSetup
+from sim.hardware import Cluster
+from sim.power import COMMUNICATION_SHARE, WAITING_SHARE
+from sim.stacks import load_stack
+
+Kind = Literal["given", "measured", "scaled", "calibrated", "published", "assumed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assumption:
+    """One number or choice a plan stands on."""
+
+    what: str
+    value: str
+    kind: Kind
+    source: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The row as scripts read it."""
+        return asdict(self)
+
+
+def list_assumptions(
+    request: PlanRequest,
+    architecture: ModelArchitecture,
+    cluster: Cluster,
+    phases: tuple[PlannedPhase, ...],
+    setup: CampaignSetup,
+    prices: Prices,
+    grid: Grid,
+    step_error: float,
+) -> tuple[Assumption, ...]:
+    """All assumptions in the order a reader asks: model, machine, speed, failures, power, money, carbon."""
+    return (
+        *_work(request, architecture, phases),
+        *_machine(cluster),
+        *_speed(request, phases, step_error),
+        *_failures(request, setup),
+        *_power(request, cluster),
+        *_money(request, prices),
+        _row("Grid intensity", f"{grid.intensity_kg_per_kwh:.3f} kgCO2e/kWh, {grid.label}", "published", grid.source),
+    )
+
+
+def _row(what: str, value: str, kind: Kind, source: str) -> Assumption:
+    return Assumption(what=what, value=value, kind=kind, source=source)
+
+
+def _work(
+    request: PlanRequest, architecture: ModelArchitecture, phases: tuple[PlannedPhase, ...]
+) -> list[Assumption]:
+    rows = [
+        _row(
+            "Model", f"{architecture.name}, {architecture.parameters:,} parameters", "published", architecture.source
+        ),
+        _row("Tokens", human(request.tokens), "given", "plan"),
+    ]
+    for phase in phases:
+        batch = f"{human(phase.tokens_per_step)} tokens per step at {phase.seq_len:,}"
+        stated = bool(request.phases) or request.training.global_batch is not None
+        why = "plan" if stated else "Llama 3's ramp from 4 M to 16 M tokens (arXiv:2407.21783), by cluster size"
+        rows.append(_row(f"Batch, {phase.name}", batch, "given" if stated else "assumed", why))
+        searched = f"fastest of {phase.searched:,} layouts that fit" if phase.searched else "plan"
+        kind: Kind = "calibrated" if phase.searched else "given"
+        rows.append(_row(f"Layout, {phase.name}", phase.step.layout.label, kind, searched))
+    return rows
+
+
+def _machine(cluster: Cluster) -> list[Assumption]:
+    gpu, node, fabric = cluster.gpu, cluster.node, cluster.fabric
+    return [
+        _row(
+            "GPU",
+            f"{gpu.label}: {gpu.peak_bf16_flops / 1e12:.0f} TFLOP/s dense bf16, {gpu.memory_gib:.0f} GiB, {gpu.tdp_w:.0f} W",
+            "published",
+            gpu.sources.get("datasheet", ""),
+        ),
+        _row(
+            "Node beside its GPUs",
+            f"{node.host_load_power_w:.0f} W busy, {node.host_idle_power_w:.0f} W idle",
+            _by_words(node.sources.get("host_load_power_w", "")),
+            node.sources.get("host_load_power_w", ""),
+        ),
+        _row(
+            "Fabric",
+            f"{fabric.label}, {fabric.latency_s * 1e6:.0f} us per hop",
+            "published",
+            fabric.sources.get("bandwidth_bytes_per_s", ""),
+        ),
+        _row(
+            "Checkpoint storage",
+            f"{cluster.storage.label}",
+            _by_words(cluster.storage.sources.get("write_bytes_per_s", "")),
+            cluster.storage.sources.get("write_bytes_per_s", ""),
+        ),
+    ]
+
+
+def _by_words(source: str) -> Kind:
+    return "assumed" if source.lower().startswith("assumed") else "published"
+
+
+def _speed(request: PlanRequest, phases: tuple[PlannedPhase, ...], step_error: float) -> list[Assumption]:
+    stack = load_stack(request.training.stack)
+    calibration = load_calibration()
+    rows = [_row("Software stack", stack.label, "assumed" if stack.notes else "published", stack.source)]
+    if request.stated.tflops_per_gpu is not None:
+        rows.append(_row("Throughput", f"{request.stated.tflops_per_gpu:.0f} TFLOP/s per GPU", "given", "plan"))
+    else:
+        origins: dict[str, Kind] = {"measured": "measured", "scaled": "scaled", "calibrated": "calibrated"}
+        worst = phases[0].step.origin
+        rows.append(
+            _row("Kernel speeds", f"{len(calibration.constants)} constants", origins[worst], calibration.fitted_on)
+        )
+    rows.append(
+        _row(
+            "Error of the step model",
+            f"{step_error * 100:.1f} % at the 90th percentile",
+            "calibrated",
+            "each source of published runs left out of its own calibration; see `herdplan validate`",
+        )
+    )
+    return rows
+
+
+def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
+    record = setup.reliability
+    kind: Kind = "given" if request.stated.effective_time_ratio is not None else "published"
+    cadence = setup.cadence
+    return [
+        _row(
+            "Failures",
+            f"{record.failures_per_1000_node_days:.2f} per 1,000 node-days: one every {significant(setup.mtbf_s / 3600)} h",
+            kind,
+            record.sources.get("causes", "") or record.label,
+        ),
+        _row(
+            "Restart",
+            f"{setup.restart_s:.0f} s after {record.mean_detection_s:.0f} s to notice",
+            "published",
+            "arXiv:2602.00277 figure 2, interpolated by GPUs; detection by cause as the record states",
+        ),
+        _row(
+            "Spare nodes",
+            str(setup.spare_nodes),
+            "given" if request.cluster.spare_nodes is not None else "assumed",
+            "plan" if request.cluster.spare_nodes is not None else "1 % of the nodes",
+        ),
+        _row(
+            "Checkpoints",
+            f"{request.reliability.checkpoints}, every {significant(cadence.interval_s / 60)} min, holding up "
+            f"{significant(cadence.cost_s)} s each",
+            "given" if request.reliability.checkpoint_interval_s else "calibrated",
+            "plan"
+            if request.reliability.checkpoint_interval_s
+            else "optimum of Young (1974) and Daly (2006), at least five minutes (assumed)",
+        ),
+        _row(
+            "Planned interruptions",
+            f"{setup.planned_maintenance_per_day:.2f} a day, {setup.maintenance_s:.0f} s each",
+            "published",
+            "47 in 54 days (arXiv:2407.21783 table 5); their duration is assumed",
+        ),
+    ]
+
+
+def _power(request: PlanRequest, cluster: Cluster) -> list[Assumption]:
+    return [
+        _row(
+            "GPU power by activity",
+            "693, 687 and 645 of 700 W in matmuls, attention and memory-bound kernels",
+            "published",
+            "NVML readings of the aiconfigurator H200 data set (Apache-2.0), 90th percentile per class",
+        ),
+        _row(
+            "GPU power in communication and waiting",
+            f"{COMMUNICATION_SHARE:.0%} and {WAITING_SHARE:.0%} of {cluster.gpu.tdp_w:.0f} W",
+            "assumed",
+            "no published reading per class",
+        ),
+        _row(
+            "PUE",
+            f"{request.site.pue:g}",
+            "assumed" if request.site.pue == 1.09 else "given",
+            "Google fleet 1.09, Meta 1.08 (company reports); industry 1.54-1.58 (Uptime Institute)",
+        ),
+        _row(
+            "Switches, optics, storage",
+            f"{request.site.above_node_share:.0%} of node power",
+            "published",
+            "public analyses of a 100,000-GPU H100 cluster",
+        ),
+    ]
+
+
+def _money(request: PlanRequest, prices: Prices) -> list[Assumption]:
+    rows = []
+    if prices.rental:
+        price = prices.rental.price_usd_per_gpu_hour
+        kind: Kind = "given" if request.money.price_usd_per_gpu_hour else "published"
+        rows.append(
+            _row(
+                "Rent",
+                f"{price.expected:.2f} USD per GPU-hour ({price.low:.2f} to {price.high:.2f})",
+                kind,
+                price.cited,
+            )
+        )
+    if prices.ownership:
+        server = prices.ownership.server_usd_per_gpu
+        given: Kind = "given" if request.money.server_usd_per_gpu else "published"
+        rows.append(
+            _row("Purchase", f"{server.expected:,.0f} USD per GPU with its share of a server", given, server.cited)
+        )
+    tariff = prices.tariff
+    rows.append(
+        _row(
+            "Electricity",
+            tariff.label,
+            "given"
+            if request.site.electricity_usd_per_kwh is not None
+            else "assumed"
+            if tariff.assumed
+            else "published",
+            tariff.source,
+        )
+    )
+    return rows

@@ -1,0 +1,61 @@
+"""What the Llama 3.1 model card reports, beside what a plan computes."""
+
+from dataclasses import dataclass
+
+from planner.carbon import tdp_accounting
+from planner.market import rows
+from planner.quantities import human, significant
+from profiler.architecture import ModelArchitecture
+
+SOURCE = "meta-llama/llama-models, models/llama3_1/MODEL_CARD.md, table 'Training Energy Use'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """One row of the card's energy table."""
+
+    gpu_hours: float
+    tdp_w: float
+    tco2e: float
+    """Location-based, every GPU-hour at its TDP."""
+
+    def implied_tflops_per_gpu(self, flops: float) -> float:
+        """Model TFLOP/s per GPU if all the card's hours had been steps that do `flops` in total."""
+        return flops / (self.gpu_hours * 3600) / 1e12
+
+    @property
+    def recomputed_tco2e(self) -> float:
+        """The card's way of counting with its one grid factor."""
+        return tdp_accounting(self.gpu_hours, self.tdp_w)
+
+
+def load_model_card(architecture: ModelArchitecture) -> ModelCard | None:
+    """The card's row for a model, `None` for one that it does not list."""
+    for row in rows("model_card.csv"):
+        if row["model"].lower().replace(" ", "-").replace("llama-", "llama") == architecture.name:
+            return ModelCard(
+                gpu_hours=float(row["gpu_hours"]),
+                tdp_w=float(row["tdp_w"]),
+                tco2e=float(row["location_based_tco2e"]),
+            )
+    return None
+
+
+def explain_card(card: ModelCard, *, gpu_hours: float, flops: float, tflops_per_gpu: float) -> str:
+    """Why the card's GPU-hours and a plan's differ, in words."""
+    ratio = card.gpu_hours / gpu_hours
+    implied = card.implied_tflops_per_gpu(flops)
+    start = (
+        f"The model card reports {human(card.gpu_hours, 'GPU-hours')}, {significant(ratio, 2)} times this plan's "
+        f"{human(gpu_hours, 'GPU-hours')}."
+    )
+    if 0.8 <= ratio <= 1.25:
+        return f"{start} The two agree within a quarter."
+    if ratio < 1:
+        return f"{start} The published run was faster than this plan's layout, hardware or failures allow."
+    return (
+        f"{start} Spread over the card's hours the same tokens come to {implied:.0f} TFLOP/s per GPU, where a step "
+        f"of this model runs at about {tflops_per_gpu:.0f}: no step time explains the card's hours. They are a "
+        "cumulative figure and must hold more than one pass over the tokens (the card does not say what: restarts, "
+        "ablations, annealing runs and post-training are candidates). Plan such work explicitly if you will do it."
+    )

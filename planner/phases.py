@@ -1,0 +1,200 @@
+"""The phases of a plan: each stretch of training with its layout and its step."""
+
+import math
+from dataclasses import dataclass
+
+from planner.plan_file import LayoutChoice, PhaseRequest, PlanRequest
+from planner.search import search_layouts
+from profiler.architecture import ModelArchitecture
+from profiler.files import InputError
+from profiler.profile import Profile
+from profiler.units import GIB
+from sim.campaign import Phase
+from sim.estimate import StepEstimate, estimate_step
+from sim.hardware import Cluster
+from sim.layout import ParallelLayout
+from sim.stacks import SoftwareStack
+
+SMALL_BATCH_TOKENS = 4 * 2**20
+LARGE_BATCH_TOKENS = 16 * 2**20
+LARGE_CLUSTER_GPUS = 4096
+"""From here on the larger batch is assumed: Llama 3 405B ramped from 4 M to 16 M tokens (arXiv:2407.21783)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedPhase:
+    """One phase: what was asked, the layout chosen, and its step."""
+
+    name: str
+    tokens: float
+    seq_len: int
+    global_batch: int
+    step: StepEstimate
+    step_time_s: float
+    """The predicted step time, or what the person stated."""
+    searched: int
+    """Layouts that were compared; 0 where the layout was stated."""
+    stated: bool
+    """True where the person stated the throughput."""
+    architecture_flops_per_token: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens of one optimizer step."""
+        return float(self.seq_len * self.global_batch)
+
+    @property
+    def training_s(self) -> float:
+        """Seconds of steps without any interruption."""
+        return self.tokens / self.tokens_per_step * self.step_time_s
+
+    @property
+    def origin(self) -> str:
+        """Where the step time comes from."""
+        return "stated" if self.stated else self.step.origin
+
+    def campaign_phase(self) -> Phase:
+        """The phase as the campaign takes it."""
+        return Phase(
+            name=self.name,
+            tokens=self.tokens,
+            tokens_per_step=self.tokens_per_step,
+            step_time_s=self.step_time_s,
+            gpu_power_w=self.step.gpu_power_w,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """The phase as scripts read it."""
+        return {
+            "name": self.name,
+            "tokens": self.tokens,
+            "seq_len": self.seq_len,
+            "global_batch": self.global_batch,
+            "layout": self.step.layout.label,
+            "step_time_s": self.step_time_s,
+            "origin": self.origin,
+            "mfu": self.architecture_flops_per_token
+            * self.tokens_per_step
+            / self.step_time_s
+            / self.step.gpus
+            / self.step.peak_flops,
+            "memory_gib": self.step.peak_memory_bytes / GIB,
+            "gpu_power_w": self.step.gpu_power_w,
+            "days": self.training_s / 86_400,
+        }
+
+
+def plan_phases(
+    request: PlanRequest,
+    architecture: ModelArchitecture,
+    cluster: Cluster,
+    stack: SoftwareStack,
+    profile: Profile | None,
+) -> tuple[PlannedPhase, ...]:
+    """Each phase with its layout, stated or searched, and its step.
+
+    Raises:
+        InputError: a layout that cannot be built, runs on no stack of this kind, or does not fit in memory.
+    """
+    training = request.training
+    asked = request.phases or (
+        PhaseRequest(
+            name="pre-training",
+            tokens=request.tokens,
+            seq_len=training.seq_len,
+            global_batch=training.global_batch or default_batch(cluster.gpus, training.seq_len),
+        ),
+    )
+    return tuple(_plan_phase(phase, request, architecture, cluster, stack, profile) for phase in asked)
+
+
+def default_batch(gpus: int, seq_len: int) -> int:
+    """Sequences in a step where nothing is said: 4 M tokens, or 16 M from 4,096 GPUs on."""
+    tokens = LARGE_BATCH_TOKENS if gpus >= LARGE_CLUSTER_GPUS else SMALL_BATCH_TOKENS
+    return max(tokens // seq_len, 1)
+
+
+def _plan_phase(
+    phase: PhaseRequest,
+    request: PlanRequest,
+    architecture: ModelArchitecture,
+    cluster: Cluster,
+    stack: SoftwareStack,
+    profile: Profile | None,
+) -> PlannedPhase:
+    choice = phase.layout or request.training.layout
+    searched = 0
+    if choice is None:
+        found = search_layouts(
+            architecture=architecture,
+            cluster=cluster,
+            stack=stack,
+            seq_len=phase.seq_len,
+            global_batch=phase.global_batch,
+            precision=request.training.precision,
+            keep=1,
+        )
+        layout, searched = found.best.layout, found.evaluated
+    else:
+        layout = stated_layout(choice, cluster)
+    if not stack.max_pipeline and (layout.pp > 1 or layout.cp > 1):
+        raise InputError(f"stack '{stack.name}' runs no pipeline and no context parallelism; pp and cp must be 1.")
+    step = estimate_step(
+        architecture=architecture,
+        cluster=cluster,
+        layout=layout,
+        stack=stack,
+        seq_len=phase.seq_len,
+        global_batch=phase.global_batch,
+        precision=request.training.precision,
+        profile=profile,
+    )
+    if not step.fits:
+        raise InputError(
+            f"phase '{phase.name}': {layout.label} needs {step.peak_memory_bytes / GIB:.0f} GiB per GPU, most of it "
+            f"{step.largest_memory}, and {cluster.gpu.label} has {cluster.gpu.memory_gib:.0f} GiB; leave [training.layout] "
+            "out to have one searched, or raise tp, pp, cp or recompute."
+        )
+    per_token = architecture.flops_per_token(phase.seq_len, "noncausal")
+    stated = request.stated.tflops_per_gpu
+    tokens = phase.seq_len * phase.global_batch
+    return PlannedPhase(
+        name=phase.name,
+        tokens=phase.tokens,
+        seq_len=phase.seq_len,
+        global_batch=phase.global_batch,
+        step=step,
+        step_time_s=step.step_time_s if stated is None else per_token * tokens / cluster.gpus / (stated * 1e12),
+        searched=searched,
+        stated=stated is not None,
+        architecture_flops_per_token=per_token,
+        notes=stack.notes,
+    )
+
+
+def stated_layout(choice: LayoutChoice, cluster: Cluster) -> ParallelLayout:
+    """A stated layout with the data-parallel degree that fills the cluster.
+
+    Raises:
+        InputError: the degrees do not divide the GPUs.
+    """
+    per_replica = choice.tp * choice.cp * choice.pp
+    if cluster.gpus % per_replica:
+        nearest = max(math.floor(cluster.gpus / per_replica), 1) * per_replica
+        raise InputError(
+            f"tp {choice.tp} x cp {choice.cp} x pp {choice.pp} = {per_replica} does not divide {cluster.gpus} GPUs; "
+            f"{nearest} would do."
+        )
+    return ParallelLayout(
+        tp=choice.tp,
+        cp=choice.cp,
+        pp=choice.pp,
+        vp=choice.vp,
+        dp=cluster.gpus // per_replica,
+        micro_batch=choice.micro_batch,
+        sharding=choice.sharding,
+        recompute=choice.recompute,
+        recompute_layers=choice.recompute_layers,
+        sequence_parallel=choice.sequence_parallel,
+    )

@@ -1,0 +1,351 @@
+"""The Plan: what a training run takes in months, dollars and megawatt-hours, and how we know.
+
+`make_plan` is the one entry point; the command line, the dashboard and the reports only show its result.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from planner.assumptions import Assumption, list_assumptions
+from planner.carbon import CarbonAccount, Comparison, Grid, account, as_much_as, load_grid
+from planner.costs import CostBreakdown, break_even_days, ownership_cost, rental_cost
+from planner.model_card import ModelCard, explain_card, load_model_card
+from planner.phases import PlannedPhase, plan_phases
+from planner.plan_file import PlanRequest
+from planner.pricing import Prices, load_prices
+from planner.tariffs import Bill, bill
+from profiler.architecture import ModelArchitecture, load_architecture
+from profiler.files import InputError
+from profiler.profile import Profile
+from profiler.units import DAY_S, HOUR_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
+from sim.calibration import load_calibration
+from sim.campaign import Campaign, CampaignSetup, expected_ettr, simulate_replicas
+from sim.checkpoints import CheckpointPolicy
+from sim.energy import SitePower
+from sim.hardware import Cluster, build_cluster
+from sim.reliability import load_reliability
+from sim.roofline import load_profile
+from sim.stacks import load_stack
+
+SPARE_SHARE = 0.01
+"""Spare nodes over the job's nodes where nothing is said; OPT-175B kept 4 to 18 hosts beside 124."""
+
+SHORTEST_CHECKPOINT_INTERVAL_S = 300.0
+"""Assumed: nobody writes a checkpoint more often than every five minutes, even where the optimum of Young and
+Daly for asynchronous ones is seconds; the store is shared with the data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A figure with its 90 % interval."""
+
+    low: float
+    expected: float
+    high: float
+
+    def scaled(self, factor: float) -> "Interval":
+        """All three times a factor."""
+        return Interval(low=self.low * factor, expected=self.expected * factor, high=self.high * factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything a person reads about one training run. Money in USD, carbon in tCO2e."""
+
+    request: PlanRequest
+    name: str
+    architecture: ModelArchitecture
+    cluster: Cluster
+    phases: tuple[PlannedPhase, ...]
+    campaign: Campaign
+    """The replica of median length: days, energy and the power curve are its own."""
+    replica_days: tuple[float, ...]
+    days: Interval
+    gpu_hours: Interval
+    energy_mwh: Interval
+    billed_gpu_hours: float
+    """Spare nodes and preparation included: what rent is paid for."""
+    rent: CostBreakdown | None
+    own: CostBreakdown | None
+    break_even_days: float | None
+    bill: Bill
+    grid: Grid
+    carbon: CarbonAccount
+    comparison: Comparison
+    card: ModelCard | None
+    card_explanation: str
+    step_error_p90: float
+    profile: Profile | None
+    assumptions: tuple[Assumption, ...]
+    provenance: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    @property
+    def cost(self) -> CostBreakdown:
+        """Rent or ownership, as asked."""
+        chosen = self.rent if self.request.money.mode == "rent" else self.own
+        if chosen is None:
+            raise InputError(f"no price for {self.request.money.mode}ing {self.cluster.gpu.label}.")
+        return chosen
+
+    @property
+    def months(self) -> Interval:
+        """Calendar months of 30.44 days."""
+        return self.days.scaled(1 / MONTH_DAYS)
+
+    @property
+    def main_phase(self) -> PlannedPhase:
+        """The phase that holds most tokens."""
+        return max(self.phases, key=lambda phase: phase.tokens)
+
+    @property
+    def model_flops(self) -> float:
+        """Non-causal model FLOPs of the whole campaign."""
+        return math.fsum(p.architecture_flops_per_token * p.tokens for p in self.phases)
+
+    @property
+    def training_s(self) -> float:
+        """Seconds of productive steps."""
+        return math.fsum(p.training_s for p in self.phases)
+
+    @property
+    def tflops_per_gpu(self) -> float:
+        """Model TFLOP/s per GPU while steps run, non-causal."""
+        return self.model_flops / self.training_s / self.cluster.gpus / 1e12
+
+    @property
+    def mfu(self) -> float:
+        """Model FLOPs utilisation while steps run, against the dense peak of the precision, non-causal."""
+        return self.tflops_per_gpu * 1e12 / self.main_phase.step.peak_flops
+
+    @property
+    def peak_power_mw(self) -> float:
+        """The site's highest draw."""
+        return self.campaign.peak_site_power_w / 1e6
+
+    def to_dict(self) -> dict[str, object]:
+        """The stable form that scripts read; units stand in the keys."""
+        cost = self.cost
+        return {
+            "name": self.name,
+            "model": self.architecture.name,
+            "gpu": self.cluster.gpu.name,
+            "gpus": self.cluster.gpus,
+            "tokens": self.request.tokens,
+            "training_days": self.days.expected,
+            "training_days_interval": [self.days.low, self.days.high],
+            "training_months": self.months.expected,
+            "gpu_hours": self.gpu_hours.expected,
+            "billed_gpu_hours": self.billed_gpu_hours,
+            "cost_usd": {"low": cost.low, "expected": cost.expected, "high": cost.high},
+            "cost_mode": self.request.money.mode,
+            "rent_usd": _levels(self.rent),
+            "own_usd": _levels(self.own),
+            "break_even_days": self.break_even_days,
+            "electricity_usd": self.bill.total_usd,
+            "energy_mwh": self.energy_mwh.expected,
+            "energy_mwh_interval": [self.energy_mwh.low, self.energy_mwh.high],
+            "energy_by_part_mwh": {k: v / JOULES_PER_MWH for k, v in self.campaign.energy_j.items()},
+            "energy_comparison": self.comparison.sentence,
+            "peak_power_mw": self.peak_power_mw,
+            "mean_power_mw": self.campaign.mean_site_power_w / 1e6,
+            "emissions_tco2e": self.carbon.location_based_tco2e,
+            "embodied_tco2e": self.carbon.embodied_tco2e,
+            "emissions_tdp_accounting_tco2e": self.tdp_accounting_tco2e,
+            "mfu": self.mfu,
+            "mfu_convention": "non-causal attention, dense peak of the precision used",
+            "tflops_per_gpu": self.tflops_per_gpu,
+            "ettr": self.campaign.ettr,
+            "step_time_s": self.main_phase.step_time_s,
+            "step_parts_s": dict(self.main_phase.step.parts_s),
+            "memory_gib": self.main_phase.step.peak_memory_bytes / 2**30,
+            "interruptions": len(self.campaign.interruptions),
+            "time_by_activity_s": dict(self.campaign.seconds),
+            "phases": [phase.to_dict() for phase in self.phases],
+            "model_card": None
+            if self.card is None
+            else {"gpu_hours": self.card.gpu_hours, "tco2e": self.card.tco2e, "explanation": self.card_explanation},
+            "assumptions": [a.to_dict() for a in self.assumptions],
+            "provenance": dict(self.provenance),
+            "notes": list(self.notes),
+        }
+
+    @property
+    def tdp_accounting_tco2e(self) -> float:
+        """The plan's own GPU-hours counted the model card's way: TDP alone and the card's one grid factor."""
+        from planner.carbon import tdp_accounting
+
+        return tdp_accounting(self.gpu_hours.expected, self.cluster.gpu.tdp_w)
+
+
+def _levels(cost: CostBreakdown | None) -> dict[str, float] | None:
+    return None if cost is None else {"low": cost.low, "expected": cost.expected, "high": cost.high}
+
+
+def make_plan(request: PlanRequest) -> Plan:
+    """Plan a training run.
+
+    Raises:
+        InputError: an unknown model or part, a layout that cannot be built or does not fit, a run that would
+            never finish, or a price that is not to be had.
+    """
+    architecture = load_architecture(request.model)
+    cluster = _cluster(request)
+    profile = load_profile(cluster.gpu)
+    phases = plan_phases(request, architecture, cluster, load_stack(request.training.stack), profile)
+    setup = _setup(request, architecture, cluster, phases)
+    replicas = simulate_replicas(setup, request.seed, request.replicas)
+    campaign = sorted(replicas, key=lambda c: c.duration_s)[len(replicas) // 2]
+    error = load_calibration().left_out_p90
+    days = _interval([c.duration_s / DAY_S for c in replicas], campaign.duration_s / DAY_S, error)
+    mean_mw = campaign.total_energy_j / JOULES_PER_MWH / (campaign.duration_s / DAY_S)
+    prices = load_prices(request, cluster.gpu)
+    electricity = _bill(request, campaign, prices)
+    billed_days = days.expected + request.money.preparation_days
+    billed_gpus = (cluster.nodes + setup.spare_nodes) * cluster.node.gpus_per_node
+    billed_gpu_hours = billed_days * 24 * max(billed_gpus if cluster.nodes > 1 else cluster.gpus, cluster.gpus)
+    grid = load_grid(request.site.grid)
+    card = load_model_card(architecture)
+    plan = Plan(
+        request=request,
+        name=request.name or f"{architecture.name} on {cluster.gpus:,} x {cluster.gpu.label}",
+        architecture=architecture,
+        cluster=cluster,
+        phases=phases,
+        campaign=campaign,
+        replica_days=tuple(c.duration_s / DAY_S for c in replicas),
+        days=days,
+        gpu_hours=days.scaled(24 * cluster.gpus),
+        energy_mwh=days.scaled(mean_mw),
+        billed_gpu_hours=billed_gpu_hours,
+        rent=prices.rental and rental_cost(prices.rental, billed_gpu_hours),
+        own=prices.ownership and ownership_cost(prices.ownership, billed_gpus, billed_days, electricity.total_usd),
+        break_even_days=_break_even(prices, billed_gpus, electricity.total_usd / days.expected),
+        bill=electricity,
+        grid=grid,
+        carbon=account(
+            campaign.total_energy_j / JOULES_PER_KWH,
+            grid,
+            gpus=billed_gpus,
+            embodied_kg_per_gpu=cluster.gpu.embodied_kgco2e,
+            days=days.expected,
+        ),
+        comparison=as_much_as(campaign.total_energy_j / JOULES_PER_MWH),
+        card=card,
+        card_explanation="",
+        step_error_p90=error,
+        profile=profile,
+        assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, error),
+        provenance=_provenance(cluster, phases, profile, request),
+        notes=tuple(dict.fromkeys(note for phase in phases for note in phase.notes)),
+    )
+    if card is None:
+        return plan
+    words = explain_card(
+        card, gpu_hours=plan.gpu_hours.expected, flops=plan.model_flops, tflops_per_gpu=plan.tflops_per_gpu
+    )
+    return replace(plan, card_explanation=words)
+
+
+def _cluster(request: PlanRequest) -> Cluster:
+    c = request.cluster
+    return build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
+
+
+def _setup(
+    request: PlanRequest, architecture: ModelArchitecture, cluster: Cluster, phases: tuple[PlannedPhase, ...]
+) -> CampaignSetup:
+    """The campaign to simulate; a stated effective time ratio scales the failure record until it is expected."""
+    stated = request.cluster.spare_nodes
+    spares = math.ceil(SPARE_SHARE * cluster.nodes) if stated is None and cluster.nodes > 1 else stated or 0
+    reliability = load_reliability(request.reliability.record)
+    setup = CampaignSetup(
+        cluster=cluster,
+        parameters=architecture.parameters,
+        phases=tuple(phase.campaign_phase() for phase in phases),
+        reliability=reliability,
+        checkpoints=CheckpointPolicy(
+            kind=request.reliability.checkpoints, interval_s=request.reliability.checkpoint_interval_s
+        ),
+        site=SitePower(pue=request.site.pue, above_node_share=request.site.above_node_share),
+        spare_nodes=spares,
+    )
+    if (
+        request.reliability.checkpoint_interval_s is None
+        and setup.cadence.interval_s < SHORTEST_CHECKPOINT_INTERVAL_S
+    ):
+        policy = replace(setup.checkpoints, interval_s=SHORTEST_CHECKPOINT_INTERVAL_S)
+        setup = replace(setup, checkpoints=policy)
+    ratio = request.stated.effective_time_ratio
+    return setup if ratio is None else _with_ettr(setup, ratio)
+
+
+def _with_ettr(setup: CampaignSetup, ratio: float) -> CampaignSetup:
+    """Scale the failure rate until the expected effective time ratio is the stated one."""
+
+    def at(rate: float) -> CampaignSetup:
+        return replace(setup, reliability=setup.reliability.scaled(rate))
+
+    most = expected_ettr(at(1e-6))
+    if ratio > most:
+        raise InputError(
+            f"effective_time_ratio is {ratio}; with these checkpoints and planned maintenance it cannot exceed "
+            f"{most:.3f} even without failures."
+        )
+    low, high = 1e-6, 1.0
+    while expected_ettr(at(high)) > ratio:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if expected_ettr(at(middle)) > ratio else (low, middle)
+    return at((low + high) / 2)
+
+
+def _interval(values: list[float], expected: float, error: float) -> Interval:
+    """90 % interval: the replicas' spread and the step model's error, independent, in quadrature."""
+    if len(values) > 1:
+        spread = 1.645 * statistics.stdev(values) / expected
+    else:
+        spread = 0.0
+    half = math.hypot(spread, error)
+    return Interval(low=expected * (1 - half), expected=expected, high=expected * (1 + half))
+
+
+def _bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> Bill:
+    """The electricity bill of the simulated campaign, hour by hour."""
+    try:
+        start = datetime.fromisoformat(request.start)
+    except ValueError:
+        raise InputError(f"start is '{request.start}'; a date such as 2026-01-05 is needed.") from None
+    times_s, watts = campaign.power_series(HOUR_S)
+    ends_s = [*times_s[1:], campaign.duration_s]
+    lengths_h = [(end - begin) / HOUR_S for begin, end in zip(times_s, ends_s, strict=True)]
+    kwh = [float(w) * h / 1000 for w, h in zip(watts, lengths_h, strict=True)]
+    return bill(prices.tariff, start, kwh)
+
+
+def _break_even(prices: Prices, gpus: int, electricity_usd_per_day: float) -> float | None:
+    if prices.rental is None or prices.ownership is None:
+        return None
+    return break_even_days(prices.rental, prices.ownership, gpus, electricity_usd_per_day)
+
+
+def _provenance(
+    cluster: Cluster, phases: tuple[PlannedPhase, ...], profile: Profile | None, request: PlanRequest
+) -> dict[str, str]:
+    from importlib.metadata import version
+
+    origins = sorted({phase.origin for phase in phases})
+    return {
+        "herdplan": version("herdplan"),
+        "profile": profile.name if profile else f"none measured for {cluster.gpu.label}: calibrated roofline",
+        "step_times": ", ".join(origins),
+        "calibration": load_calibration().fitted_on,
+        "stack": request.training.stack,
+        "failures": request.reliability.record,
+        "seed": str(request.seed),
+        "replicas": str(request.replicas),
+    }

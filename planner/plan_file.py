@@ -1,0 +1,231 @@
+"""The plan file: what a person asks for, in TOML, checked at the door and frozen inside."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BeforeValidator
+
+from planner.quantities import parse_count
+from profiler.files import InputError, parse_toml, read_text, validated
+from profiler.profile import Precision, Recompute
+from profiler.units import Amount, Count, Positive, Share
+from sim.layout import Sharding
+from sim.stacks import DEFAULT_STACK
+
+Tokens = Annotated[float, BeforeValidator(parse_count)]
+"""A number of tokens: 15.6e12 or "15.6T"."""
+
+STRICT = {"extra": "forbid", "allow_inf_nan": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutChoice:
+    """A layout as a person states it; the data-parallel degree follows from the GPUs."""
+
+    __pydantic_config__ = STRICT
+
+    tp: Count = 1
+    cp: Count = 1
+    pp: Count = 1
+    vp: Count = 1
+    micro_batch: Count = 1
+    sharding: Sharding = "zero1"
+    recompute: Recompute = "none"
+    recompute_layers: Count | None = None
+    sequence_parallel: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseRequest:
+    """One stretch of training with its own batch and sequence length."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    tokens: Tokens
+    seq_len: Count
+    global_batch: Count
+    """Sequences in one optimizer step."""
+    layout: LayoutChoice | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterRequest:
+    """The machine; names from the catalogue, or paths of TOML files."""
+
+    __pydantic_config__ = STRICT
+
+    gpu: str = "h100-sxm"
+    gpus: Count = 1024
+    node: str = ""
+    fabric: str = ""
+    storage: str = "shared-2tb-s"
+    spare_nodes: Annotated[int, Ge(0)] | None = None
+    """Powered, idle nodes in waiting; one in a hundred where nothing is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """How it is trained. Phases, where given, replace `seq_len` and `global_batch`."""
+
+    __pydantic_config__ = STRICT
+
+    stack: str = DEFAULT_STACK
+    precision: Precision = "bf16"
+    seq_len: Count = 8192
+    global_batch: Count | None = None
+    """Sequences in one step; where nothing is said, as many as make 4 M tokens, or 16 M from 4,096 GPUs on."""
+    layout: LayoutChoice | None = None
+    """Searched where nothing is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityRequest:
+    """Whose failure record to assume, and how checkpoints are taken."""
+
+    __pydantic_config__ = STRICT
+
+    record: str = "llama3-405b"
+    checkpoints: Literal["synchronous", "asynchronous"] = "asynchronous"
+    checkpoint_interval_s: Positive | None = None
+    """The optimum of Young and Daly where nothing is said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteRequest:
+    """Where it stands: grid, efficiency, tariff."""
+
+    __pydantic_config__ = STRICT
+
+    grid: str = "USA"
+    pue: Annotated[float, Ge(1)] = 1.09
+    above_node_share: Share = 0.10
+    tariff: str = "us-industrial"
+    electricity_usd_per_kwh: Amount | None = None
+    """Replaces the tariff by a flat price."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoneyRequest:
+    """Rented or owned, and at which price."""
+
+    __pydantic_config__ = STRICT
+
+    mode: Literal["rent", "own"] = "rent"
+    commitment: str = "on-demand"
+    price_usd_per_gpu_hour: Positive | None = None
+    """Replaces the catalogue's range."""
+    server_usd_per_gpu: Positive | None = None
+    preparation_days: Amount = 0.0
+    """Days the cluster is paid for before the first step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What the person already knows and the model should not predict."""
+
+    __pydantic_config__ = STRICT
+
+    tflops_per_gpu: Positive | None = None
+    """Model TFLOP/s per GPU, non-causal, replacing the predicted step time of every phase."""
+    effective_time_ratio: Annotated[float, Gt(0), Le(1)] | None = None
+    """Productive share of the campaign: the failure record is scaled until it is expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """A whole plan file."""
+
+    __pydantic_config__ = STRICT
+
+    model: str
+    tokens: Tokens
+    name: str = ""
+    start: str = "2026-01-05"
+    """First day, for calendar months of bills."""
+    seed: int = 1
+    replicas: Count = 5
+    cluster: ClusterRequest = field(default_factory=ClusterRequest)
+    training: TrainingRequest = field(default_factory=TrainingRequest)
+    phases: tuple[PhaseRequest, ...] = ()
+    reliability: ReliabilityRequest = field(default_factory=ReliabilityRequest)
+    site: SiteRequest = field(default_factory=SiteRequest)
+    money: MoneyRequest = field(default_factory=MoneyRequest)
+    stated: Stated = field(default_factory=Stated)
+
+    def __post_init__(self) -> None:
+        if self.phases:
+            planned = sum(phase.tokens for phase in self.phases)
+            if abs(planned / self.tokens - 1) > 0.001:
+                raise ValueError(f"the phases hold {planned:.4g} tokens but tokens is {self.tokens:.4g}.")
+
+
+def read_plan_request(path: Path, overrides: Sequence[tuple[str, object]] = ()) -> PlanRequest:
+    """Read a plan file; `overrides` are (dotted key, value) pairs put over it.
+
+    Raises:
+        InputError: unreadable, or a key that cannot be.
+    """
+    return parse_plan_request(read_text(path), overrides, source=str(path))
+
+
+def parse_plan_request(text: str, overrides: Sequence[tuple[str, object]] = (), *, source: str) -> PlanRequest:
+    """The same from text; `source` names it in errors."""
+    return plan_request(parse_toml(text, source=source), overrides, source=source)
+
+
+def plan_request(
+    data: Mapping[str, Any], overrides: Sequence[tuple[str, object]] = (), *, source: str
+) -> PlanRequest:
+    """The same from a mapping. A changed number of tokens stretches the phases in proportion."""
+    merged = _copy(data)
+    for key, value in overrides:
+        _put(merged, key, value)
+    if merged.get("phases") and "tokens" in dict(overrides):
+        _stretch(merged, source)
+    return validated(merged, PlanRequest, source=source)
+
+
+def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
+
+
+def _put(data: dict[str, Any], key: str, value: object) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        inner = data.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"key '{key}' cannot be set: '{part}' is not a table.")
+        data = inner
+    data[last] = value
+
+
+def _stretch(data: dict[str, Any], source: str) -> None:
+    """Scale each phase's tokens so that they add up to the new total, keeping the schedule's shape."""
+    try:
+        total = parse_count(data["tokens"])
+        counts = [parse_count(phase["tokens"]) for phase in data["phases"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{source}: the phases' tokens cannot be read ({error})") from None
+    ratio = total / sum(counts)
+    data["phases"] = [{**phase, "tokens": n * ratio} for phase, n in zip(data["phases"], counts, strict=True)]
+
+
+def parse_override(text: str) -> tuple[str, object]:
+    """`cluster.gpus=8192` → ("cluster.gpus", 8192); the value is read as TOML, else as text.
+
+    Raises:
+        InputError: there is no `=`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"'{text}' is not KEY=VALUE, such as cluster.gpus=8192.")
+    try:
+        parsed: object = tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    return key.strip(), parsed

@@ -1,0 +1,55 @@
+"""The prices of one plan: what the catalogue holds, with what the person stated put over it."""
+
+from dataclasses import dataclass
+
+from planner.costs import Ownership, Rental, given_ownership, given_rental, load_ownership, load_rental
+from planner.plan_file import PlanRequest
+from planner.tariffs import Tariff, flat_tariff, load_tariff
+from profiler.files import InputError
+from sim.hardware import Gpu
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """Rental and ownership where a price is to be had, and the tariff."""
+
+    rental: Rental | None
+    ownership: Ownership | None
+    tariff: Tariff
+
+
+def load_prices(request: PlanRequest, gpu: Gpu) -> Prices:
+    """Prices for a plan.
+
+    Raises:
+        InputError: the mode asked for has no price in the catalogue and none was stated.
+    """
+    site = request.site
+    tariff = load_tariff(site.tariff)
+    if site.electricity_usd_per_kwh is not None:
+        tariff = flat_tariff(site.electricity_usd_per_kwh)
+    return Prices(rental=_rental(request, gpu), ownership=_ownership(request, gpu), tariff=tariff)
+
+
+def _rental(request: PlanRequest, gpu: Gpu) -> Rental | None:
+    money = request.money
+    if money.price_usd_per_gpu_hour is not None:
+        return given_rental(gpu.name, money.price_usd_per_gpu_hour)
+    try:
+        return load_rental(gpu.name, money.commitment)
+    except InputError:
+        if money.mode == "rent":
+            raise
+        return None
+
+
+def _ownership(request: PlanRequest, gpu: Gpu) -> Ownership | None:
+    money = request.money
+    if money.server_usd_per_gpu is not None:
+        return given_ownership(gpu.name, money.server_usd_per_gpu)
+    try:
+        return load_ownership(gpu.name)
+    except InputError:
+        if money.mode == "own":
+            raise
+        return None

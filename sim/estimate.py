@@ -1,0 +1,154 @@
+"""The StepEstimate contract: one optimizer step as a person, or the campaign, wants it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+
+from profiler.architecture import AttentionConvention, ModelArchitecture
+from profiler.files import InputError
+from profiler.profile import Origin, Precision, Profile
+from sim.case import StepCase, build_case
+from sim.hardware import Cluster
+from sim.layout import ParallelLayout, check_layout
+from sim.memory import largest_kind, memory_use
+from sim.power import step_power_w
+from sim.roofline import measured_blocks
+from sim.stacks import SoftwareStack
+from sim.step import StepTimes, step_times
+
+KernelOrigin = Literal["measured", "scaled", "calibrated"]
+"""measured: the very shape is in a profile; scaled: in a profile derived from another GPU's; calibrated: from
+a roofline whose efficiencies were fitted to published kernels and runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEstimate:
+    """Seconds of one optimizer step and where they go, bytes per GPU by kind, watts, tokens and utilisation."""
+
+    step_time_s: float
+    parts_s: Mapping[str, float]
+    """Seconds by activity; they add up to `step_time_s`."""
+    memory_bytes: Mapping[str, float]
+    """Bytes of the fullest GPU by kind."""
+    peak_memory_bytes: float
+    capacity_bytes: float
+    largest_memory: str
+    gpu_power_w: float
+    node_power_w: float
+    """One whole node at the wall, fans and conversion included."""
+    tokens: float
+    gpus: int
+    model_flops: Mapping[AttentionConvention, float]
+    """FLOPs of the step by convention, nothing counted twice for recompute."""
+    peak_flops: float
+    """Dense peak of one GPU in the precision used."""
+    peak_bf16_flops: float
+    origin: KernelOrigin
+    layout: ParallelLayout
+
+    @property
+    def fits(self) -> bool:
+        """Whether the fullest GPU's peak stays within its memory."""
+        return self.peak_memory_bytes <= self.capacity_bytes
+
+    @property
+    def tokens_per_s_per_gpu(self) -> float:
+        """Throughput of one GPU."""
+        return self.tokens / self.step_time_s / self.gpus
+
+    def flops_per_s_per_gpu(self, convention: AttentionConvention = "noncausal") -> float:
+        """Model FLOP/s of one GPU."""
+        return self.model_flops[convention] / self.step_time_s / self.gpus
+
+    def mfu(self, convention: AttentionConvention = "noncausal") -> float:
+        """Model FLOPs utilisation against the dense peak of the precision used."""
+        return self.flops_per_s_per_gpu(convention) / self.peak_flops
+
+    def mfu_bf16(self, convention: AttentionConvention = "noncausal") -> float:
+        """Utilisation against the 16-bit dense peak whatever the precision: comparable between runs."""
+        return self.flops_per_s_per_gpu(convention) / self.peak_bf16_flops
+
+    @property
+    def floor_s(self) -> float:
+        """The physical floor: the causal FLOPs at the dense peak, nothing else."""
+        return self.model_flops["causal"] / self.gpus / self.peak_flops
+
+
+def estimate_step(
+    *,
+    architecture: ModelArchitecture,
+    cluster: Cluster,
+    layout: ParallelLayout,
+    stack: SoftwareStack,
+    seq_len: int,
+    global_batch: int,
+    precision: Precision = "bf16",
+    profile: Profile | None = None,
+    calibration: Mapping[str, float] | None = None,
+) -> StepEstimate:
+    """Predict one optimizer step.
+
+    Raises:
+        InputError: a layout that cannot be built for this model, batch and cluster.
+    """
+    if precision == "fp8" and cluster.gpu.peak_fp8_flops is None:
+        raise InputError(f"precision is fp8, but {cluster.gpu.label} has no fp8 matrix units; bf16 is the nearest.")
+    check_layout(layout, architecture, gpus=cluster.gpus, global_batch=global_batch, seq_len=seq_len)
+    measured, origin = measured_blocks(profile, architecture, stack, layout, seq_len, precision)
+    case = build_case(
+        architecture=architecture,
+        gpu=cluster.gpu,
+        gpus_per_node=cluster.gpus_per_node,
+        fabric=cluster.fabric,
+        stack=stack,
+        layouts=[layout],
+        seq_len=seq_len,
+        global_batch=global_batch,
+        precision=precision,
+        calibration=calibration,
+        measured=[measured],
+    )
+    return from_case(case, step_times(case), architecture, cluster, layout, origin=origin)
+
+
+def from_case(
+    case: StepCase,
+    times: StepTimes,
+    architecture: ModelArchitecture,
+    cluster: Cluster,
+    layout: ParallelLayout,
+    *,
+    origin: Origin,
+    index: int = 0,
+) -> StepEstimate:
+    """Entry `index` of an evaluated case as a StepEstimate."""
+
+    def at(values: object) -> float:
+        return float(np.broadcast_to(np.asarray(values), (case.size,))[index])
+
+    memory = memory_use(case)
+    gpu_power_w = at(step_power_w(cluster.gpu, times))
+    tokens = at(case.tokens)
+    seq_len = round(at(case.seq_len))
+    return StepEstimate(
+        step_time_s=at(times.total),
+        parts_s={f.name: at(getattr(times, f.name)) for f in fields(times) if f.name != "total"},
+        memory_bytes={f.name: at(getattr(memory, f.name)) for f in fields(memory) if f.name != "total"},
+        peak_memory_bytes=at(memory.total),
+        capacity_bytes=cluster.gpu.memory_bytes,
+        largest_memory=largest_kind(memory, index),
+        gpu_power_w=gpu_power_w,
+        node_power_w=cluster.gpus_per_node * gpu_power_w + cluster.node.host_load_power_w,
+        tokens=tokens,
+        gpus=cluster.gpus,
+        model_flops={
+            "causal": architecture.flops_per_token(seq_len, "causal") * tokens,
+            "noncausal": architecture.flops_per_token(seq_len, "noncausal") * tokens,
+        },
+        peak_flops=at(case.peak_flops),
+        peak_bf16_flops=cluster.gpu.peak_bf16_flops,
+        origin="calibrated" if origin == "roofline" else origin,
+        layout=layout,
+    )

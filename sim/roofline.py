@@ -1,0 +1,172 @@
+"""Profiles: the calibrated roofline of any GPU in the catalogue, and what a step takes from a measured one."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from profiler.architecture import ModelArchitecture
+from profiler.profile import (
+    PROFILES,
+    Execution,
+    LayerRow,
+    Origin,
+    Precision,
+    Profile,
+    Provenance,
+    read_profile,
+)
+from sim.case import build_case
+from sim.hardware import Gpu, load_fabric, load_node
+from sim.layout import ParallelLayout
+from sim.stacks import SoftwareStack, load_stack
+from sim.step import backward_pass, forward_pass, head_s
+
+NOT_MEASURED = (math.nan, math.nan)
+EXECUTIONS: dict[str, Execution] = {"fairscale-eager": "eager", "fairscale-compiled": "compiled"}
+"""The stacks that the profiler measures, and how it runs them."""
+
+
+def load_profile(gpu: Gpu) -> Profile | None:
+    """The profile that ships for a GPU, or `None` where none was measured."""
+    path = PROFILES / f"{gpu.name}.json"
+    return read_profile(path) if path.exists() else None
+
+
+def measured_blocks(
+    profile: Profile | None,
+    architecture: ModelArchitecture,
+    stack: SoftwareStack,
+    layout: ParallelLayout,
+    seq_len: int,
+    precision: Precision,
+) -> tuple[tuple[float, float], Origin]:
+    """Forward and backward seconds of one block where the profile holds this very shape, else NaN.
+
+    A profile speaks only for the stacks it was measured on (FairScale's layers, eager or compiled).
+    """
+    execution = EXECUTIONS.get(stack.name)
+    if profile is None or execution is None or layout.cp > 1:
+        return NOT_MEASURED, "roofline"
+    for row in profile.layers:
+        same_work = (row.model, row.tp, row.micro_batch, row.seq_len) == (
+            architecture.name,
+            layout.tp,
+            layout.micro_batch,
+            seq_len,
+        )
+        same_way = (row.precision, row.execution, row.recompute) == (precision, execution, "none")
+        if row.workload == "block" and row.status == "ok" and same_work and same_way:
+            if row.forward_s is None or row.backward_s is None:
+                continue
+            return (row.forward_s, row.backward_s), row.origin
+    return NOT_MEASURED, "roofline"
+
+
+def roofline_profile(
+    gpu: Gpu,
+    architectures: Sequence[ModelArchitecture],
+    *,
+    tps: Sequence[int] = (1, 2, 4, 8),
+    micro_batches: Sequence[int] = (1, 2, 4),
+    seq_lens: Sequence[int] = (4096, 8192),
+) -> Profile:
+    """What a profile of `gpu` would hold, computed from its datasheet and the calibrated efficiencies.
+
+    Every row says `roofline`: nothing here was measured on the GPU.
+    """
+    rows = [
+        row
+        for architecture in architectures
+        for stack_name, execution in EXECUTIONS.items()
+        for seq_len in seq_lens
+        for row in _rows(gpu, architecture, load_stack(stack_name), execution, seq_len, tps, micro_batches)
+    ]
+    return Profile(
+        name=f"{gpu.name}-roofline",
+        provenance=Provenance(
+            device=gpu.label,
+            gpu=gpu.name,
+            origin="roofline",
+            method="Computed from the datasheet and the calibrated efficiencies; nothing was measured on this GPU.",
+            power_limit_w=gpu.tdp_w,
+            idle_power_w=gpu.idle_power_w,
+            memory_bytes=gpu.memory_bytes,
+            peak_matmul_flops=gpu.peak_bf16_flops,
+            copy_bytes_per_s=gpu.memory_bandwidth_bytes_per_s,
+            notes=tuple(f"{key}: {source}" for key, source in gpu.sources.items()),
+        ),
+        layers=tuple(rows),
+    )
+
+
+def _rows(
+    gpu: Gpu,
+    architecture: ModelArchitecture,
+    stack: SoftwareStack,
+    execution: Execution,
+    seq_len: int,
+    tps: Sequence[int],
+    micro_batches: Sequence[int],
+) -> list[LayerRow]:
+    layouts = [
+        ParallelLayout(tp=tp, micro_batch=b)
+        for tp in tps
+        for b in micro_batches
+        if architecture.heads % tp == 0 and architecture.kv_heads % tp == 0
+    ]
+    node = load_node(gpu.node)
+    case = build_case(
+        architecture=architecture,
+        gpu=gpu,
+        gpus_per_node=node.gpus_per_node,
+        fabric=load_fabric(node.fabric),
+        stack=stack,
+        layouts=layouts,
+        seq_len=seq_len,
+        global_batch=1,
+    )
+    forward = forward_pass(case)
+    backward = backward_pass(case, forward)
+    head = head_s(case)
+    rows: list[LayerRow] = []
+    for i, layout in enumerate(layouts):
+        base = LayerRow(
+            workload="block",
+            origin="roofline",
+            model=architecture.name,
+            tp=layout.tp,
+            micro_batch=layout.micro_batch,
+            seq_len=seq_len,
+            execution=execution,
+            attention_backend=stack.attention,
+        )
+        flops = _block_flops(architecture, layout, seq_len)
+        third = float(np.broadcast_to(head, (case.size,))[i]) / 3
+        head_flops = 2 * base.tokens * architecture.hidden * architecture.vocab / layout.tp
+        rows += [
+            replace(
+                base,
+                forward_s=float(forward.compute[i]),
+                backward_s=float(backward.compute[i]),
+                forward_flops=flops,
+                backward_flops=2 * flops,
+            ),
+            replace(
+                base,
+                workload="head_loss",
+                forward_s=third,
+                backward_s=2 * third,
+                forward_flops=head_flops,
+                backward_flops=2 * head_flops,
+            ),
+        ]
+    return rows
+
+
+def _block_flops(a: ModelArchitecture, layout: ParallelLayout, seq_len: int) -> float:
+    """Forward FLOPs of one rank's share of a block: its products and the causal half of the attention."""
+    tokens = layout.micro_batch * seq_len
+    attention = a.attention_flops_per_token(seq_len, "causal") / a.layers / 3
+    return tokens * (2 * a.layer_matmul_parameters + attention) / layout.tp
