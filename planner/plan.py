@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from planner.assumptions import Assumption, list_assumptions
-from planner.carbon import CarbonAccount, Comparison, Grid, account, as_much_as, load_grid
+from planner.carbon import CarbonAccount, Comparison, Grid, account, as_much_as, load_grid, tdp_accounting
 from planner.costs import CostBreakdown, break_even_days, ownership_cost, rental_cost
 from planner.model_card import ModelCard, explain_card, load_model_card
 from planner.phases import PlannedPhase, plan_phases
@@ -176,8 +176,6 @@ class Plan:
     @property
     def tdp_accounting_tco2e(self) -> float:
         """The plan's own GPU-hours counted the model card's way: TDP alone and the card's one grid factor."""
-        from planner.carbon import tdp_accounting
-
         return tdp_accounting(self.gpu_hours.expected, self.cluster.gpu.tdp_w)
 
 
@@ -250,6 +248,19 @@ def make_plan(request: PlanRequest) -> Plan:
     return replace(plan, card_explanation=words)
 
 
+def plan_campaign(request: PlanRequest) -> CampaignSetup:
+    """The campaign that a plan simulates, before chance.
+
+    Raises:
+        InputError: as `make_plan`.
+    """
+    architecture, cluster = load_architecture(request.model), _cluster(request)
+    phases = plan_phases(
+        request, architecture, cluster, load_stack(request.training.stack), load_profile(cluster.gpu)
+    )
+    return _setup(request, architecture, cluster, phases)
+
+
 def _cluster(request: PlanRequest) -> Cluster:
     c = request.cluster
     return build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
@@ -306,10 +317,7 @@ def _with_ettr(setup: CampaignSetup, ratio: float) -> CampaignSetup:
 
 def _interval(values: list[float], expected: float, error: float) -> Interval:
     """90 % interval: the replicas' spread and the step model's error, independent, in quadrature."""
-    if len(values) > 1:
-        spread = 1.645 * statistics.stdev(values) / expected
-    else:
-        spread = 0.0
+    spread = 1.645 * statistics.stdev(values) / expected if len(values) > 1 else 0.0
     half = math.hypot(spread, error)
     return Interval(low=expected * (1 - half), expected=expected, high=expected * (1 + half))
 

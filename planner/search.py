@@ -4,20 +4,21 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.architecture import ModelArchitecture
-from profiler.files import InputError
+from profiler.architecture import ModelArchitecture, load_architecture
+from profiler.files import InputError, nearest
 from profiler.profile import Precision, Recompute
 from profiler.units import GIB
 from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase, build_case
-from sim.hardware import Cluster
+from sim.hardware import Cluster, build_cluster
 from sim.layout import ParallelLayout, Sharding
 from sim.memory import largest_kind, memory_use
 from sim.power import step_power_w
-from sim.stacks import SoftwareStack
+from sim.stacks import SoftwareStack, load_stack
 from sim.step import step_times
 
 CHUNK = 100_000
@@ -231,3 +232,27 @@ def _with_reasons(kept: list[RankedLayout], keep: int) -> Iterator[RankedLayout]
     for r in [*fitting, *[r for r in kept if not r.fits][:keep]]:
         slower = f"{(r.step_time_s / best - 1) * 100:.1f} % slower" if r.fits and r.step_time_s > best else r.reason
         yield RankedLayout(**{**{f.name: getattr(r, f.name) for f in fields(r)}, "reason": slower})
+
+
+def run_search(
+    model: str, gpu: str, gpus: int, seq_len: int, global_batch: int, precision: str, stack: str, keep: int
+) -> SearchResult:
+    """`search_layouts` by catalogue names.
+
+    Raises:
+        InputError: an unknown name, a count below one, or no layout that fits.
+    """
+    for name, value in (("seq-len", seq_len), ("global-batch", global_batch)):
+        if value < 1:
+            raise InputError(f"{name} is {value}; at least 1 is needed.")
+    if precision not in get_args(Precision):
+        raise InputError(f"precision '{precision}' is not known; {nearest(precision, get_args(Precision))}")
+    return search_layouts(
+        architecture=load_architecture(model),
+        cluster=build_cluster(gpu, gpus),
+        stack=load_stack(stack),
+        seq_len=seq_len,
+        global_batch=global_batch,
+        precision=cast(Precision, precision),
+        keep=keep,
+    )

@@ -8,10 +8,10 @@ import math
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def read_toml(path: Path, kind: type[T]) -> T:
 
 
 @cache
-def _adapter(kind: type[Any]) -> Any:
+def _adapter(kind: Hashable) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
@@ -71,7 +71,7 @@ def validated(data: Mapping[str, Any], kind: type[T], *, source: str) -> T:
     from pydantic import ValidationError
 
     try:
-        result: T = _adapter(kind).validate_python(data)
+        result: T = _adapter(cast(Hashable, kind)).validate_python(data)
     except ValidationError as error:
         raise InputError(_sentence(error, source)) from None
     _refuse_nan(data, source, ())
@@ -101,8 +101,10 @@ def _sentence(error: Any, source: str) -> str:
         case "missing" | "missing_argument":
             return f"{source}: key '{key}' is missing."
         case "value_error":
-            return f"{source}: {first['ctx']['error']}" if not first["loc"] else (
-                f"{source}: key '{key}' is {given}; {first['ctx']['error']}"
+            return (
+                f"{source}: {first['ctx']['error']}"
+                if not first["loc"]
+                else (f"{source}: key '{key}' is {given}; {first['ctx']['error']}")
             )
         case _:
             return f"{source}: key '{key}' is {given}; {first['msg'][0].lower()}{first['msg'][1:]}."

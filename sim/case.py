@@ -36,6 +36,7 @@ class StepCase:
     attention_width: Array
     kv_width: Array
     heads: Array
+    head_dim: Array
     vocab: Array
     gated: Array
     tied: Array
@@ -72,6 +73,7 @@ class StepCase:
     memory_bytes_per_s: Array
     """Sustained by elementwise kernels."""
     matmul_flops_per_s: Array
+    matmul_16bit_flops_per_s: Array
     matmul_overhead_s: Array
     backward_matmul: Array
     attention_flops_per_s: Array
@@ -88,6 +90,8 @@ class StepCase:
     selective_elementwise: Array
     backward_all_reduces: Array
     tp_exposed: Array
+    misaligned_rate: Array
+    defers_head_gradient: Array
     dp_overlap: Array
     dp_exposed: Array
     fsdp_exposed: Array
@@ -175,6 +179,7 @@ def _model_columns(a: ModelArchitecture) -> dict[str, Any]:
         "attention_width": a.attention_width,
         "kv_width": a.kv_width,
         "heads": a.heads,
+        "head_dim": a.head_dim,
         "vocab": a.vocab,
         "gated": a.gated_mlp,
         "tied": a.tied_embeddings,
@@ -223,6 +228,7 @@ def _machine_columns(
 ) -> dict[str, Any]:
     family = _family(gpu)
     share = k[f"matmul_{family.replace('-', '_')}"]
+    sixteen_bit = gpu.peak_bf16_flops * share
     a100 = family == "a100"
     if precision == "fp8" and gpu.peak_fp8_flops:
         peak = gpu.peak_fp8_flops
@@ -238,6 +244,7 @@ def _machine_columns(
         "memory_bytes": gpu.memory_bytes,
         "memory_bytes_per_s": gpu.memory_bandwidth_bytes_per_s * k["memory_share"],
         "matmul_flops_per_s": peak * share,
+        "matmul_16bit_flops_per_s": sixteen_bit,
         "matmul_overhead_s": k["matmul_overhead_s"],
         "backward_matmul": k["backward_matmul"],
         "attention_flops_per_s": attention_rate(gpu, stack, k),
@@ -277,6 +284,8 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "selective_elementwise": selective[2],
         "backward_all_reduces": stack.backward_all_reduces,
         "tp_exposed": exposed[stack.tp_overlap],
+        "misaligned_rate": k["misaligned_rate"],
+        "defers_head_gradient": stack.defers_head_gradient,
         "dp_overlap": stack.dp_overlap,
         "dp_exposed": k["dp_exposed"],
         "fsdp_exposed": k["fsdp_exposed"],

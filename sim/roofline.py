@@ -56,7 +56,13 @@ def measured_blocks(
             layout.micro_batch,
             seq_len,
         )
-        same_way = (row.precision, row.execution, row.recompute) == (precision, execution, "none")
+        # a row taken over real ranks names its collective layout and holds their time: the network model adds it
+        same_way = (row.precision, row.execution, row.recompute, row.collective_layout) == (
+            precision,
+            execution,
+            "none",
+            "",
+        )
         if row.workload == "block" and row.status == "ok" and same_work and same_way:
             if row.forward_s is None or row.backward_s is None:
                 continue

@@ -49,6 +49,8 @@ class SoftwareStack:
     selective: Literal["attention", "half", "mlp"] = "attention"
     """What selective recompute runs again: the attention core, about half of the block's operations,
     or the first MLP matrices and the attention core."""
+    defers_head_gradient: bool = False
+    """True where the head's weight gradient waits for the pipeline's drain instead of delaying every pass."""
     launch_bound: bool = False
     """True for eager stacks of the A100 era whose host gaps show between kernels."""
     fp8_rowwise: bool = False

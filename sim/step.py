@@ -100,13 +100,18 @@ def block_attention_s(case: StepCase) -> Array:
 
     Flash: half the s x s scores, 4·b·s²·width FLOPs in full, at a rate that grows with the sequence.
     Unfused: all scores at the matmul rate, plus passes over the score matrix in memory
-    (arXiv:2205.05198 section 4).
+    (arXiv:2205.05198 section 4). Products whose inner dimension is no multiple of eight 16-bit numbers miss the
+    tensor cores' fast path (NVIDIA, Matrix Multiplication Background, section 4.1).
     """
     full_flops = 4 * case.micro_batch * case.seq_len**2 * case.attention_width / (case.tp * case.cp)
     rate = case.attention_flops_per_s * case.seq_len / (case.seq_len + case.attention_half_length)
     flash = 0.5 * full_flops / rate
     scores = case.micro_batch * case.heads / case.tp * case.seq_len**2 / case.cp
-    unfused = full_flops / case.matmul_flops_per_s + BF16 * scores * case.softmax_passes / case.memory_bytes_per_s
+    aligned = np.where(case.head_dim % 8 == 0, 1.0, case.misaligned_rate)
+    unfused = (
+        full_flops / (case.matmul_flops_per_s * aligned)
+        + BF16 * scores * case.softmax_passes / case.memory_bytes_per_s
+    )
     return np.where(case.unfused > 0, unfused, flash)
 
 
@@ -196,14 +201,17 @@ def recompute_s(case: StepCase, forward: Pass) -> Array:
     return again * case.recompute_share
 
 
+def head_matmul_s(case: StepCase) -> Array:
+    """Seconds of one of the three products of the output projection; it stays in 16 bits when the rest is fp8."""
+    flops = 2 * tokens_per_pass(case) * case.hidden * case.vocab / case.tp
+    return flops / np.where(case.fp8 > 0, case.matmul_16bit_flops_per_s, case.matmul_flops_per_s)
+
+
 def head_s(case: StepCase) -> Array:
     """Seconds of output projection and loss, forward and backward: three products, and the passes over the
     logits in fp32."""
-    m = tokens_per_pass(case)
-    flops = 6 * m * case.hidden * case.vocab / case.tp
-    logits_bytes = 20 * m * case.vocab / case.tp
-    bf16_flops_per_s = case.matmul_flops_per_s / np.where(case.fp8 > 0, 1.85, 1.0)  # the head stays in 16 bits
-    return flops / bf16_flops_per_s + logits_bytes / case.memory_bytes_per_s
+    logits_bytes = 20 * tokens_per_pass(case) * case.vocab / case.tp
+    return 3 * head_matmul_s(case) + logits_bytes / case.memory_bytes_per_s
 
 
 def stage_layers(case: StepCase) -> tuple[Array, Array]:
@@ -280,9 +288,11 @@ def accumulate_s(case: StepCase) -> Array:
 
 
 def p2p_s(case: StepCase) -> Array:
-    """Seconds to hand one micro-batch's activations to the next stage."""
-    over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
-    size_bytes = BF16 * tokens_per_pass(case) * case.hidden / over_sequence
+    """Seconds to hand one micro-batch's activations to the next stage.
+
+    Each tensor-parallel rank sends its share and the receivers gather (arXiv:2104.04473 section 4.1).
+    """
+    size_bytes = BF16 * tokens_per_pass(case) * case.hidden / case.tp
     one = size_bytes / group_bandwidth(case, case.pp, case.tp * case.cp * case.dp) + case.fabric_latency_s
     return np.where(case.pp > 1, one, 0.0)
 
@@ -301,13 +311,15 @@ def step_times(case: StepCase) -> StepTimes:
     block = forward.total + backward.total + again + fsdp
     head = head_s(case)
     most, last = stage_layers(case)
-    slowest = np.maximum(most * block, last * block + head)
-    mean_stage = (case.layers * block + head) / case.pp
     passes = case.micro_batches
+    waits = np.where((case.pp > 1) & (case.defers_head_gradient > 0), head_matmul_s(case), 0.0)
+    slowest = np.maximum(most * block, last * block + head - waits)
+    mean_stage = (case.layers * block + head) / case.pp
 
     transfer = p2p_s(case)
     pipeline = 2 * transfer * (case.pp - 1) + case.p2p_exposed * 2 * transfer * case.vp * passes
     bubble = (case.pp - 1) / case.vp * mean_stage * np.where(case.zero_bubble > 0, 1 / 3, 1.0)
+    bubble = np.maximum(bubble, waits * passes)  # the last stage works off its waiting gradients while others drain
     accumulate = accumulate_s(case) * passes
     window = slowest / np.where(case.pp > 1, case.vp, 1.0)
     gradients = gradient_sync_s(case, window)

@@ -1,0 +1,139 @@
+"""Fit the calibrated constants once over all open runs, and say how well they do on sources left out.
+
+    python -m planner.calibrate            report the error with each source left out, write nothing
+    python -m planner.calibrate --write    the same, then fit all runs and write sim/catalogue/calibration.toml
+
+A constant moves from its prior only as far as the runs pay for it: the fit is a maximum a posteriori estimate
+with a log-normal prior per constant and a heavy-tailed (soft L1) likelihood, so single odd runs do not pull.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from planner.estimate import run_cases
+from planner.runs import TrainingRun, published_runs
+from planner.validation import summarise
+from profiler.files import write_atomic
+from sim.calibration import CALIBRATION, Calibration, load_calibration
+from sim.step import step_times
+
+NOISE = 0.03
+"""Relative error of one published step time: the same configuration measured twice differs by 2-4 %."""
+
+Values = NDArray[np.float64]
+
+
+def fit(runs: Sequence[TrainingRun], calibration: Calibration) -> dict[str, float]:
+    """Most probable constants given the runs, as name → value.
+
+    Each source's weight grows with the square root of its runs, so that three large tables do not decide alone.
+    """
+    names = list(calibration.constants)
+    prior = np.log([calibration.constants[name].prior for name in names])
+    spread = np.array([calibration.constants[name].spread for name in names])
+    observed = np.array([run.observed_step_time_s for run in runs])
+    counts = Counter(run.source_id for run in runs)
+    weight = np.array([counts[run.source_id] ** -0.25 for run in runs])
+
+    def residuals(z: Values) -> Values:
+        constants = dict(zip(names, np.exp(prior + spread * z), strict=True))
+        predicted = step_times(run_cases(runs, constants)).total
+        miss: Values = np.log(predicted / observed) / NOISE * weight
+        robust = np.sign(miss) * np.sqrt(2 * (np.sqrt(1 + miss**2) - 1))  # soft L1, Huber (1964) smoothed
+        return np.concatenate([robust, z])
+
+    # a share or an efficiency cannot exceed one, and nothing may leave its prior by more than three deviations
+    highest = [min(3.0, -p / s) if _is_share(n) else 3.0 for n, p, s in zip(names, prior, spread, strict=True)]
+    bounds = (np.full(len(names), -3.0), np.array(highest))
+    solution = least_squares(residuals, np.zeros(len(names)), diff_step=1e-3, max_nfev=30, bounds=bounds)
+    return dict(zip(names, np.exp(prior + spread * solution.x).tolist(), strict=True))
+
+
+def _is_share(name: str) -> bool:
+    return any(word in name for word in ("share", "exposed", "matmul_")) and name != "matmul_overhead_s"
+
+
+def errors_pct(runs: Sequence[TrainingRun], constants: Mapping[str, float]) -> Values:
+    """Signed step-time errors in percent."""
+    predicted = step_times(run_cases(runs, constants)).total
+    observed = np.array([run.observed_step_time_s for run in runs])
+    return np.asarray(100 * (predicted / observed - 1))
+
+
+def left_out_errors(runs: Sequence[TrainingRun], calibration: Calibration) -> Values:
+    """Signed errors of each run with constants fitted on every source but its own."""
+    errors = np.zeros(len(runs))
+    for source in sorted({run.source_id for run in runs}):
+        constants = fit([run for run in runs if run.source_id != source], calibration)
+        index = [i for i, run in enumerate(runs) if run.source_id == source]
+        errors[index] = errors_pct([runs[i] for i in index], constants)
+        print(f"{source:28s} {len(index):4d} runs, left out: median {np.median(np.abs(errors[index])):5.1f} %")
+    return errors
+
+
+def report(label: str, runs: Sequence[TrainingRun], errors: Values) -> None:
+    """Print median and 90th percentile, overall and by precision."""
+    fp8 = np.array([run.precision == "fp8" for run in runs])
+    for name, chosen in (("all", fp8 | ~fp8), ("16-bit", ~fp8), ("fp8", fp8)):
+        summary = summarise(errors[chosen].tolist())
+        print(
+            f"{label:12s} {name:7s} {summary.runs:4d} runs: median {summary.median_pct:.1f} %, p90 {summary.p90_pct:.1f} %"
+        )
+
+
+def toml_text(calibration: Calibration) -> str:
+    """The calibration as the TOML that ships."""
+    lines = [
+        "# Written by `python -m planner.calibrate --write`. One constant serves every run; none belongs to a source.",
+        f'fitted_on = "{calibration.fitted_on}"',
+        f"left_out_p90 = {calibration.left_out_p90:.4f}",
+        f"left_out_median = {calibration.left_out_median:.4f}",
+    ]
+    for name, c in calibration.constants.items():
+        lines += [
+            "",
+            f"[constants.{name}]",
+            f"value = {c.value:.6g}",
+            f"prior = {c.prior:.6g}",
+            f"spread = {c.spread:.6g}",
+            f'meaning = "{c.meaning}"',
+            f'source = "{c.source}"',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run the fit from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="fit all runs and write the calibration")
+    arguments = parser.parse_args()
+    calibration = load_calibration()
+    runs = published_runs("scored")
+    priors = {name: constant.prior for name, constant in calibration.constants.items()}
+    report("priors", runs, errors_pct(runs, priors))
+    left_out = left_out_errors(runs, calibration)
+    report("left out", runs, left_out)
+    constants = fit(runs, calibration)
+    report("fitted", runs, errors_pct(runs, constants))
+    if arguments.write:
+        summary = summarise(left_out.tolist())
+        sources = len({run.source_id for run in runs})
+        fitted = replace(
+            calibration,
+            fitted_on=f"{len(runs)} published runs from {sources} sources, {date.today():%Y-%m-%d}",
+            left_out_p90=(summary.p90_pct or 0.0) / 100,
+            left_out_median=summary.median_pct / 100,
+            constants={name: replace(c, value=constants[name]) for name, c in calibration.constants.items()},
+        )
+        write_atomic(CALIBRATION, toml_text(fitted))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Predicted against observed: the error of the step model on published runs, overall, by regime and by source."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from planner.estimate import Prediction, estimate_runs
+from planner.runs import TrainingRun
+
+TOO_FEW = 3
+"""Groups smaller than this have a median but no meaningful 90th percentile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorSummary:
+    """Absolute step-time errors of a group of runs, in percent, and their signed median."""
+
+    runs: int
+    median_pct: float
+    p90_pct: float | None
+    bias_pct: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One run, predicted and observed."""
+
+    run: TrainingRun
+    prediction: Prediction
+    observed_step_time_s: float
+
+    @property
+    def error_pct(self) -> float:
+        """Signed error of the step time, percent of the observed."""
+        return 100 * ((self.prediction.step_time_s or 0.0) / self.observed_step_time_s - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """All comparisons and their summaries."""
+
+    comparisons: tuple[Comparison, ...]
+    overall: ErrorSummary
+    by_precision: Mapping[str, ErrorSummary]
+    by_regime: Mapping[str, ErrorSummary]
+    by_source: Mapping[str, ErrorSummary]
+    memory: ErrorSummary | None
+    """Peak memory where it is stated."""
+
+    @property
+    def worst(self) -> list[Comparison]:
+        """The twenty largest misses, worst first."""
+        return sorted(self.comparisons, key=lambda c: -abs(c.error_pct))[:20]
+
+    def to_dict(self) -> dict[str, object]:
+        """The form that scripts read."""
+        return {
+            "overall": asdict(self.overall),
+            "by_precision": {k: asdict(v) for k, v in self.by_precision.items()},
+            "by_regime": {k: asdict(v) for k, v in self.by_regime.items()},
+            "by_source": {k: asdict(v) for k, v in self.by_source.items()},
+            "peak_memory": None if self.memory is None else asdict(self.memory),
+            "runs": [
+                {
+                    "id": c.run.id,
+                    "source": c.run.source_id,
+                    "regime": c.run.regime,
+                    "observed_step_time_s": c.observed_step_time_s,
+                    "pred_step_time_s": c.prediction.step_time_s,
+                    "error_pct": c.error_pct,
+                }
+                for c in self.comparisons
+            ],
+        }
+
+
+def validate_runs(runs: Sequence[TrainingRun]) -> Validation:
+    """Compare every run that states a step time or throughput with its prediction.
+
+    Raises:
+        ValueError: no run states either.
+    """
+    observed = [(run, run.observed_step_time_s) for run in runs]
+    stated = [(run, seconds) for run, seconds in observed if seconds]
+    if not stated:
+        raise ValueError("no run states a step time or a throughput to compare with.")
+    predictions = estimate_runs([run for run, _ in stated])
+    comparisons = [
+        Comparison(run=run, prediction=prediction, observed_step_time_s=seconds)
+        for (run, seconds), prediction in zip(stated, predictions, strict=True)
+    ]
+    memory = [
+        100 * (c.prediction.peak_mem_gib / c.run.observed_peak_mem_gib - 1)
+        for c in comparisons
+        if c.run.observed_peak_mem_gib and c.prediction.peak_mem_gib
+    ]
+    return Validation(
+        comparisons=tuple(comparisons),
+        overall=summarise([c.error_pct for c in comparisons]),
+        by_precision=_grouped(comparisons, lambda c: "fp8" if c.run.precision == "fp8" else "16-bit"),
+        by_regime=_grouped(comparisons, lambda c: c.run.regime or "not stated"),
+        by_source=_grouped(comparisons, lambda c: c.run.source_id or "not stated"),
+        memory=summarise(memory) if memory else None,
+    )
+
+
+def _grouped(comparisons: Sequence[Comparison], key: Callable[[Comparison], str]) -> dict[str, ErrorSummary]:
+    groups: dict[str, list[float]] = defaultdict(list)
+    for comparison in comparisons:
+        groups[key(comparison)].append(comparison.error_pct)
+    return {name: summarise(errors) for name, errors in sorted(groups.items())}
+
+
+def summarise(errors_pct: Sequence[float]) -> ErrorSummary:
+    """Median and 90th percentile of the absolute errors, and the signed median."""
+    errors = np.asarray(errors_pct)
+    return ErrorSummary(
+        runs=errors.size,
+        median_pct=float(np.median(np.abs(errors))),
+        p90_pct=float(np.quantile(np.abs(errors), 0.9)) if errors.size >= TOO_FEW else None,
+        bias_pct=float(np.median(errors)),
+    )
