@@ -1,0 +1,58 @@
+# Everything a newcomer needs: `make plan`, `make test`. Both set themselves up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+EXAMPLES := examples/llama3.1-8b.toml examples/llama3.1-70b.toml examples/llama3.1-405b.toml
+
+.PHONY: plan test check bench dashboard calibrate clean
+
+plan: $(VENV)/.ready-plan  ## plan 8B, 70B and 405B and write a report
+	@$(BIN)/herdplan plan $(EXAMPLES) --report out/llama3.1.html
+
+test: $(VENV)/.ready-dev browser check  ## set up, check and run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: $(VENV)/.ready-dev  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready-dev  ## speed, with pytest-benchmark
+	$(BIN)/python -m pytest benchmarks -p benchmark --benchmark-only --benchmark-columns=min,median,max,rounds
+
+dashboard: $(VENV)/.ready-dashboard  ## the dashboard at localhost:8501
+	$(BIN)/herdplan dashboard
+
+calibrate: $(VENV)/.ready-dev  ## fit the step model's constants to the published runs (about ten minutes)
+	$(BIN)/python -m planner.calibrate --write
+
+clean:
+	rm -rf $(VENV) out build *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "herdplan needs Python 3.11 or newer; $(PYTHON) is older (set PYTHON=python3.12, say)."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.ready-plan: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up .venv (once, under two minutes)"
+	@$(PIP) -e '.[report]'
+	@touch $@
+
+$(VENV)/.ready-dashboard: pyproject.toml constraints.txt | $(BIN)/python
+	@$(PIP) -e '.[dashboard]'
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up .venv for development (once, a few minutes)"
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.ready-plan $(VENV)/.ready-dashboard
+
+# Browser tests drive Debian's Chromium.
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || { echo "Installing Chromium for the browser tests"; \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$SUDO apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -qq -y chromium >/dev/null; }
