@@ -40,7 +40,7 @@ class Gpu:
     kernels: str = ""
     """The calibrated kernel table (sim/catalogue/kernels) that describes it; empty: roofline with defaults."""
     aliases: tuple[str, ...] = ()
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def memory_bytes(self) -> float:
@@ -63,7 +63,7 @@ class Node:
     """What the supply must be sized for."""
     fabric: str
     """The fabric it is usually wired to."""
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Fabric:
     """Line rate per GPU, one direction."""
     latency_s: Positive
     """One hop of a ring between nodes, software included."""
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Storage:
     """Sustained, all clients together."""
     node_write_bytes_per_s: Positive
     """What one node can push."""
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)

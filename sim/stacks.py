@@ -57,7 +57,7 @@ class SoftwareStack:
     max_pipeline: bool = True
     """Whether it can run a pipeline over several processes."""
     notes: tuple[str, ...] = ()
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 def available_stacks() -> tuple[str, ...]:
