@@ -235,7 +235,7 @@ def _fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
     usual = load_fabric(load_node(gpu.node).fabric)
     text = c.text("interconnect").lower()
     each = re.search(r"(\d+)\s*x\s*(?:[a-z\-]+\s+)?(\d+)\s*gb", text)
-    total = re.search(r"(\d+)\s*gb(?:it)?(?:/s|ps)[^,;+]*(?:node|inter)", text)
+    total = re.search(r"(\d+)\s*gb(?:it)?(?:/s|ps)[ a-z]*(?:node-node|inter-node|per node)", text)
     single = re.search(r"(\d+)\s*gb(?:it)?(?:/s|ps)", text.split("nvlink4 900gb/s")[-1])
     if each:
         gbit_per_gpu = int(each[1]) * int(each[2]) / gpus_per_node

@@ -85,6 +85,7 @@ class StepCase:
     unfused: Array
     softmax_passes: Array
     elementwise: Array
+    early_stop: Array
     selective_matmul: Array
     selective_attention: Array
     selective_elementwise: Array
@@ -273,12 +274,18 @@ def attention_rate(gpu: Gpu, stack: SoftwareStack, k: Mapping[str, float]) -> fl
 
 def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, float]) -> dict[str, Any]:
     # what selective recompute runs again: shares of a block's forward matmuls, attention and elementwise work
-    selective = {"attention": (0.0, 1.0, 0.1), "half": (0.5, 0.5, 0.75), "mlp": (0.6, 1.0, 0.8)}[stack.selective]
+    selective = {
+        "attention": (0.0, 1.0, 0.1),
+        "operations": (0.5, 0.0, 0.9),
+        "blocks": (0.5, 0.5, 0.5),
+        "mlp": (0.6, 1.0, 0.8),
+    }[stack.selective]
     exposed = {"none": 1.0, "async": k["tp_exposed_async"], "userbuffers": k["tp_exposed_userbuffers"]}
     return {
         "unfused": stack.attention == "unfused",
         "softmax_passes": k["softmax_passes"],
         "elementwise": k[f"elementwise_{stack.elementwise}"],
+        "early_stop": stack.early_stop,
         "selective_matmul": selective[0],
         "selective_attention": selective[1],
         "selective_elementwise": selective[2],

@@ -46,9 +46,13 @@ class SoftwareStack:
     """Bytes per gradient element in the data-parallel reduction."""
     recompute: Recompute = "none"
     """What it does when nothing is said."""
-    selective: Literal["attention", "half", "mlp"] = "attention"
-    """What selective recompute runs again: the attention core, about half of the block's operations,
-    or the first MLP matrices and the attention core."""
+    selective: Literal["attention", "operations", "blocks", "mlp"] = "attention"
+    """What selective recompute runs again: the attention core; every second product and the elementwise work
+    but not the attention (torchtitan's operator policy); every second block whole; or the first MLP matrices,
+    the attention core and the elementwise work."""
+    early_stop: bool = False
+    """True where full recompute stops once the last saved tensor is back, so that the last product and the
+    collective behind it are not run again (torch.utils.checkpoint, non-reentrant, since torch 2.1)."""
     defers_head_gradient: bool = False
     """True where the head's weight gradient waits for the pipeline's drain instead of delaying every pass."""
     launch_bound: bool = False

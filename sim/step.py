@@ -197,7 +197,10 @@ def recompute_s(case: StepCase, forward: Pass) -> Array:
         + case.selective_attention * forward.attention
         + case.selective_elementwise * forward.elementwise
     )
-    again = np.where(case.recompute == FULL, forward.total, np.where(case.recompute == SELECTIVE, selective, 0.0))
+    last_product = case.hidden * case.ffn / case.layer_matmul_parameters
+    skipped = case.early_stop * (last_product * forward.matmul + 0.5 * forward.tensor_parallel)
+    full = forward.total - skipped
+    again = np.where(case.recompute == FULL, full, np.where(case.recompute == SELECTIVE, selective, 0.0))
     return again * case.recompute_share
 
 

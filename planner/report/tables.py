@@ -1,0 +1,188 @@
+"""The numbers behind each chart, as tables with the unit in the column's name."""
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from planner.plan import Plan
+from profiler.units import DAY_S, GIB, HOUR_S, JOULES_PER_MWH
+
+STEP_PARTS = {
+    "matmul": ("Matrix products", "compute"),
+    "attention": ("Attention", "compute"),
+    "elementwise": ("Elementwise", "memory"),
+    "head": ("Output head and loss", "compute"),
+    "recompute": ("Recompute", "compute"),
+    "tensor_parallel": ("Tensor-parallel traffic", "communication"),
+    "context_parallel": ("Context-parallel traffic", "communication"),
+    "pipeline": ("Pipeline traffic", "communication"),
+    "data_parallel": ("Data-parallel traffic", "communication"),
+    "bubble": ("Pipeline bubble", "waiting"),
+    "optimizer": ("Optimizer", "memory"),
+    "host": ("Host", "waiting"),
+    "other": ("Everything else", "waiting"),
+}
+"""Parts of a step by their label and the thing that gives their colour."""
+
+MEMORY_KINDS = {
+    "weights": ("Weights", "compute"),
+    "gradients": ("Gradients", "communication"),
+    "optimizer": ("Optimizer state", "memory"),
+    "activations": ("Activations", "own"),
+    "logits": ("Logits", "lost"),
+    "buffers": ("Buffers and slack", "waiting"),
+}
+
+ACTIVITIES = {
+    "training": ("Training", "accent"),
+    "checkpointing": ("Held up by checkpoints", "memory"),
+    "lost_work": ("Work lost and done again", "lost"),
+    "detection": ("Noticing the failure", "communication"),
+    "restart": ("Restarting", "communication"),
+    "waiting_for_repair": ("Waiting for repair", "waiting"),
+    "maintenance": ("Planned maintenance", "waiting"),
+}
+
+ENERGY_PARTS = {
+    "gpu": ("GPUs", "gpu"),
+    "host": ("Hosts, fans, conversion", "host"),
+    "network_storage": ("Network and storage", "network"),
+    "cooling": ("Cooling and distribution", "cooling"),
+}
+
+MOST_POINTS = 220
+"""Points of a line in a chart: more than that cannot be told apart on a page."""
+
+
+def _cascade(values: dict[str, tuple[str, str, float]], column: str) -> pd.DataFrame:
+    """Rows of a bar unrolled: each begins where the one before ends. Nothing is left out but zeros."""
+    rows, start = [], 0.0
+    total = sum(value for _, _, value in values.values())
+    for label, colour, value in values.values():
+        if value > 0:
+            rows.append((label, value, value / total * 100, start, start + value, colour))
+            start += value
+    return pd.DataFrame(rows, columns=["Part", column, "Share [%]", "start", "end", "colour"])
+
+
+def step_table(plan: Plan) -> pd.DataFrame:
+    """One optimizer step of the main phase, part by part [s]."""
+    parts = plan.main_phase.step.parts_s
+    known = {key: (*STEP_PARTS.get(key, (key.replace("_", " "), "waiting")), value) for key, value in parts.items()}
+    return _cascade(known, "Seconds")
+
+
+def memory_table(plan: Plan) -> pd.DataFrame:
+    """Memory of the fullest GPU of the main phase by kind [GiB]."""
+    kinds = plan.main_phase.step.memory_bytes
+    known = {key: (*MEMORY_KINDS.get(key, (key, "waiting")), value / GIB) for key, value in kinds.items()}
+    return _cascade(known, "GiB")
+
+
+def time_table(plan: Plan) -> pd.DataFrame:
+    """Where the days of the campaign went."""
+    duration_s = plan.campaign.duration_s
+    rows = [
+        (*ACTIVITIES.get(key, (key.replace("_", " "), "waiting")), value / DAY_S, value / duration_s * 100)
+        for key, value in plan.campaign.seconds.items()
+    ]
+    frame = pd.DataFrame(rows, columns=["Activity", "colour", "Days", "Share [%]"])
+    return frame[["Activity", "Days", "Share [%]", "colour"]]
+
+
+def energy_part_table(plan: Plan) -> pd.DataFrame:
+    """Energy at the site's meter by part [MWh]."""
+    total = plan.campaign.total_energy_j
+    rows = [
+        (*ENERGY_PARTS.get(key, (key.replace("_", " "), "waiting")), value / JOULES_PER_MWH, value / total * 100)
+        for key, value in plan.campaign.energy_j.items()
+    ]
+    return pd.DataFrame(rows, columns=["Part", "colour", "MWh", "Share [%]"])[["Part", "MWh", "Share [%]", "colour"]]
+
+
+def month_table(plan: Plan) -> pd.DataFrame:
+    """Energy at the site's meter by calendar month [MWh]."""
+    times_s, watts = plan.campaign.power_series(HOUR_S)
+    ends_s = [*times_s[1:], plan.campaign.duration_s]
+    start = datetime.fromisoformat(plan.request.start)
+    by_month: dict[str, float] = {}
+    for begin_s, end_s, watt in zip(times_s, ends_s, watts, strict=True):
+        month = f"{start + timedelta(seconds=float(begin_s)):%Y-%m}"
+        by_month[month] = by_month.get(month, 0.0) + float(watt) * (float(end_s) - float(begin_s)) / JOULES_PER_MWH
+    return pd.DataFrame({"Month": list(by_month), "MWh": list(by_month.values())})
+
+
+def cost_table(plan: Plan) -> pd.DataFrame:
+    """Rent and ownership for the days of this run [USD]."""
+    rows = [
+        (label, cost.low, cost.expected, cost.high, colour)
+        for label, cost, colour in (("Rent", plan.rent, "accent"), ("Own", plan.own, "own"))
+        if cost is not None
+    ]
+    return pd.DataFrame(rows, columns=["Way", "Low [USD]", "Expected [USD]", "High [USD]", "colour"])
+
+
+def progress_table(plan: Plan) -> pd.DataFrame:
+    """Share of the tokens trained and kept through time."""
+    import numpy as np
+
+    times_s, tokens = plan.campaign.progress()
+    at_s = np.linspace(0.0, plan.campaign.duration_s, MOST_POINTS)
+    done = np.interp(at_s, times_s, tokens) / plan.campaign.tokens * 100
+    return pd.DataFrame({"Day": at_s / DAY_S, "Tokens [%]": done})
+
+
+def power_table(plan: Plan, *, most_points: int = MOST_POINTS) -> pd.DataFrame:
+    """Site power through the whole campaign: the mean, lowest and highest hour of each interval [MW]."""
+    times_s, watts = plan.campaign.power_series(HOUR_S)
+    hours = max(-(-len(watts) // most_points), 1)
+    frame = pd.DataFrame({"bin": [i // hours for i in range(len(watts))], "Day": times_s / DAY_S, "MW": watts / 1e6})
+    grouped = frame.groupby("bin")
+    return pd.DataFrame(
+        {
+            "Day": grouped["Day"].first(),
+            "MW, mean": grouped["MW"].mean(),
+            "MW, lowest hour": grouped["MW"].min(),
+            "MW, highest hour": grouped["MW"].max(),
+        }
+    ).reset_index(drop=True)
+
+
+def first_week_table(plan: Plan) -> pd.DataFrame:
+    """Site power of the first seven days, hour by hour [MW]."""
+    times_s, watts = plan.campaign.power_series(HOUR_S)
+    hours = min(7 * 24, len(watts))
+    return pd.DataFrame({"Day": times_s[:hours] / DAY_S, "MW": watts[:hours] / 1e6})
+
+
+def failure_table(plan: Plan) -> pd.DataFrame:
+    """Site power around the first unplanned interruption, segment by segment [MW]; empty where there is none."""
+    stops = [stop for stop in plan.campaign.interruptions if not stop.planned]
+    columns = ["Minute", "MW", "Activity"]
+    if not stops:
+        return pd.DataFrame(columns=columns)
+    stop = stops[0]
+    from_s, until_s = stop.time_s - 600, stop.time_s + stop.detection_s + stop.restart_s + stop.wait_s + 1200
+    rows = []
+    for segment in plan.campaign.segments:
+        begin_s, end_s = max(segment.start_s, from_s), min(segment.end_s, until_s)
+        if end_s > begin_s:
+            label = ACTIVITIES[segment.activity][0]
+            megawatt = segment.site_power_w / 1e6
+            rows += [((t - stop.time_s) / 60, megawatt, label) for t in (begin_s, end_s)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def interruption_table(plan: Plan, *, most: int | None = None) -> pd.DataFrame:
+    """Interruptions and what each cost [minutes]; `most` keeps one per so many equal intervals, for a chart."""
+    rows = [
+        (s.time_s / DAY_S, s.cause, "planned" if s.planned else "unplanned", s.lost_s / 60, s.detection_s / 60,
+         s.restart_s / 60)
+        for s in plan.campaign.interruptions
+    ]  # fmt: skip
+    columns = ["Day", "Cause", "Kind", "Lost [min]", "Noticing [min]", "Restart [min]"]
+    frame = pd.DataFrame(rows, columns=columns)
+    if most is None or len(frame) <= most:
+        return frame
+    cell = (frame["Day"] / (plan.campaign.duration_s / DAY_S) * most).astype(int)
+    return frame[~pd.DataFrame({"cell": cell, "kind": frame["Kind"]}).duplicated()]

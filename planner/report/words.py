@@ -1,0 +1,122 @@
+"""A plan in sentences and short texts, the same in the report and on the dashboard."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from planner.assumptions import Assumption
+from planner.plan import Interval, Plan
+from planner.quantities import NAMES, energy, human, money, significant
+
+KINDS = {
+    "measured": "timed on a GPU by this project's profiler",
+    "scaled": "measured on another GPU and scaled by datasheet rates",
+    "calibrated": "computed, with constants fitted to published kernels and runs",
+    "published": "taken from a cited source",
+    "given": "stated in the plan",
+    "stated": "stated in the plan",
+    "assumed": "our judgement; nobody published a number",
+}
+"""How a number is known, in words, the strongest first."""
+
+
+def answer(plan: Plan) -> str:
+    """The answer in one sentence."""
+    machine = (
+        f"{plan.cluster.gpus:,} {plan.cluster.gpu.label}"
+        if plan.cluster.gpus > 1
+        else f"one {plan.cluster.gpu.label}"
+    )
+    cost = plan.cost
+    verb = "rented" if plan.request.money.mode == "rent" else "owned"
+    return (
+        f"Training {plan_label(plan)} on {machine} takes {days(plan.days.expected)} ({span(plan.days, whole)}), costs "
+        f"{money(cost.expected)} ({money_span(cost.low, cost.high)}) {verb} and draws "
+        f"{energy(plan.energy_mwh.expected)}, {plan.comparison.sentence}."
+    )
+
+
+def plan_label(plan: Plan) -> str:
+    """The model as people write it, with the number of tokens where the plan has a name of its own."""
+    name = plan.architecture.name
+    head, _, size = name.partition("-")
+    if head.startswith("llama") and size:
+        return f"Llama {head.removeprefix('llama')} {size.upper()}".replace("  ", " ")
+    return name
+
+
+def whole(value: float) -> str:
+    """A number without decimals from ten on, with two significant digits below."""
+    return f"{value:,.0f}" if abs(value) >= 10 else significant(value, 2)
+
+
+def days(value: float) -> str:
+    """`78.5` → `79 days`; below one day in hours."""
+    if value < 1:
+        return f"{whole(value * 24)} hours"
+    return f"{whole(value)} days"
+
+
+def span(interval: Interval, text: Callable[[float], str]) -> str:
+    """`64–93`."""
+    return f"{text(interval.low)}–{text(interval.high)}"
+
+
+def money_span(low: float, high: float) -> str:
+    """`$76–312 M`: both ends in the unit of the higher one."""
+    scale = next((s for s in NAMES if high >= s), 1.0)
+    if low == high:
+        return f"{money(low)} exactly"
+    text = f"${_short(low / scale)}–{_short(high / scale)}"
+    return f"{text} {NAMES[scale]}" if scale in NAMES else text
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else significant(value, 2)
+
+
+def energy_span(interval: Interval) -> str:
+    """`24.5–36.0 GWh`."""
+    high = interval.high
+    scale, unit = (1000, "GWh") if high >= 1000 else (1, "MWh") if high >= 1 else (1e-3, "kWh")
+    return f"{significant(interval.low / scale)}–{significant(high / scale)} {unit}"
+
+
+def tonnes(value: float) -> str:
+    """`11,200 t` of CO2 equivalent."""
+    return f"{human(value, digits=3)} t" if value >= 1e6 else f"{significant(value)} t"
+
+
+def share(value: float) -> str:
+    """`0.3987` → `39.9 %`."""
+    return f"{value * 100:.1f} %"
+
+
+def kind_counts(assumptions: tuple[Assumption, ...]) -> dict[str, int]:
+    """How many assumptions are of each kind, in the order of `KINDS`."""
+    counts = Counter(a.kind for a in assumptions)
+    return {kind: counts[kind] for kind in KINDS if kind in counts}  # type: ignore[index]
+
+
+def how_known(plan: Plan) -> str:
+    """One sentence on where the step times come from and how far they have been off."""
+    origins = sorted({phase.origin for phase in plan.phases})
+    meaning = ", ".join(f"{origin} ({KINDS[origin]})" for origin in origins)
+    return (
+        f"Step times are {meaning}. The interval of days and energy holds 90 % of cases: the spread of "
+        f"{len(plan.replica_days)} simulated campaigns and a step-time error of {share(plan.step_error_p90)}. "
+        "The interval of cost is the spread of published prices."
+    )
+
+
+def break_even(plan: Plan) -> str:
+    """When owning has cost less than renting, in a sentence."""
+    if plan.rent is None:
+        return f"No rental price of {plan.cluster.gpu.label} is published, so there is no break-even."
+    if plan.own is None:
+        return f"No purchase price of {plan.cluster.gpu.label} is published, so there is no break-even."
+    if plan.break_even_days is None:
+        return "Renting stays cheaper than buying for ten years of use."
+    return (
+        f"Buying the cluster and writing it off whole costs less than renting it after "
+        f"{whole(plan.break_even_days)} days of use; this run needs {whole(plan.days.expected)}."
+    )
