@@ -89,6 +89,7 @@ class StepCase:
     selective_matmul: Array
     selective_attention: Array
     selective_elementwise: Array
+    selective_kept: Array
     backward_all_reduces: Array
     tp_exposed: Array
     misaligned_rate: Array
@@ -99,6 +100,7 @@ class StepCase:
     cp_exposed: Array
     p2p_exposed: Array
     gradient_bytes: Array
+    gradient_store_bytes: Array
     step_fixed_s: Array
     launch_gap_s: Array
     straggler_per_doubling: Array
@@ -111,7 +113,7 @@ class StepCase:
     @property
     def size(self) -> int:
         """Number of steps."""
-        return int(np.broadcast(*(getattr(self, f.name) for f in fields(self))).size)
+        return math.prod(np.broadcast_shapes(*(np.shape(getattr(self, f.name)) for f in fields(self))))
 
     @property
     def micro_batches(self) -> Array:
@@ -274,11 +276,12 @@ def attention_rate(gpu: Gpu, stack: SoftwareStack, k: Mapping[str, float]) -> fl
 
 def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, float]) -> dict[str, Any]:
     # what selective recompute runs again: shares of a block's forward matmuls, attention and elementwise work
+    # and, last, the share of a block's activations that it keeps all the same
     selective = {
-        "attention": (0.0, 1.0, 0.1),
-        "operations": (0.5, 0.0, 0.9),
-        "blocks": (0.5, 0.5, 0.5),
-        "mlp": (0.6, 1.0, 0.8),
+        "attention": (0.0, 1.0, 0.1, 1.0),
+        "operations": (0.5, 0.0, 0.9, 0.45),
+        "blocks": (0.5, 0.5, 0.5, 0.55),
+        "mlp": (0.6, 1.0, 0.8, 0.2),
     }[stack.selective]
     exposed = {"none": 1.0, "async": k["tp_exposed_async"], "userbuffers": k["tp_exposed_userbuffers"]}
     return {
@@ -289,6 +292,7 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "selective_matmul": selective[0],
         "selective_attention": selective[1],
         "selective_elementwise": selective[2],
+        "selective_kept": selective[3],
         "backward_all_reduces": stack.backward_all_reduces,
         "tp_exposed": exposed[stack.tp_overlap],
         "misaligned_rate": k["misaligned_rate"],
@@ -299,6 +303,7 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "cp_exposed": k["cp_exposed"],
         "p2p_exposed": 0.0 if stack.p2p_overlap else 1.0,
         "gradient_bytes": stack.gradient_bytes,
+        "gradient_store_bytes": stack.gradient_store_bytes,
         "step_fixed_s": k["step_fixed_s"],
         "launch_gap_s": k["launch_gap_s"] if stack.launch_bound else 0.0,
         "straggler_per_doubling": k["straggler_per_doubling"],
