@@ -18,12 +18,12 @@ from sim.step import (
     tokens_per_pass,
 )
 
-RESERVED_BYTES = 2.0 * GIB
+RESERVED_BYTES = 2.5 * GIB
 """Driver context, communicator buffers and library workspaces: CUDA context about 0.5 GiB, NCCL channels and
 cuBLAS workspaces the rest (PyTorch CUDA memory notes; NCCL environment reference)."""
-FRAGMENTATION = 0.04
+FRAGMENTATION = 0.06
 """Allocator slack over live tensors: SimuMax and torchtitan memory reports show 2-6 % between allocated and
-reserved peaks (assumed 4 %)."""
+reserved peaks; the upper end is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def _state(case: StepCase) -> tuple[Array, Array, Array]:
     zero1, zero2 = case.sharding == ZERO1, case.sharding == ZERO2
     gathered = 2 * BF16 * case.layer_parameters / case.tp
     weights = np.where(fsdp, 4 * parameters / ranks + gathered, BF16 * parameters)
-    gradients = case.gradient_bytes * parameters / np.where(fsdp | zero2, ranks, 1.0)
+    gradients = case.gradient_store_bytes * parameters / np.where(fsdp | zero2, ranks, 1.0)
     gradients = np.where(fsdp, 4 * parameters / ranks + gathered / 2, gradients)
     adam = np.where(fsdp, 8.0, 12.0)
     optimizer = adam * parameters / np.where(fsdp | zero1 | zero2, ranks, 1.0)
@@ -89,7 +89,10 @@ def block_activation_bytes(case: StepCase) -> Array:
     attention = (2 * case.attention_width + 2 * case.kv_width) / case.tp
     mlp = (2 + case.gated) * case.ffn / case.tp
     scores = np.where(case.unfused > 0, 2.5 * case.heads / case.tp * case.seq_len, 0.0)
-    return BF16 * m * (residual + attention + mlp + scores)
+    one_kernel_each = np.where(
+        (case.elementwise > 1.5) & (case.gated > 0), 1.25, 1.0
+    )  # eager RMSNorm and SwiGLU keep copies
+    return BF16 * m * ((residual + attention + mlp) * one_kernel_each + scores)
 
 
 def _activations(case: StepCase) -> Array:
@@ -102,8 +105,8 @@ def _activations(case: StepCase) -> Array:
     over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
     whole = block_activation_bytes(case)
     block_input = BF16 * m * case.hidden / over_sequence
-    attention_only = np.where(case.unfused > 0, 0.45, 1.0)  # the scores are what attention-only recompute drops
-    selective = whole * np.where(case.selective_matmul > 0, 0.4, attention_only)
+    scores_dropped = np.where(case.unfused > 0, 0.45, 1.0)  # the scores are what attention-only recompute drops
+    selective = whole * np.where(case.selective_kept < 1, case.selective_kept, scores_dropped)
     kept = np.where(case.recompute == FULL, block_input, np.where(case.recompute == SELECTIVE, selective, whole))
     kept = case.recompute_share * kept + (1 - case.recompute_share) * whole
     most, _ = stage_layers(case)
@@ -116,10 +119,10 @@ def _activations(case: StepCase) -> Array:
 
 
 def _logits(case: StepCase) -> Array:
-    """Bytes of the logits of one micro-batch: 16-bit, an fp32 copy and its gradient, where the head sits on
+    """Bytes of the logits of one micro-batch: 16-bit, an fp32 copy and a 16-bit gradient, where the head sits on
     the fullest rank; a pipeline's last stage has room because fewer micro-batches wait there."""
     m = tokens_per_pass(case)
-    every: Array = m * case.vocab / case.tp * (2 + 4 + 4)
+    every: Array = m * case.vocab / case.tp * (2 + 4 + 2)
     return np.where(case.pp > 1, 0.0, every)
 
 

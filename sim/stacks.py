@@ -44,6 +44,8 @@ class SoftwareStack:
     p2p_overlap: bool = True
     gradient_bytes: Literal[2, 4] = 4
     """Bytes per gradient element in the data-parallel reduction."""
+    gradient_store_bytes: Literal[2, 4] = 4
+    """Bytes per gradient element held until the step ends."""
     recompute: Recompute = "none"
     """What it does when nothing is said."""
     selective: Literal["attention", "operations", "blocks", "mlp"] = "attention"
