@@ -83,7 +83,8 @@ def _machine(cluster: Cluster) -> list[Assumption]:
     return [
         _row(
             "GPU",
-            f"{gpu.label}: {gpu.peak_bf16_flops / 1e12:.0f} TFLOP/s dense bf16, {gpu.memory_gib:.0f} GiB, {gpu.tdp_w:.0f} W",
+            f"{gpu.label}: {gpu.peak_bf16_flops / 1e12:.0f} TFLOP/s dense bf16, {gpu.memory_gib:.0f} GiB, "
+            f"{gpu.tdp_w:.0f} W",
             "published",
             gpu.sources.get("datasheet", ""),
         ),
@@ -142,7 +143,8 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
     return [
         _row(
             "Failures",
-            f"{record.failures_per_1000_node_days:.2f} per 1,000 node-days: one every {significant(setup.mtbf_s / 3600)} h",
+            f"{record.failures_per_1000_node_days:.2f} per 1,000 node-days: one every "
+            f"{significant(setup.mtbf_s / 3600)} h",
             kind,
             record.sources.get("causes", "") or record.label,
         ),

@@ -84,14 +84,15 @@ def report(label: str, runs: Sequence[TrainingRun], errors: Values) -> None:
     for name, chosen in (("all", fp8 | ~fp8), ("16-bit", ~fp8), ("fp8", fp8)):
         summary = summarise(errors[chosen].tolist())
         print(
-            f"{label:12s} {name:7s} {summary.runs:4d} runs: median {summary.median_pct:.1f} %, p90 {summary.p90_pct:.1f} %"
+            f"{label:12s} {name:7s} {summary.runs:4d} runs: median {summary.median_pct:.1f} %, "
+            f"p90 {summary.p90_pct or 0.0:.1f} %"
         )
 
 
 def toml_text(calibration: Calibration) -> str:
     """The calibration as the TOML that ships."""
     lines = [
-        "# Written by `python -m planner.calibrate --write`. One constant serves every run; none belongs to a source.",
+        "# Written by `python -m planner.calibrate --write`. A constant serves every run; none belongs to a source.",
         f'fitted_on = "{calibration.fitted_on}"',
         f"left_out_p90 = {calibration.left_out_p90:.4f}",
         f"left_out_median = {calibration.left_out_median:.4f}",

@@ -11,7 +11,6 @@ import numpy as np
 from planner.runs import TrainingRun, UnreadableRun
 from profiler.units import GIB
 from sim.case import Array, StepCase, build_case, concatenate
-from sim.hardware import load_node
 from sim.memory import memory_use
 from sim.power import step_power_w
 from sim.step import step_times
@@ -109,7 +108,7 @@ def _prediction(run: TrainingRun, step_time_s: float, memory_bytes: float, gpu_p
     rate = run.global_batch * run.seq_len / step_time_s / gpus
     flops = run.architecture.flops_per_token(run.seq_len, "noncausal")
     fits = memory_bytes <= run.gpu.memory_bytes
-    node = load_node(run.gpu.node)
+    node = run.node
     share = run.gpus_per_node / node.gpus_per_node  # a smaller node carries a smaller host
     notes = run.notes if fits else (*run.notes, f"peak memory over the {run.gpu.memory_gib:.0f} GiB there are")
     return Prediction(
@@ -132,11 +131,11 @@ def predictions_csv(predictions: Sequence[Prediction]) -> str:
     writer.writeheader()
     for prediction in predictions:
         row = prediction.row()
-        row["note"] = defused(prediction.note)
+        row["id"], row["note"] = defused(prediction.id), defused(prediction.note)
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     return out.getvalue()
 
 
 def defused(text: str) -> str:
     """Text that no spreadsheet takes for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

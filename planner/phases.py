@@ -153,8 +153,8 @@ def _plan_phase(
     if not step.fits:
         raise InputError(
             f"phase '{phase.name}': {layout.label} needs {step.peak_memory_bytes / GIB:.0f} GiB per GPU, most of it "
-            f"{step.largest_memory}, and {cluster.gpu.label} has {cluster.gpu.memory_gib:.0f} GiB; leave [training.layout] "
-            "out to have one searched, or raise tp, pp, cp or recompute."
+            f"{step.largest_memory}, and {cluster.gpu.label} has {cluster.gpu.memory_gib:.0f} GiB; leave "
+            "[training.layout] out to have one searched, or raise tp, pp, cp or recompute."
         )
     per_token = architecture.flops_per_token(phase.seq_len, "noncausal")
     stated = request.stated.tflops_per_gpu

@@ -219,8 +219,10 @@ def make_plan(request: PlanRequest) -> Plan:
         gpu_hours=days.scaled(24 * cluster.gpus),
         energy_mwh=days.scaled(mean_mw),
         billed_gpu_hours=billed_gpu_hours,
-        rent=prices.rental and rental_cost(prices.rental, billed_gpu_hours),
-        own=prices.ownership and ownership_cost(prices.ownership, billed_gpus, billed_days, electricity.total_usd),
+        rent=rental_cost(prices.rental, billed_gpu_hours) if prices.rental else None,
+        own=ownership_cost(prices.ownership, billed_gpus, billed_days, electricity.total_usd)
+        if prices.ownership
+        else None,
         break_even_days=_break_even(prices, billed_gpus, electricity.total_usd / days.expected),
         bill=electricity,
         grid=grid,

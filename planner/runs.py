@@ -16,7 +16,7 @@ from typing import Literal, cast, get_args
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest, read_text
 from profiler.profile import Precision, Recompute
-from sim.hardware import Fabric, Gpu, load_fabric, load_gpu, load_node, names
+from sim.hardware import Fabric, Gpu, Node, load_fabric, load_gpu, load_node, names
 from sim.layout import ParallelLayout, Sharding
 from sim.stacks import DEFAULT_STACK, SoftwareStack, load_stack, stack_of_framework
 
@@ -33,6 +33,7 @@ class TrainingRun:
     architecture: ModelArchitecture
     gpu: Gpu
     gpus_per_node: int
+    node: Node
     fabric: Fabric
     stack: SoftwareStack
     layout: ParallelLayout
@@ -147,6 +148,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         architecture=architecture,
         gpu=gpu,
         gpus_per_node=per_node,
+        node=_node(c, gpu),
         fabric=_fabric(c, gpu, c.count("gpus_per_node", 8)),
         stack=stack,
         layout=layout,
@@ -228,6 +230,13 @@ def _gpu(c: Cells) -> Gpu:
             c.notes.append(f"gpu '{text}' taken as {pick.label}")
             return pick
     raise InputError(f"gpu '{text[:40]}' is not in the catalogue; {nearest(text, names('gpus'))}")
+
+
+def _node(c: Cells, gpu: Gpu) -> Node:
+    """The node the GPU is usually sold in; its immersion-cooled form, without fans, where the row says so."""
+    cooled = f"{gpu.node}-immersion"
+    immersed = "immersion" in c.text("power_scope").lower()
+    return load_node(cooled if immersed and cooled in names("nodes") else gpu.node)
 
 
 def _fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
@@ -383,7 +392,8 @@ def _global_batch(c: Cells, layout: ParallelLayout) -> int:
     batch = c.count("global_batch")
     if batch < layout.dp * layout.micro_batch:
         raise InputError(
-            f"global_batch {batch} is less than one micro-batch of {layout.micro_batch} for each of {layout.dp} replicas."
+            f"global_batch {batch} is less than one micro-batch of {layout.micro_batch} "
+            f"for each of {layout.dp} replicas."
         )
     return batch
 

@@ -103,8 +103,8 @@ def search_layouts(
     if not kept[0].fits:
         least = min(kept, key=lambda r: r.memory_gib)
         raise InputError(
-            f"{architecture.name} does not fit on {cluster.gpus} x {cluster.gpu.label}: the leanest of {count} layouts "
-            f"({least.layout.label}) needs {least.memory_gib:.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; "
+            f"{architecture.name} does not fit on {cluster.gpus} x {cluster.gpu.label}: the leanest of {count} "
+            f"layouts ({least.layout.label}) needs {least.memory_gib:.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; "
             "use more GPUs or a GPU with more memory."
         )
     return SearchResult(
@@ -221,8 +221,16 @@ def _layout(case: StepCase, i: int) -> ParallelLayout:
 
     sharding: tuple[Sharding, ...] = SHARDINGS
     recompute: tuple[Recompute, ...] = RECOMPUTES
-    degrees = {name: whole(name) for name in ("tp", "cp", "pp", "vp", "dp", "micro_batch")}
-    return ParallelLayout(**degrees, sharding=sharding[whole("sharding")], recompute=recompute[whole("recompute")])
+    return ParallelLayout(
+        tp=whole("tp"),
+        cp=whole("cp"),
+        pp=whole("pp"),
+        vp=whole("vp"),
+        dp=whole("dp"),
+        micro_batch=whole("micro_batch"),
+        sharding=sharding[whole("sharding")],
+        recompute=recompute[whole("recompute")],
+    )
 
 
 def _with_reasons(kept: list[RankedLayout], keep: int) -> Iterator[RankedLayout]:

@@ -60,7 +60,7 @@ def read_toml(path: Path, kind: type[T]) -> T:
 def _adapter(kind: Hashable) -> Any:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    return TypeAdapter(cast(type[Any], kind))
 
 
 def validated(data: Mapping[str, Any], kind: type[T], *, source: str) -> T:

@@ -117,7 +117,8 @@ class Cluster:
         if self.gpus > per_node and self.gpus % per_node:
             near = max(round(self.gpus / per_node), 1) * per_node
             raise InputError(
-                f"gpus is {self.gpus}; nodes of {self.node.label} hold {per_node}, the nearest whole number is {near}."
+                f"gpus is {self.gpus}; nodes of {self.node.label} hold {per_node}, "
+                f"the nearest whole number is {near}."
             )
 
     @property

@@ -115,7 +115,8 @@ def _activations(case: StepCase) -> Array:
         np.maximum(case.micro_batches, 1),
     )
     working = np.where(case.recompute > 0, whole, 0.0)
-    return kept * most * chunks_in_flight + working
+    held: Array = kept * most * chunks_in_flight
+    return held + working
 
 
 def _logits(case: StepCase) -> Array:

@@ -252,7 +252,7 @@ def fsdp_layer_s(case: StepCase, layer: Pass, gathers: float, scatters: float) -
     one = gather_time_s(case, weights, case.shard_degree, case.tp)
     scatter = gather_time_s(case, gradients, case.shard_degree, case.tp)
     comm = gathers * one + scatters * scatter
-    active = sharded_weights(case) & (case.shard_degree > 1)
+    active = np.logical_and(sharded_weights(case), case.shard_degree > 1)
     return np.where(active, overlapped(layer.total, comm, case.fsdp_exposed), 0.0)
 
 
@@ -287,7 +287,8 @@ def optimizer_s(case: StepCase) -> Array:
 def accumulate_s(case: StepCase) -> Array:
     """Seconds per micro-batch to add gradients into an fp32 buffer: read and write it once."""
     traffic = np.where(case.gradient_bytes == 4, 8.0, 6.0) * rank_parameters(case)
-    return np.where(sharded_weights(case) | (case.micro_batches <= 1), 0.0, traffic / case.memory_bytes_per_s)
+    at_once = np.logical_or(sharded_weights(case), case.micro_batches <= 1)
+    return np.where(at_once, 0.0, traffic / case.memory_bytes_per_s)
 
 
 def p2p_s(case: StepCase) -> Array:
