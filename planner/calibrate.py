@@ -97,6 +97,8 @@ def toml_text(calibration: Calibration) -> str:
         f"left_out_p90 = {calibration.left_out_p90:.4f}",
         f"left_out_median = {calibration.left_out_median:.4f}",
     ]
+    lines += ["", "[left_out_by_source]"]
+    lines += [f"{source} = {median:.4f}" for source, median in calibration.left_out_by_source.items()]
     for name, c in calibration.constants.items():
         lines += [
             "",
@@ -125,12 +127,18 @@ def main() -> None:
     report("fitted", runs, errors_pct(runs, constants))
     if arguments.write:
         summary = summarise(left_out.tolist())
-        sources = len({run.source_id for run in runs})
+        by_source = {
+            source: float(
+                np.median([abs(e) for e, run in zip(left_out, runs, strict=True) if run.source_id == source])
+            )
+            for source in sorted({run.source_id for run in runs})
+        }
         fitted = replace(
             calibration,
-            fitted_on=f"{len(runs)} published runs from {sources} sources, {date.today():%Y-%m-%d}",
+            fitted_on=f"{len(runs)} published runs from {len(by_source)} sources, {date.today():%Y-%m-%d}",
             left_out_p90=(summary.p90_pct or 0.0) / 100,
             left_out_median=summary.median_pct / 100,
+            left_out_by_source={source: median / 100 for source, median in by_source.items()},
             constants={name: replace(c, value=constants[name]) for name, c in calibration.constants.items()},
         )
         write_atomic(CALIBRATION, toml_text(fitted))

@@ -160,6 +160,7 @@ def validate(
     runs: Annotated[
         Path | None, typer.Option(help="Runs file (CSV); the published runs that ship if not given.")
     ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the whole comparison as Markdown here.")] = None,
     json_to: JsonOption = "",
 ) -> None:
     """Compare predictions with published runs: error overall, by regime and by source."""
@@ -174,6 +175,10 @@ def validate(
         result = validate_runs(chosen)
         if json_to:
             write_json(json_to, result.to_dict())
+        if markdown:
+            from planner.validation_text import markdown_text
+
+            write_atomic(markdown, markdown_text(result))
         if json_to != "-":
             from planner.terminal import print_validation
 

@@ -12,7 +12,7 @@ from profiler.units import GIB
 from sim.campaign import Phase
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster
-from sim.layout import ParallelLayout
+from sim.layout import ParallelLayout, check_heads
 from sim.stacks import SoftwareStack
 
 SMALL_BATCH_TOKENS = 4 * 2**20
@@ -95,7 +95,8 @@ def plan_phases(
     """Each phase with its layout, stated or searched, and its step.
 
     Raises:
-        InputError: a layout that cannot be built, runs on no stack of this kind, or does not fit in memory.
+        InputError: a layout that cannot be built, runs on no stack of this kind, or does not fit in memory; fewer
+        tokens than one step; a stated throughput above the peak.
     """
     training = request.training
     asked = request.phases or (
@@ -137,6 +138,7 @@ def _plan_phase(
         )
         layout, searched = found.best.layout, found.evaluated
     else:
+        check_heads(choice.tp, architecture)
         layout = stated_layout(choice, cluster)
     if not stack.max_pipeline and (layout.pp > 1 or layout.cp > 1):
         raise InputError(f"stack '{stack.name}' runs no pipeline and no context parallelism; pp and cp must be 1.")
@@ -157,15 +159,27 @@ def _plan_phase(
             "[training.layout] out to have one searched, or raise tp, pp, cp or recompute."
         )
     per_token = architecture.flops_per_token(phase.seq_len, "noncausal")
-    stated = request.stated.tflops_per_gpu
     tokens = phase.seq_len * phase.global_batch
+    if request.tokens < tokens:
+        raise InputError(
+            f"tokens is {request.tokens:g}, less than one step of phase '{phase.name}': {phase.global_batch} sequences "
+            f"of {phase.seq_len} are {tokens}."
+        )
+    stated = request.stated.tflops_per_gpu
+    step_time_s = step.step_time_s if stated is None else per_token * tokens / cluster.gpus / (stated * 1e12)
+    if step_time_s < step.floor_s:
+        most = per_token * tokens / cluster.gpus / step.floor_s / 1e12
+        raise InputError(
+            f"tflops_per_gpu is {stated:g}; in phase '{phase.name}' the dense peak of {cluster.gpu.label} allows "
+            f"{most:.0f} at most."
+        )
     return PlannedPhase(
         name=phase.name,
         tokens=phase.tokens,
         seq_len=phase.seq_len,
         global_batch=phase.global_batch,
         step=step,
-        step_time_s=step.step_time_s if stated is None else per_token * tokens / cluster.gpus / (stated * 1e12),
+        step_time_s=step_time_s,
         searched=searched,
         stated=stated is not None,
         architecture_flops_per_token=per_token,
@@ -181,7 +195,8 @@ def stated_layout(choice: LayoutChoice, cluster: Cluster) -> ParallelLayout:
     """
     per_replica = choice.tp * choice.cp * choice.pp
     if cluster.gpus % per_replica:
-        nearest = max(math.floor(cluster.gpus / per_replica), 1) * per_replica
+        whole = math.lcm(per_replica, cluster.gpus_per_node)
+        nearest = max(round(cluster.gpus / whole), 1) * whole
         raise InputError(
             f"tp {choice.tp} x cp {choice.cp} x pp {choice.pp} = {per_replica} does not divide {cluster.gpus} GPUs; "
             f"{nearest} would do."

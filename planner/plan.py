@@ -16,7 +16,7 @@ from planner.model_card import ModelCard, explain_card, load_model_card
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
 from planner.pricing import Prices, load_prices
-from planner.tariffs import Bill, bill
+from planner.tariffs import LONGEST_DAYS, Bill, bill
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
@@ -36,6 +36,10 @@ SPARE_SHARE = 0.01
 SHORTEST_CHECKPOINT_INTERVAL_S = 300.0
 """Assumed: nobody writes a checkpoint more often than every five minutes, even where the optimum of Young and
 Daly for asynchronous ones is seconds; the store is shared with the data."""
+
+
+LATEST_START = 2999
+"""Later first days are mistakes, and leave the calendar no room for the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +279,11 @@ def _setup(
     stated = request.cluster.spare_nodes
     spares = math.ceil(SPARE_SHARE * cluster.nodes) if stated is None and cluster.nodes > 1 else stated or 0
     reliability = load_reliability(request.reliability.record)
+    days = math.fsum(phase.training_s for phase in phases) / DAY_S
+    if days > LONGEST_DAYS:
+        raise InputError(
+            f"this run takes {days / 365.25:.3g} years of steps; more or faster GPUs, or fewer tokens, are needed."
+        )
     setup = CampaignSetup(
         cluster=cluster,
         parameters=architecture.parameters,
@@ -330,6 +339,8 @@ def _bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> Bill:
         start = datetime.fromisoformat(request.start)
     except ValueError:
         raise InputError(f"start is '{request.start}'; a date such as 2026-01-05 is needed.") from None
+    if start.year > LATEST_START:
+        raise InputError(f"start is '{request.start}'; a year up to {LATEST_START} is needed.")
     times_s, watts = campaign.power_series(HOUR_S)
     ends_s = [*times_s[1:], campaign.duration_s]
     lengths_h = [(end - begin) / HOUR_S for begin, end in zip(times_s, ends_s, strict=True)]

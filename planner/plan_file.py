@@ -102,7 +102,7 @@ class SiteRequest:
     __pydantic_config__ = STRICT
 
     grid: str = "USA"
-    pue: Annotated[float, Ge(1)] = 1.09
+    pue: Annotated[float, Ge(1), Le(10)] = 1.09
     above_node_share: Share = 0.10
     tariff: str = "us-industrial"
     electricity_usd_per_kwh: Amount | None = None

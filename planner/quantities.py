@@ -16,7 +16,7 @@ def parse_count(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("a number such as 15.6T is needed.")
     if isinstance(value, int | float):
-        number = float(value)
+        number = float(value) if abs(value) < 1e300 else math.inf
     else:
         match = re.fullmatch(r"\s*([-+0-9_.,eE]+?)\s*([kMBGT]?)\s*(?:tokens?)?\s*", value)
         try:

@@ -14,6 +14,7 @@ from profiler.files import InputError, nearest
 from profiler.profile import Precision, Recompute
 from profiler.units import GIB
 from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase, build_case
+from sim.estimate import check_precision
 from sim.hardware import Cluster, build_cluster
 from sim.layout import ParallelLayout, Sharding
 from sim.memory import largest_kind, memory_use
@@ -72,8 +73,10 @@ def search_layouts(
     """Evaluate every valid layout and rank those that fit in memory by step time.
 
     Raises:
-        InputError: no layout divides the batch and the GPUs, or none fits in memory (says by how much).
+        InputError: no layout divides the batch and the GPUs, none fits in memory (says by how much), or a precision
+        that the GPU lacks.
     """
+    check_precision(precision, cluster.gpu)
     started = time.perf_counter()
     columns = enumerate_layouts(architecture, cluster, stack, seq_len, global_batch)
     count = columns["tp"].size

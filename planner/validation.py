@@ -8,6 +8,7 @@ import numpy as np
 
 from planner.estimate import Prediction, estimate_runs
 from planner.runs import TrainingRun
+from profiler.files import InputError
 
 TOO_FEW = 3
 """Groups smaller than this have a median but no meaningful 90th percentile."""
@@ -80,12 +81,12 @@ def validate_runs(runs: Sequence[TrainingRun]) -> Validation:
     """Compare every run that states a step time or throughput with its prediction.
 
     Raises:
-        ValueError: no run states either.
+        InputError: no run states either.
     """
     observed = [(run, run.observed_step_time_s) for run in runs]
     stated = [(run, seconds) for run, seconds in observed if seconds]
     if not stated:
-        raise ValueError("no run states a step time or a throughput to compare with.")
+        raise InputError("no run states a step time or a throughput to compare with.")
     predictions = estimate_runs([run for run, _ in stated])
     comparisons = [
         Comparison(run=run, prediction=prediction, observed_step_time_s=seconds)

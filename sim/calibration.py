@@ -37,6 +37,8 @@ class Calibration:
     left_out_p90: Positive
     """90th percentile of the absolute step-time error when each source is left out of its own fit."""
     left_out_median: Positive
+    left_out_by_source: Mapping[str, Positive] = field(default_factory=dict)
+    """Median absolute error of each source, as a ratio, with constants fitted on all the others."""
     constants: Mapping[str, Constant] = field(default_factory=dict)
 
     def values(self) -> dict[str, float]:

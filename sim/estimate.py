@@ -10,7 +10,7 @@ from profiler.architecture import AttentionConvention, ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Origin, Precision, Profile
 from sim.case import StepCase, build_case
-from sim.hardware import Cluster
+from sim.hardware import Cluster, Gpu
 from sim.layout import ParallelLayout, check_layout
 from sim.memory import largest_kind, memory_use
 from sim.power import step_power_w
@@ -76,6 +76,18 @@ class StepEstimate:
         return self.model_flops["causal"] / self.gpus / self.peak_flops
 
 
+def check_precision(precision: Precision, gpu: Gpu) -> None:
+    """Refuse a precision that the step model has no rates for on this GPU.
+
+    Raises:
+        InputError: fp8 where there are no fp8 matrix units, or fp32.
+    """
+    if precision == "fp8" and gpu.peak_fp8_flops is None:
+        raise InputError(f"precision is fp8, but {gpu.label} has no fp8 matrix units; bf16 is the nearest.")
+    if precision == "fp32":
+        raise InputError("precision is fp32, for which the step model has no rates; bf16 is the nearest.")
+
+
 def estimate_step(
     *,
     architecture: ModelArchitecture,
@@ -91,10 +103,10 @@ def estimate_step(
     """Predict one optimizer step.
 
     Raises:
-        InputError: a layout that cannot be built for this model, batch and cluster.
+        InputError: a layout that cannot be built for this model, batch and cluster, or a precision that the GPU
+        lacks.
     """
-    if precision == "fp8" and cluster.gpu.peak_fp8_flops is None:
-        raise InputError(f"precision is fp8, but {cluster.gpu.label} has no fp8 matrix units; bf16 is the nearest.")
+    check_precision(precision, cluster.gpu)
     check_layout(layout, architecture, gpus=cluster.gpus, global_batch=global_batch, seq_len=seq_len)
     measured, origin = measured_blocks(profile, architecture, stack, layout, seq_len, precision)
     case = build_case(

@@ -57,6 +57,24 @@ class ParallelLayout:
         return f"{text}, micro-batch {self.micro_batch}, {self.sharding}, recompute {self.recompute}"
 
 
+def check_heads(tp: int, a: ModelArchitecture) -> None:
+    """Refuse a tensor-parallel degree that does not divide the heads; beyond the key/value heads these are copied.
+
+    Raises:
+        InputError: names the nearest degree that does.
+    """
+    if not _splits(tp, a):
+        nearest = min((n for n in range(1, a.heads + 1) if _splits(n, a)), key=lambda n: (abs(n - tp), n))
+        raise InputError(
+            f"tp is {tp}; {a.name} has {a.heads} heads and {a.kv_heads} key/value heads, which it must divide: "
+            f"{nearest} does."
+        )
+
+
+def _splits(tp: int, a: ModelArchitecture) -> bool:
+    return a.heads % tp == 0 and (tp > a.kv_heads or a.kv_heads % tp == 0)
+
+
 def check_layout(
     layout: ParallelLayout, architecture: ModelArchitecture, *, gpus: int, global_batch: int, seq_len: int
 ) -> None:
@@ -66,11 +84,7 @@ def check_layout(
         InputError: degrees that do not divide the heads, layers, sequences or GPUs.
     """
     a = architecture
-    if a.heads % layout.tp or (layout.tp <= a.kv_heads and a.kv_heads % layout.tp):
-        raise InputError(
-            f"tp is {layout.tp}; {a.name} has {a.heads} heads and {a.kv_heads} key/value heads, which it must "
-            f"divide: {_nearest_divisor(a.heads, layout.tp)} does."
-        )
+    check_heads(layout.tp, a)
     if layout.gpus != gpus:
         per_replica = layout.tp * layout.cp * layout.pp
         raise InputError(
@@ -97,7 +111,3 @@ def check_layout(
             f"global batch {global_batch} is not a multiple of dp {layout.dp} x micro-batch {layout.micro_batch}; "
             f"the nearest is {nearest}."
         )
-
-
-def _nearest_divisor(whole: int, wanted: int) -> int:
-    return min((d for d in range(1, whole + 1) if whole % d == 0), key=lambda d: (abs(d - wanted), d))

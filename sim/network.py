@@ -35,8 +35,8 @@ def latency_s(case: StepCase, size: Array, stride: Array) -> Array:
     """Latency of one all-gather: a ring inside the node, a tree (log2) between nodes."""
     ranks_in_node = np.clip(np.floor(case.gpus_per_node / stride), 1, np.maximum(size, 1))
     nodes = np.maximum(size / ranks_in_node, 1)
-    inside: Array = (ranks_in_node - 1) * NVLINK_LATENCY_S
-    return inside + 2 * np.log2(nodes) * case.fabric_latency_s
+    hops_s: Array = (ranks_in_node - 1) * NVLINK_LATENCY_S + 2 * np.log2(nodes) * case.fabric_latency_s
+    return hops_s
 
 
 def all_reduce_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
