@@ -56,10 +56,8 @@ def campaign_strip(plan: Plan, theme: Theme = LIGHT, width: Width = WIDE) -> Cha
 
 
 def _progress(plan: Plan, theme: Theme, width: Width) -> alt.LayerChart:
-    frame = tables.progress_table(plan)
-    y = alt.Y(
-        "Tokens [%]:Q", title="tokens [%]", axis=alt.Axis(values=[0, 50, 100]), scale=alt.Scale(domain=[0, 100])
-    )
+    frame = tables.progress_table(plan).set_axis(["Day", "done"], axis=1)
+    y = alt.Y("done:Q", title="tokens [%]", axis=alt.Axis(values=[0, 50, 100]), scale=alt.Scale(domain=[0, 100]))
     base = alt.Chart(frame).encode(x=_days(None, labels=False, ticks=False), y=y)
     area = base.mark_area(color=theme.soft, opacity=0.45)
     line = base.mark_line(color=theme.accent, strokeWidth=2.5)
@@ -77,7 +75,7 @@ def _ticks(plan: Plan, theme: Theme, width: Width) -> alt.Chart:
             y=alt.Y("Kind:N", sort=rows, scale=alt.Scale(domain=rows), title=None,
                     axis=alt.Axis(domain=False, ticks=False, grid=False)),
             color=alt.Color("Kind:N", scale=alt.Scale(domain=rows, range=[theme.lost, theme.waiting]), legend=None),
-            tooltip=["Cause:N", alt.Tooltip("Day:Q", format=".2f")],
+            tooltip=[alt.Tooltip("Cause:N"), alt.Tooltip("Day:Q", format=".2f")],
         )
         .properties(width=width, height=36)
     )  # fmt: skip
@@ -88,7 +86,7 @@ def _band(plan: Plan, theme: Theme, width: Width) -> alt.LayerChart:
     low, high = "MW, lowest hour:Q", "MW, highest hour:Q"
     axis = alt.Axis(tickCount=3)
     area = base.mark_area(color=theme.gpu, opacity=0.35).encode(
-        y=alt.Y(low, title="site power [MW]", axis=axis, scale=alt.Scale(zero=True), stack=None), y2=high
+        y=alt.Y(low, title="site power [MW]", axis=axis, scale=alt.Scale(zero=True), stack=None), y2=alt.Y2(high)
     )
     ground = base.mark_area(color=theme.gpu, opacity=0.12).encode(y=alt.Y(low))
     line = base.mark_line(color=theme.gpu, strokeWidth=1.5).encode(
@@ -141,7 +139,9 @@ def power_failure(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Char
         x=minutes, y=alt.Y("MW:Q", title="site power [MW]", axis=alt.Axis(tickCount=4), stack=None)
     )
     area = base.mark_area(color=theme.gpu, opacity=0.15)
-    line = base.mark_line(color=theme.gpu, strokeWidth=2).encode(tooltip=["Activity:N", "MW:Q"])
+    line = base.mark_line(color=theme.gpu, strokeWidth=2).encode(
+        tooltip=[alt.Tooltip("Activity:N"), alt.Tooltip("MW:Q")]
+    )
     return _finish(
         alt.layer(area, line).properties(width=width, height=180),
         theme,
@@ -163,7 +163,13 @@ def _unrolled(
     scale = alt.Scale(domain=[0, top], nice=False)
     x = alt.X("start:Q", title=label.lower() if unit == "s" else unit, scale=scale, axis=alt.Axis(tickCount=5))
     bars = alt.Chart(frame).mark_bar(height=14)
-    bars = bars.encode(y=y, x=x, x2="end:Q", color=alt.Color("colour:N", scale=None), tooltip=["Part:N", "label:N"])
+    bars = bars.encode(
+        y=y,
+        x=x,
+        x2=alt.X2("end:Q"),
+        color=alt.Color("colour:N", scale=None),
+        tooltip=[alt.Tooltip("Part:N"), alt.Tooltip("label:N")],
+    )
     rule, note = _rule(mark_at, mark, theme)
     return alt.layer(bars, rule, *_labels(frame, top, theme), note).properties(width=width, height=22 * len(frame))
 
@@ -181,7 +187,7 @@ def _labels(frame: pd.DataFrame, top: float, theme: Theme) -> list[alt.Chart]:
     return [
         alt.Chart(frame[chosen])
         .mark_text(align=align, dx=dx, color=colour)
-        .encode(y=y, x=f"{side}:Q", text="label:N")
+        .encode(y=y, x=alt.X(f"{side}:Q"), text=alt.Text("label:N"))
         for chosen, side, align, dx, colour in places
         if chosen.any()
     ]
@@ -189,9 +195,9 @@ def _labels(frame: pd.DataFrame, top: float, theme: Theme) -> list[alt.Chart]:
 
 def _rule(at: float, text: str, theme: Theme) -> tuple[alt.Chart, alt.Chart]:
     """A dashed line across the rows and its label above them."""
-    base = alt.Chart(pd.DataFrame({"at": [at], "mark": [text]})).encode(x="at:Q")
+    base = alt.Chart(pd.DataFrame({"at": [at], "mark": [text]})).encode(x=alt.X("at:Q"))
     rule = base.mark_rule(color=theme.ink, strokeDash=[4, 3], strokeWidth=1.5)
-    return rule, base.mark_text(dy=-8, fontWeight=600).encode(y=alt.value(0), text="mark:N")
+    return rule, base.mark_text(dy=-8, fontWeight=600).encode(y=alt.value(0), text=alt.Text("mark:N"))
 
 
 def _names(field: str, frame: pd.DataFrame, size: int = 12) -> alt.Y:
@@ -270,8 +276,10 @@ def _labelled_bars(frame: pd.DataFrame, theme: Theme, width: Width, *, y: str, x
     base = alt.Chart(frame[[y, x, "colour", "label"]]).encode(
         y=_names(y, frame), x=alt.X(f"{x}:Q", title=title, scale=scale, axis=alt.Axis(tickCount=4))
     )
-    bars = base.mark_bar(height=16).encode(color=alt.Color("colour:N", scale=None), tooltip=[f"{y}:N", "label:N"])
-    return alt.layer(bars, base.mark_text(align="left", dx=6).encode(text="label:N")).properties(
+    bars = base.mark_bar(height=16).encode(
+        color=alt.Color("colour:N", scale=None), tooltip=[alt.Tooltip(f"{y}:N"), alt.Tooltip("label:N")]
+    )
+    return alt.layer(bars, base.mark_text(align="left", dx=6).encode(text=alt.Text("label:N"))).properties(
         width=width, height=max(30 * len(frame), 60)
     )
 
@@ -283,11 +291,11 @@ def energy_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Char
     base = alt.Chart(frame).encode(
         x=alt.X("Month:O", title=None, axis=alt.Axis(labelAngle=0 if len(frame) < 9 else -60)),
         y=alt.Y("MWh:Q", title="MWh", axis=alt.Axis(tickCount=4)),
-        tooltip=["Month:O", "label:N"],
+        tooltip=[alt.Tooltip("Month:O"), alt.Tooltip("label:N")],
     )
     layers = [base.mark_bar(color=theme.gpu, width={"band": 0.6})]
     if len(frame) < 9:
-        layers.append(base.mark_text(dy=-8).encode(text="label:N"))
+        layers.append(base.mark_text(dy=-8).encode(text=alt.Text("label:N")))
     most = frame.loc[frame["MWh"].idxmax()]
     return _finish(
         alt.layer(*layers).properties(width=width, height=180),
@@ -308,9 +316,13 @@ def cost_ranges(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Chart:
     frame[["low", "expected", "high"]] /= 1e6
     base = alt.Chart(frame).encode(y=_names("Way", frame, 13), color=alt.Color("colour:N", scale=None))
     x = alt.X("low:Q", title="million USD", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=5))
-    bars = base.mark_bar(height=10, opacity=0.4, cornerRadius=5).encode(x=x, x2="high:Q")
-    dots = base.mark_point(size=130, filled=True, opacity=1).encode(x="expected:Q", tooltip=["Way:N", "label:N"])
-    text = base.mark_text(align="left", dy=-18).encode(x="low:Q", text="label:N", color=alt.value(theme.ink))
+    bars = base.mark_bar(height=10, opacity=0.4, cornerRadius=5).encode(x=x, x2=alt.X2("high:Q"))
+    dots = base.mark_point(size=130, filled=True, opacity=1).encode(
+        x=alt.X("expected:Q"), tooltip=[alt.Tooltip("Way:N"), alt.Tooltip("label:N")]
+    )
+    text = base.mark_text(align="left", dy=-18).encode(
+        x=alt.X("low:Q"), text=alt.Text("label:N"), color=alt.value(theme.ink)
+    )
     return _finish(
         alt.layer(bars, dots, text).properties(width=width, height=64 * len(frame)),
         theme,
