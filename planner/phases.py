@@ -154,7 +154,7 @@ def _plan_phase(
     )
     if not step.fits:
         raise InputError(
-            f"phase '{phase.name}': {layout.label} needs {step.peak_memory_bytes / GIB:.0f} GiB per GPU, most of it "
+            f"phase '{phase.name}': {layout.label} needs {step.peak_memory_bytes / GIB:.1f} GiB per GPU, most of it "
             f"{step.largest_memory}, and {cluster.gpu.label} has {cluster.gpu.memory_gib:.0f} GiB; leave "
             "[training.layout] out to have one searched, or raise tp, pp, cp or recompute."
         )
@@ -162,29 +162,34 @@ def _plan_phase(
     tokens = phase.seq_len * phase.global_batch
     if request.tokens < tokens:
         raise InputError(
-            f"tokens is {request.tokens:g}, less than one step of phase '{phase.name}': {phase.global_batch} sequences "
-            f"of {phase.seq_len} are {tokens}."
+            f"tokens is {request.tokens:g}, less than one step of phase '{phase.name}': {phase.global_batch} "
+            f"sequences of {phase.seq_len} are {tokens}."
         )
     stated = request.stated.tflops_per_gpu
-    step_time_s = step.step_time_s if stated is None else per_token * tokens / cluster.gpus / (stated * 1e12)
-    if step_time_s < step.floor_s:
-        most = per_token * tokens / cluster.gpus / step.floor_s / 1e12
-        raise InputError(
-            f"tflops_per_gpu is {stated:g}; in phase '{phase.name}' the dense peak of {cluster.gpu.label} allows "
-            f"{most:.0f} at most."
-        )
     return PlannedPhase(
         name=phase.name,
         tokens=phase.tokens,
         seq_len=phase.seq_len,
         global_batch=phase.global_batch,
         step=step,
-        step_time_s=step_time_s,
+        step_time_s=step.step_time_s if stated is None else _stated_s(stated, step, phase.name),
         searched=searched,
         stated=stated is not None,
         architecture_flops_per_token=per_token,
         notes=stack.notes,
     )
+
+
+def _stated_s(tflops_per_gpu: float, step: StepEstimate, phase: str) -> float:
+    """Seconds of a step at a stated throughput; refused where it is beyond the arithmetic at the dense peak."""
+    flops = step.model_flops["noncausal"] / step.gpus
+    seconds = flops / (tflops_per_gpu * 1e12)
+    if seconds < step.floor_s:
+        raise InputError(
+            f"tflops_per_gpu is {tflops_per_gpu:g}; in phase '{phase}' the GPU's dense peak allows "
+            f"{flops / step.floor_s / 1e12:.0f} at most."
+        )
+    return seconds
 
 
 def stated_layout(choice: LayoutChoice, cluster: Cluster) -> ParallelLayout:

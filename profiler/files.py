@@ -49,6 +49,8 @@ def parse_toml(text: str, *, source: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source}: not readable as TOML: {error}.") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        raise InputError(f"{source}: not readable as TOML: a number too long or values nested too deep.") from None
 
 
 def read_toml(path: Path, kind: type[T]) -> T:
