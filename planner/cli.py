@@ -241,6 +241,7 @@ def report(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override any key.")
     ] = None,
+    json_to: JsonOption = "",
 ) -> None:
     """Write a report of one or more plans that opens offline."""
     with sentences():
@@ -255,7 +256,10 @@ def report(
         else:
             data: list[Any] = [one.to_dict() for one in plans]
             write_json(str(target), data[0] if len(data) == 1 else data)
-        typer.echo(f"Report written to {target}")
+        if json_to:
+            write_json(json_to, {"report": str(target), "format": format_, "plans": [one.name for one in plans]})
+        if json_to != "-":
+            typer.echo(f"Report written to {target}")
 
 
 @app.command()

@@ -14,12 +14,13 @@ def markdown_text(result: Validation) -> str:
         [
             "# Predicted against published",
             "",
-            "Written by `herdplan validate --markdown docs/validation.md`. Errors are of the step time, percent of the",
-            "observed, absolute unless signed. The same configuration measured twice differs by 2-4 %.",
+            "Written by `herdplan validate --markdown docs/validation.md`. Errors are of the step time, percent of",
+            "the observed, absolute unless signed. The same configuration measured twice differs by 2-4 %.",
             "",
             f"Constants: {len(calibration.constants)}, fitted on {calibration.fitted_on}.",
             f"With each source left out of its own fit: median {calibration.left_out_median * 100:.1f} %, "
-            f"90th percentile {calibration.left_out_p90 * 100:.1f} %: this, not the fitted error, is what a new run can expect.",
+            f"90th percentile {calibration.left_out_p90 * 100:.1f} %.",
+            "This, not the fitted error, is what a new run can expect.",
             "",
             _section("Fitted, by precision", {"all": result.overall, **result.by_precision}),
             _section("Fitted, by regime", result.by_regime),

@@ -6,7 +6,7 @@ No torch here: planning needs the arithmetic, not the model.
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import Count, Positive
@@ -130,6 +130,43 @@ class ModelArchitecture:
     def flops_per_token(self, seq_len: int, convention: AttentionConvention) -> float:
         """Model FLOPs of one token's forward and backward pass: 6·(matmul parameters) + attention."""
         return 6.0 * self.matmul_parameters + self.attention_flops_per_token(seq_len, convention)
+
+    def activation_bytes_per_token(self, *, tp: int = 1, sequence_parallel: bool = False) -> float:
+        """Bytes that one block keeps per token and rank for its backward pass: 16-bit, nothing recomputed."""
+        over_sequence = tp if sequence_parallel else 1
+        shape = (self.hidden, self.attention_width, self.kv_width, self.ffn, 2 + self.gated_mlp)
+        kept: float = kept_elements(*shape, tp, over_sequence)
+        return 2.0 * kept
+
+    def state_bytes(self, *, gradient_bytes: int = 4) -> int:
+        """Bytes of the whole training state: 16-bit weights, gradients, fp32 master weights and two moments.
+
+        Mixed-precision Adam (ZeRO, arXiv:1910.02054 section 3.1): 2 + gradient + 12 bytes per parameter.
+        """
+        return (2 + gradient_bytes + 12) * self.parameters
+
+
+Number = TypeVar("Number", float, Any)
+
+
+def kept_elements(
+    hidden: Number,
+    attention_width: Number,
+    kv_width: Number,
+    ffn: Number,
+    mlp_tensors: Number,
+    tp: Number,
+    over_sequence: Number,
+) -> Number:
+    """Elements that one block keeps per token for its backward pass; numbers or arrays alike.
+
+    After Korthikanti et al. (arXiv:2205.05198 section 4.1), without dropout and without the scores: inputs and
+    outputs of both norms over the sequence-parallel ranks; queries, keys, values and the attention's output, and
+    the MLP's `mlp_tensors` intermediate tensors (three when gated, two otherwise), over the tensor-parallel ranks.
+    """
+    residual = 4 * hidden / over_sequence
+    attention = (2 * attention_width + 2 * kv_width) / tp
+    return residual + attention + mlp_tensors * ffn / tp
 
 
 def available_models() -> tuple[str, ...]:

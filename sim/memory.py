@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from profiler.architecture import kept_elements
 from profiler.units import GIB
 from sim.case import Array, StepCase
 from sim.step import (
@@ -79,20 +80,16 @@ def _state(case: StepCase) -> tuple[Array, Array, Array]:
 def block_activation_bytes(case: StepCase) -> Array:
     """Bytes one block keeps for its backward pass over one micro-batch, nothing recomputed.
 
-    After Korthikanti et al. (arXiv:2205.05198 section 4.1) for 16-bit tensors without dropout: inputs and
-    outputs of both norms (over the sequence-parallel ranks); q, k, v and the attention's output, and what the
-    MLP keeps (over the tensor-parallel ranks). Unfused attention keeps the scores too.
+    What `profiler.architecture.kept_elements` counts; eager stacks keep copies besides, and unfused attention
+    keeps the scores (5·a·s² bytes less dropout, arXiv:2205.05198 section 4.1).
     """
-    m = tokens_per_pass(case)
     over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
-    residual = 4 * case.hidden / over_sequence
-    attention = (2 * case.attention_width + 2 * case.kv_width) / case.tp
-    mlp = (2 + case.gated) * case.ffn / case.tp
+    kept: Array = kept_elements(
+        case.hidden, case.attention_width, case.kv_width, case.ffn, 2 + case.gated, case.tp, over_sequence
+    )
+    eager = (case.elementwise > 1.5) & (case.gated > 0)  # eager RMSNorm and SwiGLU keep fp32 or extra copies
     scores = np.where(case.unfused > 0, 2.5 * case.heads / case.tp * case.seq_len, 0.0)
-    one_kernel_each = np.where(
-        (case.elementwise > 1.5) & (case.gated > 0), 1.25, 1.0
-    )  # eager RMSNorm and SwiGLU keep copies
-    return BF16 * m * ((residual + attention + mlp) * one_kernel_each + scores)
+    return BF16 * tokens_per_pass(case) * (kept * np.where(eager, 1.25, 1.0) + scores)
 
 
 def _activations(case: StepCase) -> Array:
