@@ -55,7 +55,7 @@ def explain_card(card: ModelCard, *, gpu_hours: float, flops: float, tflops_per_
         return f"{start} The published run was faster than this plan's layout, hardware or failures allow."
     return (
         f"{start} Spread over the card's hours the same tokens come to {implied:.0f} TFLOP/s per GPU, where a step "
-        f"of this model runs at about {tflops_per_gpu:.0f}: no step time explains the card's hours. They are a "
-        "cumulative figure and must hold more than one pass over the tokens (the card does not say what: restarts, "
-        "ablations, annealing runs and post-training are candidates). Plan such work explicitly if you will do it."
+        f"of this model runs at about {tflops_per_gpu:.0f}: step time alone does not explain the card's hours. The "
+        "card calls them cumulative and does not say what they hold; restarts, ablations, annealing runs, "
+        "post-training, or a cluster too large for the batch are candidates. Budget for such work if you will do it."
     )

@@ -1,5 +1,6 @@
 """What a person reads in the terminal."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from planner.assumptions import Kind
 from planner.plan import Plan
 from planner.quantities import human, money, significant
 from planner.search import SearchResult
@@ -25,8 +27,8 @@ def print_plans(plans: Sequence[Plan], report: Path | None) -> None:
     """The table side by side, what it stands on, and what to do next."""
     console = _console()
     console.print(_plan_table(plans))
-    for plan in plans:
-        console.print(_basis(plan), style="dim", markup=False)
+    for basis, names in _bases(plans).items():
+        console.print(f"{', '.join(names)}: {basis}", style="dim", markup=False)
     for plan in plans:
         if plan.card_explanation:
             console.print(f"\n{plan.name}: {plan.card_explanation}", markup=False)
@@ -35,10 +37,10 @@ def print_plans(plans: Sequence[Plan], report: Path | None) -> None:
     console.print()
     if report:
         console.print(f"Report: {report.resolve()}", markup=False)
-    console.print(
-        "Next: `herdplan dashboard` to change it, `herdplan plan FILE --set cluster.gpus=8192` to try another size,"
-    )
-    console.print("      `herdplan validate` to see how far predictions lie from published runs.")
+    console.print("Next:")
+    console.print("  herdplan dashboard                             change it in the browser")
+    console.print("  herdplan plan FILE --set cluster.gpus=8192     try another size")
+    console.print("  herdplan validate                              how near published runs it comes")
 
 
 def _plan_table(plans: Sequence[Plan]) -> Table:
@@ -62,35 +64,44 @@ def _mode(plan: Plan) -> str:
 
 
 ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
-    ("GPUs", lambda p: f"{p.cluster.gpus:,} x {p.cluster.gpu.label}"),
+    ("Model", lambda p: p.architecture.name),
+    ("GPU", lambda p: p.cluster.gpu.label),
+    ("GPUs", lambda p: f"{p.cluster.gpus:,}"),
     ("Days", _interval),
     ("Months", lambda p: significant(p.months.expected, 2)),
     ("GPU-hours", lambda p: human(p.gpu_hours.expected)),
-    ("Cost, expected", lambda p: f"{money(p.cost.expected)} {_mode(p)}"),
-    ("Cost, low to high", lambda p: f"{money(p.cost.low, digits=2)} to {money(p.cost.high, digits=2)}"),
+    ("Cost", lambda p: f"{money(p.cost.expected)} {_mode(p)}"),
+    ("  low to high", lambda p: f"{money(p.cost.low, digits=2)} to {money(p.cost.high, digits=2)}"),
     ("Electricity", lambda p: f"{p.energy_mwh.expected:,.0f} MWh"),
     ("Peak power", lambda p: f"{significant(p.peak_power_mw)} MW"),
-    ("Emissions, metered", lambda p: f"{p.carbon.location_based_tco2e:,.0f} tCO2e"),
-    ("Emissions, TDP accounting", lambda p: f"{p.tdp_accounting_tco2e:,.0f} tCO2e"),
-    ("MFU (non-causal)", lambda p: f"{p.mfu:.1%}"),
-    ("Effective training time", lambda p: f"{p.campaign.ettr:.1%}"),
-    ("Step time", lambda p: f"{significant(p.main_phase.step_time_s)} s, {p.main_phase.origin}"),
+    ("Emissions", lambda p: f"{p.carbon.location_based_tco2e:,.0f} tCO2e"),
+    ("  by the card's TDP rule", lambda p: f"{p.tdp_accounting_tco2e:,.0f} tCO2e"),
+    ("MFU, non-causal", lambda p: f"{p.mfu:.1%}"),
+    ("Effective time ratio", lambda p: f"{p.campaign.ettr:.1%}"),
+    ("Step time", lambda p: f"{significant(p.main_phase.step_time_s)} s"),
+    ("  which is", lambda p: p.main_phase.origin),
 )
 
 
+KIND_ORDER: tuple[Kind, ...] = ("measured", "scaled", "calibrated", "published", "given", "assumed")
+
+
+def _bases(plans: Sequence[Plan]) -> dict[str, list[str]]:
+    """What plans stand on, in words, with the names of those that stand on the same."""
+    bases: dict[str, list[str]] = {}
+    for plan in plans:
+        bases.setdefault(_basis(plan), []).append(plan.name)
+    return bases
+
+
 def _basis(plan: Plan) -> str:
-    """One sentence: what was measured, scaled, calibrated, published, given or assumed."""
-    kinds: dict[str, list[str]] = {}
-    for assumption in plan.assumptions:
-        kinds.setdefault(assumption.kind, []).append(assumption.what.split(",")[0].lower())
-    order = ("measured", "scaled", "calibrated", "published", "given", "assumed")
-    parts = []
-    for kind in order:
-        names = list(dict.fromkeys(kinds.get(kind, [])))
-        if names:
-            parts.append(f"{kind}: {', '.join(names[:6])}{' ...' if len(names) > 6 else ''}")
-    measured = "" if "measured" in kinds else "nothing measured on this GPU; "
-    return f"{plan.name} - {measured}{'; '.join(parts)}."
+    """One sentence: how much was measured, scaled, calibrated, published, given or assumed, and what was assumed."""
+    counts = Counter(assumption.kind for assumption in plan.assumptions)
+    parts = [f"{counts[kind]} {kind}" for kind in KIND_ORDER if counts[kind]]
+    assumed = [a.what.lower() for a in plan.assumptions if a.kind == "assumed"]
+    measured = "" if counts["measured"] else f"nothing measured on {plan.cluster.gpu.label}; "
+    names = f" Assumed: {', '.join(assumed)}." if assumed else ""
+    return f"{measured}of {len(plan.assumptions)} assumptions {', '.join(parts)}.{names} Sources stand in the report."
 
 
 def print_validation(result: Validation) -> None:
