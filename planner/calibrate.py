@@ -22,12 +22,32 @@ from planner.runs import TrainingRun, published_runs
 from planner.validation import summarise
 from profiler.files import write_atomic
 from sim.calibration import CALIBRATION, Calibration, load_calibration
+from sim.case import StepCase, rate_columns
 from sim.step import step_times
 
 NOISE = 0.03
 """Relative error of one published step time: the same configuration measured twice differs by 2-4 %."""
 
 Values = NDArray[np.float64]
+
+
+class RunCases:
+    """The cases of some runs, rebuilt quickly for other constants.
+
+    Only rates depend on the constants, and many runs share a machine and a stack.
+    """
+
+    def __init__(self, runs: Sequence[TrainingRun]) -> None:
+        kinds = [(run.gpu, run.gpus_per_node, run.fabric, run.stack, run.precision) for run in runs]
+        self._kinds = list(dict.fromkeys(kinds))
+        self._index = np.array([self._kinds.index(kind) for kind in kinds])
+        self._base = run_cases(runs)
+
+    def at(self, constants: Mapping[str, float]) -> StepCase:
+        """The cases under these constants."""
+        columns = [rate_columns(*kind, constants) for kind in self._kinds]
+        rates = {name: np.array([c[name] for c in columns], dtype=np.float64)[self._index] for name in columns[0]}
+        return replace(self._base, **rates)
 
 
 def fit(runs: Sequence[TrainingRun], calibration: Calibration) -> dict[str, float]:
@@ -41,10 +61,11 @@ def fit(runs: Sequence[TrainingRun], calibration: Calibration) -> dict[str, floa
     observed = np.array([run.observed_step_time_s for run in runs])
     counts = Counter(run.source_id for run in runs)
     weight = np.array([counts[run.source_id] ** -0.25 for run in runs])
+    cases = RunCases(runs)
 
     def residuals(z: Values) -> Values:
         constants = dict(zip(names, np.exp(prior + spread * z), strict=True))
-        predicted = step_times(run_cases(runs, constants)).total
+        predicted = step_times(cases.at(constants)).total
         miss: Values = np.log(predicted / observed) / NOISE * weight
         robust = np.sign(miss) * np.sqrt(2 * (np.sqrt(1 + miss**2) - 1))  # soft L1, Huber (1964) smoothed
         return np.concatenate([robust, z])

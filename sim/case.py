@@ -161,8 +161,7 @@ def build_case(
     k = load_calibration().values() if calibration is None else calibration
     columns = {
         **_model_columns(architecture),
-        **_machine_columns(gpu, gpus_per_node, fabric, stack, precision, k),
-        **_stack_columns(stack, precision, k),
+        **rate_columns(gpu, gpus_per_node, fabric, stack, precision, k),
         "seq_len": seq_len,
         "global_batch": global_batch,
         "fp8": precision == "fp8",
@@ -219,6 +218,16 @@ def layout_columns(
 def _family(gpu: Gpu) -> str:
     """Which calibrated part stands for this GPU: its own, or the H100 where it has none."""
     return gpu.kernels or "h100"
+
+
+def rate_columns(
+    gpu: Gpu, gpus_per_node: int, fabric: Fabric, stack: SoftwareStack, precision: Precision, k: Mapping[str, float]
+) -> dict[str, Any]:
+    """The machine and stack fields of a case: all that depends on the calibrated constants `k`."""
+    return {
+        **_machine_columns(gpu, gpus_per_node, fabric, stack, precision, k),
+        **_stack_columns(stack, precision, k),
+    }
 
 
 def _machine_columns(
