@@ -11,14 +11,17 @@ from planner.quantities import energy, human, money, significant
 from planner.report import words
 from planner.report.plan_text import plan_file_text
 from planner.report.theme import DARK, LIGHT, Theme
+from planner.report.words import share, span
 
 if TYPE_CHECKING:
     import pandas as pd
     from jinja2 import Template
 
-    from planner.report import charts
+    from planner.report.spec import Spec
 
 HERE = Path(__file__).parent
+
+Text = Callable[[Plan], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,7 @@ def _template() -> "Template":
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        money=money, human=human, significant=significant, energy=energy, share=words.share, whole=words.whole
+        money=money, human=human, significant=significant, energy=energy, share=share, whole=words.whole
     )
     return environment.get_template("report.html")
 
@@ -92,25 +95,54 @@ def _style() -> str:
 
 def summary_rows(plans: Sequence[Plan]) -> tuple[Row, ...]:
     """The table of the report's first page."""
+    rows: tuple[tuple[str, str, Text, Text], ...] = (
+        ("GPUs", "", lambda p: f"{p.cluster.gpus:,}", lambda p: p.cluster.gpu.label),
+        ("Tokens", "", lambda p: human(p.request.tokens), lambda _: ""),
+        ("Days", "90 % interval", lambda p: significant(p.days.expected), lambda p: span(p.days, significant)),
+        ("Months", "of 30.44 days", lambda p: significant(p.months.expected), lambda p: span(p.months, significant)),
+        ("GPU-hours", "of the job’s GPUs", lambda p: human(p.gpu_hours.expected), lambda p: span(p.gpu_hours, human)),
+        ("Cost, low", "USD", lambda p: money(p.cost.low), _mode),
+        ("Cost, expected", "USD", lambda p: money(p.cost.expected), _mode),
+        ("Cost, high", "USD", lambda p: money(p.cost.high), _mode),
+        ("Electricity", "at the site’s meter", _mwh, lambda p: words.energy_span(p.energy_mwh)),
+        ("Peak power", "of the site", lambda p: _mw(p.peak_power_mw), _mean_mw),
+        ("Emissions", "location-based", _tonnes, lambda p: p.grid.label),
+        ("MFU", "non-causal FLOPs over dense peak", lambda p: share(p.mfu), _throughput),
+        ("Effective training time", "ratio, ETTR", lambda p: share(p.campaign.ettr), _stops),
+        ("Step times are", "", lambda p: p.provenance["step_times"], lambda p: f"± {share(p.step_error_p90)}"),
+    )
+    return tuple(
+        Row(label=label, note=note, values=tuple((value(plan), spread(plan)) for plan in plans))
+        for label, note, value, spread in rows
+    )
 
-    def row(label: str, note: str, value: Callable[[Plan], str], spread: Callable[[Plan], str] = lambda _: "") -> Row:
-        return Row(label=label, note=note, values=tuple((value(plan), spread(plan)) for plan in plans))
 
-    return (
-        row("GPUs", "", lambda p: f"{p.cluster.gpus:,}", lambda p: p.cluster.gpu.label),
-        row("Tokens", "", lambda p: human(p.request.tokens)),
-        row("Days", "", lambda p: significant(p.days.expected), lambda p: words.span(p.days, significant)),
-        row("Months", "of 30.44 days", lambda p: significant(p.months.expected), lambda p: words.span(p.months, significant)),
-        row("GPU-hours", "of the job’s own GPUs", lambda p: human(p.gpu_hours.expected), lambda p: words.span(p.gpu_hours, human)),
-        row("Cost, expected", "low to high", lambda p: money(p.cost.expected), lambda p: words.money_span(p.cost.low, p.cost.high)),
-        row("", "", lambda p: "rented" if p.request.money.mode == "rent" else "owned"),
-        row("Electricity", "at the site’s meter", lambda p: f"{significant(p.energy_mwh.expected)} MWh", lambda p: words.energy_span(p.energy_mwh)),
-        row("Peak power", "of the site", lambda p: f"{significant(p.peak_power_mw)} MW", lambda p: f"mean {significant(p.campaign.mean_site_power_w / 1e6)} MW"),
-        row("Emissions", "location-based", lambda p: f"{significant(p.carbon.location_based_tco2e)} tCO2e", lambda p: p.grid.label),
-        row("MFU", "non-causal FLOPs over dense peak", lambda p: words.share(p.mfu), lambda p: f"{p.tflops_per_gpu:.0f} TFLOP/s per GPU"),
-        row("Effective training time", "ratio, ETTR", lambda p: words.share(p.campaign.ettr), lambda p: f"{len(p.campaign.interruptions):,} interruptions"),
-        row("Step times", "how they are known", lambda p: p.provenance["step_times"], lambda p: f"error {words.share(p.step_error_p90)} at p90"),
-    )  # fmt: skip
+def _mode(plan: Plan) -> str:
+    return "rented" if plan.request.money.mode == "rent" else "owned"
+
+
+def _mwh(plan: Plan) -> str:
+    return f"{significant(plan.energy_mwh.expected)} MWh"
+
+
+def _mw(value: float) -> str:
+    return f"{significant(value)} MW"
+
+
+def _mean_mw(plan: Plan) -> str:
+    return f"mean {_mw(plan.campaign.mean_site_power_w / 1e6)}"
+
+
+def _tonnes(plan: Plan) -> str:
+    return f"{significant(plan.carbon.location_based_tco2e)} tCO2e"
+
+
+def _throughput(plan: Plan) -> str:
+    return f"{plan.tflops_per_gpu:.0f} TFLOP/s per GPU"
+
+
+def _stops(plan: Plan) -> str:
+    return f"{len(plan.campaign.interruptions):,} interruptions"
 
 
 def _plan_view(plan: Plan, key: str) -> dict[str, object]:
@@ -145,7 +177,7 @@ def _figures(plan: Plan) -> list[Figure]:
     return [_figure(chart, frame, wide) for chart, frame, wide in drawn]
 
 
-def _figure(chart: "charts.Chart", frame: "pd.DataFrame", wide: bool) -> Figure:
+def _figure(chart: "Spec", frame: "pd.DataFrame", wide: bool) -> Figure:
     from planner.report.svg import inline_svg
 
     shown = frame.drop(columns=[c for c in ("colour", "start", "end") if c in frame.columns])

@@ -7,7 +7,7 @@ import re
 from html import escape
 from pathlib import Path
 
-from planner.report.charts import Chart
+from planner.report.spec import Spec
 from planner.report.theme import LIGHT
 from profiler.files import InputError, write_atomic
 
@@ -15,17 +15,16 @@ MOST_CACHED = 400
 """Drawings kept from earlier reports."""
 
 
-def inline_svg(chart: Chart) -> str:
+def inline_svg(chart: Spec) -> str:
     """The chart, drawn with the light theme's colours turned into CSS variables (`--ink`, `--accent`, …).
 
     Drawing takes tens of milliseconds for a chart and half a second before the first, so a drawing is kept and
     found again by its exact specification.
     """
-    specification = chart.to_dict(validate=False)
-    svg = _kept(json.dumps(specification, sort_keys=True))
+    svg = _kept(json.dumps(chart, sort_keys=True))
     for name, colour in LIGHT.colours().items():
         svg = svg.replace(f'"{colour}"', f'"var(--{name})"')
-    label = escape(str(specification.get("description", "")), quote=True)
+    label = escape(str(chart["description"]), quote=True)
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', svg, count=1)
 
 

@@ -29,8 +29,8 @@ def answer(plan: Plan) -> str:
     cost = plan.cost
     verb = "rented" if plan.request.money.mode == "rent" else "owned"
     return (
-        f"Training {plan_label(plan)} on {machine} takes {days(plan.days.expected)} ({span(plan.days, whole)}), costs "
-        f"{money(cost.expected)} ({money_span(cost.low, cost.high)}) {verb} and draws "
+        f"Training {plan_label(plan)} on {machine} takes {days(plan.days.expected)} ({span(plan.days, whole)}), "
+        f"costs {money(cost.expected)} ({money_span(cost.low, cost.high)}) {verb} and draws "
         f"{energy(plan.energy_mwh.expected)}, {plan.comparison.sentence}."
     )
 

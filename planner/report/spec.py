@@ -1,0 +1,143 @@
+"""Pieces of Vega-Lite specifications, as plain dictionaries.
+
+Plain because a report draws two dozen charts in the time that a person waits: building the same charts with
+Altair's classes takes longer than planning does. What comes out is ordinary Vega-Lite, which
+`altair.Chart.from_dict` reads.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from planner.quantities import significant
+from planner.report.theme import Theme, config
+
+Spec = dict[str, Any]
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+
+BARE = {"grid": False, "domain": False, "ticks": False}
+
+
+def finished(body: Spec, theme: Theme, *, title: str, subtitle: str, description: str) -> Spec:
+    """A whole chart with its title, its description and the look."""
+    heading = {"text": title, "subtitle": subtitle}
+    return {"$schema": SCHEMA, "config": config(theme), "title": heading, "description": description, **body}
+
+
+def data(frame: pd.DataFrame) -> Spec:
+    """The rows of a frame, inline, to six significant digits."""
+    names = list(frame.columns)
+    rows = zip(*(frame[name].tolist() for name in names), strict=True)
+    return {"values": [dict(zip(names, map(_rounded, row), strict=True)) for row in rows]}
+
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def quantity(field: str, title: str | None, *, ticks: int = 4, scale: Spec | None = None, **axis: Any) -> Spec:
+    """A channel for an amount; `title` holds its unit."""
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "stack": None,
+        "scale": {"zero": True, **(scale or {})},
+        "axis": {"tickCount": ticks, **axis},
+    }
+
+
+def names(field: str, values: Sequence[str], *, size: int = 12) -> Spec:
+    """A channel with a row for each name, in the order given."""
+    axis = {"labelLimit": 190, "labelFontSize": size, **BARE}
+    return {"field": field, "type": "nominal", "title": None, "sort": list(values), "axis": axis}
+
+
+def tips(*fields: tuple[str, str]) -> list[Spec]:
+    """What appears under the pointer: (field, number format) pairs; an empty format is text."""
+    return [
+        {"field": field, "type": "quantitative", "format": form} if form else {"field": field, "type": "nominal"}
+        for field, form in fields
+    ]
+
+
+def literal_colour() -> Spec:
+    """Colours as they stand in the column `colour`."""
+    return {"field": "colour", "type": "nominal", "scale": None}
+
+
+def coloured(frame: pd.DataFrame, theme: Theme) -> pd.DataFrame:
+    """The frame with each thing's name in `colour` replaced by its colour."""
+    return frame.assign(colour=frame["colour"].map(theme.colours()))
+
+
+def unrolled(frame: pd.DataFrame, theme: Theme, width: int | str, *, unit: str, mark_at: float, mark: str) -> Spec:
+    """A stacked bar unrolled, a row a part, each beginning where the one before ends; a rule marks one value."""
+    amounts = zip(frame["end"] - frame["start"], frame["Share [%]"], strict=True)
+    texts = [f"{significant(value)} {unit} · {percent:.1f} %" for value, percent in amounts]
+    top = max(float(frame["end"].max()), mark_at) * 1.02
+    frame = coloured(frame[["Part", "start", "end", "colour"]], theme).assign(label=texts)
+    y = names("Part", frame["Part"].tolist())
+    x = quantity("start", "seconds" if unit == "s" else unit, ticks=5, scale={"domain": [0, top], "nice": False})
+    tooltip = tips(("Part", ""), ("label", ""))
+    bars = {
+        "data": data(frame),
+        "mark": {"type": "bar", "height": 14},
+        "encoding": {"y": y, "x": x, "x2": {"field": "end"}, "color": literal_colour(), "tooltip": tooltip},
+    }
+    layers = [bars, *_rule(mark_at, mark, theme), *_labels(frame, y, top, theme)]
+    return {"layer": layers, "width": width, "height": 22 * len(frame)}
+
+
+def _labels(frame: pd.DataFrame, y: Spec, top: float, theme: Theme) -> list[Spec]:
+    """The label of each bar where there is room: after it, before it, or in it."""
+    after = frame["end"] < 0.6 * top
+    before = ~after & (frame["start"] > 0.45 * top)
+    places = (
+        (after, "end", "left", 6, theme.ink),
+        (before, "start", "right", -6, theme.ink),
+        (~after & ~before, "end", "right", -6, theme.paper),
+    )
+    return [
+        {
+            "data": data(frame[chosen]),
+            "mark": {"type": "text", "align": align, "dx": dx, "color": colour},
+            "encoding": {"y": y, "x": {"field": side, "type": "quantitative"}, "text": {"field": "label"}},
+        }
+        for chosen, side, align, dx, colour in places
+        if chosen.any()
+    ]
+
+
+def _rule(at: float, text: str, theme: Theme) -> list[Spec]:
+    """A dashed line across the rows and its label above them."""
+    base = {"data": {"values": [{"at": at, "mark": text}]}}
+    x = {"field": "at", "type": "quantitative"}
+    line = {"type": "rule", "color": theme.ink, "strokeDash": [4, 3], "strokeWidth": 1.5}
+    note = {"type": "text", "dy": -8, "fontWeight": 600}
+    return [
+        {**base, "mark": line, "encoding": {"x": x}},
+        {**base, "mark": note, "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "mark"}}},
+    ]
+
+
+def labelled_bars(frame: pd.DataFrame, theme: Theme, width: int | str, *, y: str, x: str, title: str) -> Spec:
+    """Horizontal bars from zero with the text of the column `label` beside them."""
+    shown = coloured(frame[[y, x, "colour", "label"]], theme)
+    most = float(shown[x].max()) if len(shown) else 1.0
+    rows = names(y, shown[y].tolist())
+    amount = quantity(x, title, scale={"domain": [0, most * 1.5], "nice": False})
+    text = {"type": "text", "align": "left", "dx": 6}
+    tooltip = tips((y, ""), ("label", ""))
+    return {
+        "data": data(shown),
+        "encoding": {"y": rows, "x": amount},
+        "layer": [
+            {"mark": {"type": "bar", "height": 16}, "encoding": {"color": literal_colour(), "tooltip": tooltip}},
+            {"mark": text, "encoding": {"text": {"field": "label"}}},
+        ],
+        "width": width,
+        "height": max(30 * len(shown), 60),
+    }
