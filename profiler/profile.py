@@ -203,6 +203,10 @@ def read_profile(path: Path) -> Profile:
         data = json.loads(read_text(path), parse_constant=lambda word: _refuse(path, word))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not a whole JSON file (line {error.lineno}: {error.msg}).") from None
+    except InputError:
+        raise
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        raise InputError(f"{path}: not a herdplan profile (a number too long or values nested too deep).") from None
     if not isinstance(data, dict) or "provenance" not in data or "layers" not in data:
         raise InputError(f"{path}: not a herdplan profile (keys 'provenance' and 'layers' are needed).")
     if data.get("schema_version") != SCHEMA_VERSION:
