@@ -19,6 +19,7 @@ from planner.report.spec import (
     literal_colour,
     names,
     quantity,
+    sized,
     tips,
     unrolled,
 )
@@ -29,7 +30,7 @@ from profiler.units import DAY_S, GIB, JOULES_PER_MWH
 Width = int | str
 """Pixels, or `container`."""
 
-WIDE, HALF = 1020, 470
+WIDE, HALF = 970, 530
 """Widths [px] of a chart across the page and of one of two beside each other."""
 
 
@@ -128,16 +129,15 @@ def power_whole(plan: Plan, theme: Theme = LIGHT, width: Width = WIDE) -> Spec:
 def _curve(frame: pd.DataFrame, x: Spec, theme: Theme, width: Width, *, line: Spec, tooltip: list[Spec]) -> Spec:
     """Power over time with its area beneath."""
     colour = {"color": theme.gpu, **line}
-    return {
+    body = {
         "data": data(frame),
         "encoding": {"x": x, "y": quantity("MW", "site power [MW]")},
         "layer": [
             {"mark": {"type": "area", "opacity": 0.15, **colour}},
             {"mark": {"type": "line", "strokeWidth": 1.5, **colour}, "encoding": {"tooltip": tooltip}},
         ],
-        "width": width,
-        "height": 180,
     }
+    return sized(body, width, 250)
 
 
 def power_first_week(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
@@ -250,14 +250,13 @@ def energy_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec
     label = {"mark": {"type": "text", "dy": -8}, "encoding": {"text": {"field": "label"}}}
     bars = {"mark": {"type": "bar", "color": theme.gpu, "width": {"band": 0.6}}}
     months = {"field": "Month", "type": "ordinal", "title": None, "axis": {"labelAngle": 0 if few else -60}}
+    body = {
+        "data": data(frame.assign(label=texts)),
+        "encoding": {"x": months, "y": quantity("MWh", "MWh"), "tooltip": tips(("Month", ""), ("label", ""))},
+        "layer": [bars, label] if few else [bars],
+    }
     return finished(
-        {
-            "data": data(frame.assign(label=texts)),
-            "encoding": {"x": months, "y": quantity("MWh", "MWh"), "tooltip": tips(("Month", ""), ("label", ""))},
-            "layer": [bars, label] if few else [bars],
-            "width": width,
-            "height": 180,
-        },
+        sized(body, width, 250),
         theme,
         title=f"{texts[busiest]} in the busiest month, {frame['Month'].iloc[busiest]}",
         subtitle=f"Energy at the site’s meter by calendar month, from {plan.request.start}",
@@ -282,14 +281,13 @@ def cost_ranges(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
         {"mark": dot, "encoding": {"x": expected, "color": hue, "tooltip": tooltip}},
         {"mark": text, "encoding": {"x": low, "text": {"field": "label"}}},
     ]
+    body = {
+        "data": data(coloured(frame, theme).assign(label=texts)),
+        "encoding": {"y": names("Way", frame["Way"].tolist(), size=13)},
+        "layer": layers,
+    }
     return finished(
-        {
-            "data": data(coloured(frame, theme).assign(label=texts)),
-            "encoding": {"y": names("Way", frame["Way"].tolist(), size=13)},
-            "layer": layers,
-            "width": width,
-            "height": 64 * len(frame),
-        },
+        sized(body, width, 64 * len(frame) + 84),
         theme,
         title=_cost_title(plan),
         subtitle="Bar: low to high. Dot: expected. Owning: value lost, interest, colocation, electricity",

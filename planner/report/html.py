@@ -101,9 +101,9 @@ def summary_rows(plans: Sequence[Plan]) -> tuple[Row, ...]:
         ("Days", "90 % interval", lambda p: significant(p.days.expected), lambda p: span(p.days, significant)),
         ("Months", "of 30.44 days", lambda p: significant(p.months.expected), lambda p: span(p.months, significant)),
         ("GPU-hours", "of the job’s GPUs", lambda p: human(p.gpu_hours.expected), lambda p: span(p.gpu_hours, human)),
-        ("Cost, low", "USD", lambda p: money(p.cost.low), _mode),
-        ("Cost, expected", "USD", lambda p: money(p.cost.expected), _mode),
-        ("Cost, high", "USD", lambda p: money(p.cost.high), _mode),
+        ("Cost, low", "10th percentile of prices", lambda p: money(p.cost.low), lambda _: ""),
+        ("Cost, expected", "", lambda p: money(p.cost.expected), _mode),
+        ("Cost, high", "90th percentile of prices", lambda p: money(p.cost.high), lambda _: ""),
         ("Electricity", "at the site’s meter", _mwh, lambda p: words.energy_span(p.energy_mwh)),
         ("Peak power", "of the site", lambda p: _mw(p.peak_power_mw), _mean_mw),
         ("Emissions", "location-based", _tonnes, lambda p: p.grid.label),
@@ -171,10 +171,11 @@ def _figures(plan: Plan) -> list[Figure]:
         (charts.time_bars(plan), tables.time_table(plan), False),
         (charts.cost_ranges(plan), tables.cost_table(plan), False),
         (charts.power_first_week(plan), tables.first_week_table(plan).iloc[::6], False),
+        (charts.power_failure(plan), tables.failure_table(plan), False),
         (charts.energy_parts(plan), tables.energy_part_table(plan), False),
         (charts.energy_months(plan), tables.month_table(plan), False),
     )
-    return [_figure(chart, frame, wide) for chart, frame, wide in drawn]
+    return [_figure(chart, frame, wide) for chart, frame, wide in drawn if chart is not None]
 
 
 def _figure(chart: "Spec", frame: "pd.DataFrame", wide: bool) -> Figure:

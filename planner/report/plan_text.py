@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from planner.plan_file import PlanRequest
+from planner.quantities import NAMES, parse_count
 
 
 def plan_file_text(request: PlanRequest) -> str:
-    """The plan file (TOML) of `request`: what differs from the defaults, and what has none.
+    """The plan file (TOML) of `request`, defaults written out so that it means the same later.
 
     Reading it gives an equal request.
     """
@@ -25,24 +26,26 @@ def plan_file_text(request: PlanRequest) -> str:
 
 
 def _stated(item: Any) -> dict[str, Any]:
-    """Fields that differ from their defaults; dataclasses inside as mappings."""
-    found = {}
-    for field in fields(item):
-        value = getattr(item, field.name)
-        if value is None or value == _default(field):
-            continue
-        if is_dataclass(value):
-            value = _stated(value)
-        elif isinstance(value, tuple):
-            value = [_stated(part) if is_dataclass(part) else part for part in value]
-        found[field.name] = value
-    return found
+    """Everything that is set; dataclasses inside as mappings."""
+    found = {field.name: _plain(field.name, getattr(item, field.name)) for field in fields(item)}
+    return {name: value for name, value in found.items() if value not in (None, "", {}, [])}
 
 
-def _default(field: Field[Any]) -> object:
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return field.default
+def _plain(name: str, value: object) -> Any:
+    if is_dataclass(value):
+        return _stated(value)
+    if isinstance(value, tuple):
+        return [_stated(part) for part in value]
+    return _count(value) if name == "tokens" and isinstance(value, float) else value
+
+
+def _count(value: float) -> str | float:
+    """Tokens as people write them, where that is exact."""
+    for size, letter in NAMES.items():
+        text = f"{value / size:.10g}{letter}"
+        if value >= size and parse_count(text) == value:
+            return text
+    return value
 
 
 def _table(header: str, table: Mapping[str, Any]) -> list[str]:

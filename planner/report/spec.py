@@ -17,6 +17,9 @@ Spec = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
+SMALLEST_PERCENT = 0.05
+"""Parts of a bar below this share are in the table only."""
+
 BARE = {"grid": False, "domain": False, "ticks": False}
 
 
@@ -24,6 +27,11 @@ def finished(body: Spec, theme: Theme, *, title: str, subtitle: str, description
     """A whole chart with its title, its description and the look."""
     heading = {"text": title, "subtitle": subtitle}
     return {"$schema": SCHEMA, "config": config(theme), "title": heading, "description": description, **body}
+
+
+def sized(body: Spec, width: int | str, height: int) -> Spec:
+    """The chart with its axes and title within `width` and `height` [px], so that charts side by side agree."""
+    return {**body, "width": width, "height": height, "autosize": {"type": "fit", "contains": "padding"}}
 
 
 def data(frame: pd.DataFrame) -> Spec:
@@ -75,9 +83,10 @@ def coloured(frame: pd.DataFrame, theme: Theme) -> pd.DataFrame:
 
 def unrolled(frame: pd.DataFrame, theme: Theme, width: int | str, *, unit: str, mark_at: float, mark: str) -> Spec:
     """A stacked bar unrolled, a row a part, each beginning where the one before ends; a rule marks one value."""
+    frame = frame[frame["Share [%]"] >= SMALLEST_PERCENT]
     amounts = zip(frame["end"] - frame["start"], frame["Share [%]"], strict=True)
     texts = [f"{significant(value)} {unit} · {percent:.1f} %" for value, percent in amounts]
-    top = max(float(frame["end"].max()), mark_at) * 1.02
+    top = max(float(frame["end"].max()) * 1.2, mark_at * 1.02)
     frame = coloured(frame[["Part", "start", "end", "colour"]], theme).assign(label=texts)
     y = names("Part", frame["Part"].tolist())
     x = quantity("start", "seconds" if unit == "s" else unit, ticks=5, scale={"domain": [0, top], "nice": False})
@@ -87,28 +96,37 @@ def unrolled(frame: pd.DataFrame, theme: Theme, width: int | str, *, unit: str, 
         "mark": {"type": "bar", "height": 14},
         "encoding": {"y": y, "x": x, "x2": {"field": "end"}, "color": literal_colour(), "tooltip": tooltip},
     }
-    layers = [bars, *_rule(mark_at, mark, theme), *_labels(frame, y, top, theme)]
-    return {"layer": layers, "width": width, "height": 22 * len(frame)}
+    layers = [bars, *_rule(mark_at, mark, theme), *_labels(frame, y, top, mark_at, theme)]
+    return sized({"layer": layers}, width, 23 * len(frame) + 112)
 
 
-def _labels(frame: pd.DataFrame, y: Spec, top: float, theme: Theme) -> list[Spec]:
+def _labels(frame: pd.DataFrame, y: Spec, top: float, mark_at: float, theme: Theme) -> list[Spec]:
     """The label of each bar where there is room: after it, before it, or in it."""
-    after = frame["end"] < 0.6 * top
-    before = ~after & (frame["start"] > 0.45 * top)
-    places = (
-        (after, "end", "left", 6, theme.ink),
-        (before, "start", "right", -6, theme.ink),
-        (~after & ~before, "end", "right", -6, theme.paper),
-    )
+    styles = {
+        "after": ("end", "left", 6, theme.ink),
+        "before": ("start", "right", -6, theme.ink),
+        "in": ("end", "right", -6, theme.paper),
+    }
+    rows = zip(frame["start"], frame["end"], frame["label"], strict=True)
+    places = pd.Series([_place(*row, top, mark_at) for row in rows], index=frame.index, dtype=object)
     return [
         {
-            "data": data(frame[chosen]),
+            "data": data(frame[places == place]),
             "mark": {"type": "text", "align": align, "dx": dx, "color": colour},
             "encoding": {"y": y, "x": {"field": side, "type": "quantitative"}, "text": {"field": "label"}},
         }
-        for chosen, side, align, dx, colour in places
-        if chosen.any()
+        for place, (side, align, dx, colour) in styles.items()
+        if (places == place).any()
     ]
+
+
+def _place(start: float, end: float, label: str, top: float, mark_at: float) -> str:
+    """Where a label fits without crossing the rule; a character is taken as 2.2 % of the width."""
+    need = (len(label) + 1) * 0.022 * top
+    spans = {"after": (end, end + need), "before": (start - need, start), "in": (end - need, end)}
+    fits = [place for place, (a, b) in spans.items() if a >= (start if place == "in" else 0) and b <= top]
+    clear = [place for place in fits if not spans[place][0] < mark_at < spans[place][1]]
+    return (clear or fits or ["before"])[0]
 
 
 def _rule(at: float, text: str, theme: Theme) -> list[Spec]:
@@ -131,13 +149,12 @@ def labelled_bars(frame: pd.DataFrame, theme: Theme, width: int | str, *, y: str
     amount = quantity(x, title, scale={"domain": [0, most * 1.5], "nice": False})
     text = {"type": "text", "align": "left", "dx": 6}
     tooltip = tips((y, ""), ("label", ""))
-    return {
+    body = {
         "data": data(shown),
         "encoding": {"y": rows, "x": amount},
         "layer": [
             {"mark": {"type": "bar", "height": 16}, "encoding": {"color": literal_colour(), "tooltip": tooltip}},
             {"mark": text, "encoding": {"text": {"field": "label"}}},
         ],
-        "width": width,
-        "height": max(30 * len(shown), 60),
     }
+    return sized(body, width, max(30 * len(shown), 60) + 104)

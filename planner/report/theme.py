@@ -91,7 +91,7 @@ def config(theme: Theme) -> dict[str, Any]:
         "padding": {"left": 4, "right": 12, "top": 4, "bottom": 4},
         "title": {
             "anchor": "start",
-            "frame": "group",
+            "frame": "bounds",
             "color": theme.ink,
             "fontSize": 14,
             "fontWeight": 600,

@@ -31,7 +31,7 @@ def answer(plan: Plan) -> str:
     return (
         f"Training {plan_label(plan)} on {machine} takes {days(plan.days.expected)} ({span(plan.days, whole)}), "
         f"costs {money(cost.expected)} ({money_span(cost.low, cost.high)}) {verb} and draws "
-        f"{energy(plan.energy_mwh.expected)}, {plan.comparison.sentence}."
+        f"{energy(plan.energy_mwh.expected)}, {plan.comparison.sentence.partition(' (')[0]}."
     )
 
 
