@@ -6,7 +6,6 @@ row's note names every such assumption. A row that cannot be read yields a sente
 
 import csv
 import io
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,13 +15,17 @@ from typing import Literal, cast, get_args
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest, read_text
 from profiler.profile import Precision, Recompute
+from sim.estimate import check_precision
 from sim.hardware import Fabric, Gpu, Node, load_fabric, load_gpu, load_node, names
-from sim.layout import ParallelLayout, Sharding
+from sim.layout import ParallelLayout, Sharding, check_heads
 from sim.stacks import DEFAULT_STACK, SoftwareStack, load_stack, stack_of_framework
 
 PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
 
 REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "global_batch", "seq_len")
+
+LARGEST = 1e12
+"""Beyond any count or quantity in a runs file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +107,8 @@ class Cells:
             value = float(text.replace(",", ""))
         except ValueError:
             raise InputError(f"column '{key}' is '{text[:40]}'; a number is needed.") from None
-        if not math.isfinite(value):
-            raise InputError(f"column '{key}' is {text}; a finite number is needed.")
+        if not abs(value) <= LARGEST:
+            raise InputError(f"column '{key}' is {text[:40]}; a finite number of at most {LARGEST:.0e} is needed.")
         return value
 
     def count(self, key: str, default: int | None = None, why: str = "") -> int:
@@ -271,8 +274,7 @@ def _precision(c: Cells, gpu: Gpu) -> Precision:
         return "bf16"
     if text not in get_args(Precision):
         raise InputError(f"precision '{text[:40]}' is not known; {nearest(text, get_args(Precision))}")
-    if text == "fp8" and gpu.peak_fp8_flops is None:
-        raise InputError(f"precision fp8 on {gpu.label}, which has no fp8 matrix units.")
+    check_precision(cast(Precision, text), gpu)
     return cast(Precision, text)
 
 
@@ -337,6 +339,7 @@ def _sharding(c: Cells, stack: SoftwareStack, model_parallel: bool) -> Sharding:
 
 def _layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int) -> ParallelLayout:
     tp, pp, cp = c.count("tp", 1), c.count("pp", 1), c.count("cp", 1)
+    check_heads(tp, a)
     if gpus % (tp * pp * cp):
         raise InputError(f"tp {tp} x pp {pp} x cp {cp} does not divide {gpus} gpus.")
     dp = gpus // (tp * pp * cp)

@@ -36,7 +36,7 @@ class ModelArchitecture:
     """A Llama-like dense decoder: pre-norm blocks of grouped-query attention and an MLP.
 
     Raises:
-        ValueError: where the shape is impossible (heads that the key/value heads do not divide).
+        InputError: where the shape is impossible (heads that the key/value heads do not divide).
     """
 
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
@@ -65,7 +65,7 @@ class ModelArchitecture:
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
-            raise ValueError(f"kv_heads {self.kv_heads} must divide heads {self.heads}.")
+            raise InputError(f"kv_heads {self.kv_heads} must divide heads {self.heads}.")
 
     @property
     def attention_width(self) -> int:
