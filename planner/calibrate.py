@@ -38,7 +38,7 @@ class RunCases:
     """
 
     def __init__(self, runs: Sequence[TrainingRun]) -> None:
-        kinds = [(run.gpu, run.gpus_per_node, run.fabric, run.stack, run.precision) for run in runs]
+        kinds = [(run.gpu, run.node, run.gpus_per_node, run.fabric, run.stack, run.precision) for run in runs]
         self._kinds = list(dict.fromkeys(kinds))
         self._index = np.array([self._kinds.index(kind) for kind in kinds])
         self._base = run_cases(runs)

@@ -65,6 +65,7 @@ def run_cases(runs: Sequence[TrainingRun], calibration: Mapping[str, float] | No
             build_case(
                 architecture=run.architecture,
                 gpu=run.gpu,
+                node=run.node,
                 gpus_per_node=run.gpus_per_node,
                 fabric=run.fabric,
                 stack=run.stack,
@@ -109,7 +110,6 @@ def _prediction(run: TrainingRun, step_time_s: float, memory_bytes: float, gpu_p
     flops = run.architecture.flops_per_token(run.seq_len, "noncausal")
     fits = memory_bytes <= run.gpu.memory_bytes
     node = run.node
-    share = run.gpus_per_node / node.gpus_per_node  # a smaller node carries a smaller host
     notes = run.notes if fits else (*run.notes, f"peak memory over the {run.gpu.memory_gib:.0f} GiB there are")
     return Prediction(
         id=run.id,
@@ -118,7 +118,7 @@ def _prediction(run: TrainingRun, step_time_s: float, memory_bytes: float, gpu_p
         mfu_pct=100 * flops * rate / run.gpu.peak_bf16_flops,
         peak_mem_gib=memory_bytes / GIB,
         gpu_power_w=gpu_power_w,
-        node_power_w=run.gpus_per_node * gpu_power_w + share * node.host_load_power_w,
+        node_power_w=run.gpus_per_node * gpu_power_w + node.host_load_power_w,
         fits=fits,
         note="; ".join(notes),
     )

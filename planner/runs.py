@@ -24,6 +24,9 @@ PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
 
 REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "global_batch", "seq_len")
 
+BOARD_WITHOUT_SWITCH = 4
+"""HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
+
 LARGEST = 1e12
 """Beyond any count or quantity in a runs file."""
 
@@ -239,7 +242,18 @@ def _node(c: Cells, gpu: Gpu) -> Node:
     """The node the GPU is usually sold in; its immersion-cooled form, without fans, where the row says so."""
     cooled = f"{gpu.node}-immersion"
     immersed = "immersion" in c.text("power_scope").lower()
-    return load_node(cooled if immersed and cooled in names("nodes") else gpu.node)
+    node = load_node(cooled if immersed and cooled in names("nodes") else gpu.node)
+    stated = c.count("gpus_per_node", node.gpus_per_node)
+    if stated == node.gpus_per_node:
+        return node
+    share = stated / node.gpus_per_node  # a smaller node carries a smaller host
+    return replace(
+        node,
+        gpus_per_node=stated,
+        switched=stated != BOARD_WITHOUT_SWITCH,
+        host_load_power_w=share * node.host_load_power_w,
+        host_idle_power_w=share * node.host_idle_power_w,
+    )
 
 
 def _fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:

@@ -91,6 +91,7 @@ def search_layouts(
         case = build_case(
             architecture=architecture,
             gpu=cluster.gpu,
+            node=cluster.node,
             gpus_per_node=cluster.gpus_per_node,
             fabric=cluster.fabric,
             stack=stack,

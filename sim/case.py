@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from profiler.architecture import ModelArchitecture
 from profiler.profile import Precision, Recompute
 from sim.calibration import load_calibration
-from sim.hardware import Fabric, Gpu
+from sim.hardware import Fabric, Gpu, Node
 from sim.layout import ParallelLayout, Sharding
 from sim.stacks import SoftwareStack
 
@@ -79,6 +79,8 @@ class StepCase:
     attention_flops_per_s: Array
     attention_half_length: Array
     nvlink_bytes_per_s: Array
+    direct_peers: Array
+    """Peers among which a GPU's links are shared out where no switch joins them; 0 where one does."""
     nic_bytes_per_s: Array
     fabric_latency_s: Array
     # stack
@@ -142,6 +144,7 @@ def build_case(
     *,
     architecture: ModelArchitecture,
     gpu: Gpu,
+    node: Node,
     gpus_per_node: int,
     fabric: Fabric,
     stack: SoftwareStack,
@@ -161,7 +164,7 @@ def build_case(
     k = load_calibration().values() if calibration is None else calibration
     columns = {
         **_model_columns(architecture),
-        **rate_columns(gpu, gpus_per_node, fabric, stack, precision, k),
+        **rate_columns(gpu, node, gpus_per_node, fabric, stack, precision, k),
         "seq_len": seq_len,
         "global_batch": global_batch,
         "fp8": precision == "fp8",
@@ -221,17 +224,24 @@ def _family(gpu: Gpu) -> str:
 
 
 def rate_columns(
-    gpu: Gpu, gpus_per_node: int, fabric: Fabric, stack: SoftwareStack, precision: Precision, k: Mapping[str, float]
+    gpu: Gpu,
+    node: Node,
+    gpus_per_node: int,
+    fabric: Fabric,
+    stack: SoftwareStack,
+    precision: Precision,
+    k: Mapping[str, float],
 ) -> dict[str, Any]:
     """The machine and stack fields of a case: all that depends on the calibrated constants `k`."""
     return {
-        **_machine_columns(gpu, gpus_per_node, fabric, stack, precision, k),
+        **_machine_columns(gpu, node, gpus_per_node, fabric, stack, precision, k),
         **_stack_columns(stack, precision, k),
     }
 
 
 def _machine_columns(
     gpu: Gpu,
+    node: Node,
     gpus_per_node: int,
     fabric: Fabric,
     stack: SoftwareStack,
@@ -261,6 +271,7 @@ def _machine_columns(
         "backward_matmul": k["backward_matmul"],
         "attention_flops_per_s": attention_rate(gpu, stack, k),
         "attention_half_length": k["attention_half_length"],
+        "direct_peers": 0 if node.switched else node.gpus_per_node - 1,
         "nvlink_bytes_per_s": gpu.link_bandwidth_bytes_per_s * k["nvlink_share_a100" if a100 else "nvlink_share"],
         "nic_bytes_per_s": fabric.bandwidth_bytes_per_s * k["nic_share"],
         "fabric_latency_s": fabric.latency_s,

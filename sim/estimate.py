@@ -112,6 +112,7 @@ def estimate_step(
     case = build_case(
         architecture=architecture,
         gpu=cluster.gpu,
+        node=cluster.node,
         gpus_per_node=cluster.gpus_per_node,
         fabric=cluster.fabric,
         stack=stack,

@@ -59,6 +59,9 @@ class Node:
     gpus_per_node: Count
     host_idle_power_w: Amount
     host_load_power_w: Amount
+    switched: bool = True
+    """Whether a switch joins its GPUs, so that any group has each GPU's whole bandwidth. Without one (boards of
+    four) the links are shared out among the pairs."""
     rated_power_w: Positive
     """What the supply must be sized for."""
     fabric: str

@@ -17,12 +17,17 @@ def group_bandwidth(case: StepCase, size: Array, stride: Array) -> Array:
     """Bytes per second that each rank of a group sustains.
 
     Ranks `stride` apart, `size` of them. A group inside a node runs at NVLink's rate; one that leaves it runs
-    at the rate of the NICs which its ranks in a node can use together, at most NVLink's.
+    at the rate of the NICs which its ranks in a node can use together, at most NVLink's. Without a switch a group
+    uses only the links to its own members.
     """
     ranks_in_node = np.clip(np.floor(case.gpus_per_node / stride), 1, np.maximum(size, 1))
     leaves = size * stride > case.gpus_per_node
-    outside = np.minimum(case.nvlink_bytes_per_s, ranks_in_node * case.nic_bytes_per_s)
-    return np.where(leaves, outside, case.nvlink_bytes_per_s)
+    reached = (ranks_in_node - 1) / np.maximum(case.direct_peers, 1)
+    inside = case.nvlink_bytes_per_s * np.where(
+        (case.direct_peers > 0) & (reached > 0), np.minimum(reached, 1.0), 1.0
+    )
+    outside = np.minimum(inside, ranks_in_node * case.nic_bytes_per_s)
+    return np.where(leaves, outside, inside)
 
 
 def gather_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:

@@ -126,6 +126,7 @@ def _rows(
     case = build_case(
         architecture=architecture,
         gpu=gpu,
+        node=node,
         gpus_per_node=node.gpus_per_node,
         fabric=load_fabric(node.fabric),
         stack=stack,
