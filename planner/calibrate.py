@@ -119,7 +119,7 @@ def toml_text(calibration: Calibration) -> str:
         f"left_out_median = {calibration.left_out_median:.4f}",
     ]
     lines += ["", "[left_out_by_source]"]
-    lines += [f"{source} = {median:.4f}" for source, median in calibration.left_out_by_source.items()]
+    lines += [f'"{source}" = {median:.4f}' for source, median in calibration.left_out_by_source.items()]
     for name, c in calibration.constants.items():
         lines += [
             "",
