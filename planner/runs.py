@@ -22,7 +22,7 @@ from sim.stacks import DEFAULT_STACK, SoftwareStack, load_stack, stack_of_framew
 
 PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
 
-REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "global_batch", "seq_len")
+REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "seq_len")
 
 BOARD_WITHOUT_SWITCH = 4
 """HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
@@ -149,6 +149,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
     precision = _precision(c, gpu)
     stack = _stack(c, gpu, precision)
     layout = _layout(c, architecture, stack, gpus)
+    batch = _global_batch(c, layout)
     run = TrainingRun(
         id=name,
         architecture=architecture,
@@ -159,28 +160,28 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         stack=stack,
         layout=layout,
         seq_len=c.count("seq_len"),
-        global_batch=_global_batch(c, layout),
+        global_batch=batch,
         precision=precision,
         zero_bubble="zb" in c.text("pp_schedule").lower() or "zero" in c.text("pp_schedule").lower(),
         notes=(),
         source_id=c.text("source_id"),
         regime=c.text("regime"),
         scored=c.text("use_for_scoring") == "1",
-        observed_step_time_s=_observed_step_time_s(c),
+        observed_step_time_s=_observed_step_time_s(c, batch),
         observed_peak_mem_gib=c.number("peak_mem_gib"),
         observed_node_power_w_per_gpu=c.number("power_w_per_gpu"),
     )
     return replace(run, notes=tuple(c.notes))
 
 
-def _observed_step_time_s(c: Cells) -> float | None:
+def _observed_step_time_s(c: Cells, batch: int) -> float | None:
     """The step time stated or derived; else from the throughput stated; else from the TFLOP/s per GPU, whose
     convention is taken as non-causal (Llama 3 states 400 and 430 without naming one)."""
     stated = c.number("step_time_s_derived") or c.number("step_time_s")
     rate = c.number("tokens_per_s_per_gpu_derived") or c.number("tokens_per_s_per_gpu")
     if stated:
         return stated
-    tokens_per_gpu = c.count("global_batch", 1) * c.count("seq_len", 1) / c.count("gpus", 1)
+    tokens_per_gpu = batch * c.count("seq_len") / c.count("gpus")
     if rate:
         return tokens_per_gpu / rate
     tflops, gflop_per_token = c.number("tflops_per_gpu"), c.number("flop_per_token_noncausal")
@@ -398,15 +399,18 @@ def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:
 def _micro_batch(c: Cells, dp: int) -> int:
     if c.number("micro_batch") is not None:
         return c.count("micro_batch")
-    accumulation, batch = c.number("grad_accum"), c.count("global_batch")
-    if accumulation:
+    accumulation, batch = c.number("grad_accum"), c.number("global_batch")
+    if accumulation and batch:
         return max(round(batch / dp / accumulation), 1)
     c.notes.append("micro_batch not stated: 1")
     return 1
 
 
 def _global_batch(c: Cells, layout: ParallelLayout) -> int:
-    batch = c.count("global_batch")
+    """As stated; else what the micro-batches make, with as many as keep a pipeline's bubble small."""
+    passes = c.count("grad_accum", 1 if layout.pp == 1 else 8 * layout.pp)
+    usual = layout.dp * layout.micro_batch * passes
+    batch = c.count("global_batch", usual, f"{passes} micro-batches for each of {layout.dp} replicas")
     if batch < layout.dp * layout.micro_batch:
         raise InputError(
             f"global_batch {batch} is less than one micro-batch of {layout.micro_batch} "
