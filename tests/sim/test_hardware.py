@@ -1,0 +1,146 @@
+"""The hardware catalogue: parts by name or file, and clusters of whole nodes."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.files import InputError
+from sim.hardware import (
+    Cluster,
+    build_cluster,
+    load_fabric,
+    load_gpu,
+    load_node,
+    load_storage,
+    names,
+)
+
+PUBLISHED = {
+    # NVIDIA datasheets: dense bf16 TFLOP/s, memory [decimal GB], TB/s, W, NVLink GB/s in one direction
+    "a100-40gb": (312, 40, 1.555, 400, 300),
+    "a100-80gb": (312, 80, 2.039, 400, 300),
+    "h100-sxm": (989.4, 80, 3.35, 700, 450),
+    "h200-sxm": (989.4, 141, 4.8, 700, 450),
+    "b200-sxm": (2250, 180, 8.0, 1000, 900),
+    "gb200": (2500, 186, 8.0, 1200, 900),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_gpus_are_their_datasheets(name: str) -> None:
+    gpu = load_gpu(name)
+    tflops, memory_gb, tb_per_s, watts, link_gb_per_s = PUBLISHED[name]
+    assert gpu.peak_bf16_flops == pytest.approx(tflops * 1e12, rel=0.01)
+    assert gpu.memory_gib == pytest.approx(memory_gb, rel=0.08)  # vendors print GB and mean either
+    assert gpu.memory_bandwidth_bytes_per_s == pytest.approx(tb_per_s * 1e12, rel=0.05)
+    assert gpu.tdp_w == watts
+    assert gpu.link_bandwidth_bytes_per_s == pytest.approx(link_gb_per_s * 1e9)
+
+
+@pytest.mark.parametrize("name", names("gpus"))
+def test_gpus_are_physical(name: str) -> None:
+    gpu = load_gpu(name)
+    assert gpu.name == name
+    assert 0 < gpu.idle_power_w < gpu.tdp_w
+    assert gpu.peak_fp8_flops is None or gpu.peak_fp8_flops == pytest.approx(2 * gpu.peak_bf16_flops, rel=0.01)
+    assert load_fabric(load_node(gpu.node).fabric).bandwidth_bytes_per_s <= gpu.link_bandwidth_bytes_per_s
+
+
+def test_fp8_from_hopper_on() -> None:
+    without = {name for name in names("gpus") if load_gpu(name).peak_fp8_flops is None}
+    assert without == {"a100-40gb", "a100-80gb"}
+
+
+@pytest.mark.parametrize("name", names("fabrics"))
+def test_a_fabric_is_as_fast_as_its_name(name: str) -> None:
+    fabric, gigabits = load_fabric(name), int(name.split("g")[0])
+    sharing = 8 if "shared by eight" in fabric.label else 1
+    assert fabric.bandwidth_bytes_per_s == gigabits / 8 * 1e9 / sharing
+
+
+@pytest.mark.parametrize("name", names("storage"))
+def test_storage_outruns_a_node(name: str) -> None:
+    storage = load_storage(name)
+    assert storage.node_write_bytes_per_s < storage.write_bytes_per_s
+
+
+@given(gpus=st.integers(1, 100_000))
+def test_clusters_are_whole_nodes_or_part_of_one(gpus: int) -> None:
+    if gpus > 8 and gpus % 8:
+        near = round(gpus / 8) * 8
+        with pytest.raises(InputError, match=f"the nearest whole number is {near}"):
+            build_cluster("h100-sxm", gpus)
+        return
+    cluster = build_cluster("h100-sxm", gpus)
+    assert (cluster.nodes - 1) * 8 < gpus <= cluster.nodes * 8
+    assert cluster.gpus_per_node * cluster.nodes == gpus
+    assert (cluster.node.name, cluster.fabric.name) == ("hgx-h100", "400g")
+
+
+@pytest.mark.parametrize("gpus", [0, -8])
+def test_no_gpus_is_refused(gpus: int) -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        build_cluster("h100-sxm", gpus)
+
+
+@pytest.mark.parametrize(
+    ("load", "wrong", "meant"),
+    [
+        (load_gpu, "h100", "h100-"),
+        (load_node, "hgx-h10", "hgx-h100"),
+        (load_fabric, "400", "400g"),
+        (load_storage, "shared", "shared-"),
+    ],
+)
+def test_an_unknown_part_names_the_known(load: object, wrong: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"'{wrong}' is not in the catalogue; allowed: .*did you mean '{meant}"):
+        load(wrong)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["../gpus/h100-sxm", "/etc/passwd", "", "h100-sxm.toml/"])
+def test_names_are_names_and_not_paths(name: str) -> None:
+    with pytest.raises(InputError, match="is not in the catalogue"):
+        load_gpu(name)
+
+
+GPU = """
+name = "mine"
+label = "Mine"
+memory_gib = 80.0
+memory_bandwidth_bytes_per_s = 3e12
+peak_bf16_flops = 1e15
+tdp_w = 700.0
+idle_power_w = 70.0
+link_bandwidth_bytes_per_s = 1e11
+embodied_kgco2e = 100.0
+node = "hgx-h100"
+"""
+
+
+def test_a_part_can_be_added_as_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GPU)
+    cluster = build_cluster(str(path), 16)
+    assert isinstance(cluster, Cluster)
+    assert (cluster.gpu.label, cluster.nodes, cluster.gpu.peak_fp8_flops) == ("Mine", 2, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("memory_gib = -1.0", "key 'memory_gib' is -1.0"),
+        ("tdp_w = nan", "key 'tdp_w' is nan"),
+        ("price = 3", "key 'price' is not known"),
+        ('tdp_w = "much"', "key 'tdp_w' is 'much'"),
+    ],
+)
+def test_a_bad_part_file_is_one_sentence(tmp_path: Path, line: str, says: str) -> None:
+    path = tmp_path / "bad.toml"
+    key = line.split(" ", maxsplit=1)[0]
+    path.write_text("\n".join([*(x for x in GPU.splitlines() if not x.startswith(key)), line]))
+    with pytest.raises(InputError) as error:
+        load_gpu(str(path))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,101 @@
+"""Collectives against the textbook ring and published bandwidths."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.case import Array, StepCase
+from sim.layout import ParallelLayout
+from sim.network import all_reduce_time_s, gather_time_s, group_bandwidth, overlapped
+from tests.sim.steps import Situation
+
+sizes = st.floats(1.0, 1e11)
+
+
+def one(value: float) -> Array:
+    return np.array([value])
+
+
+@pytest.fixture(name="case", scope="module")
+def _case() -> StepCase:
+    return Situation(layout=ParallelLayout(dp=64), global_batch=64).case()
+
+
+def test_a_ring_moves_what_thakur_counts(case: StepCase) -> None:
+    """Thakur et al. 2005, sections 4.1 and 4.4: (n-1)/n of the buffer to all-gather, twice that to all-reduce."""
+    for ranks in (2, 4, 8):
+        size_bytes = 1e12  # large: latency vanishes
+        bandwidth = float(case.nvlink_bytes_per_s[0])
+        gather = float(gather_time_s(case, one(size_bytes), one(ranks), one(1))[0])
+        reduce = float(all_reduce_time_s(case, one(size_bytes), one(ranks), one(1))[0])
+        assert gather == pytest.approx((ranks - 1) / ranks * size_bytes / bandwidth, rel=1e-4)
+        assert reduce == pytest.approx(2 * (ranks - 1) / ranks * size_bytes / bandwidth, rel=1e-4)
+
+
+@given(size_bytes=sizes, ranks=st.integers(1, 4096), stride=st.sampled_from([1, 2, 4, 8, 16]))
+def test_all_reduce_is_reduce_scatter_and_all_gather(
+    case: StepCase, size_bytes: float, ranks: int, stride: int
+) -> None:
+    both = 2 * gather_time_s(case, one(size_bytes), one(ranks), one(stride))
+    assert all_reduce_time_s(case, one(size_bytes), one(ranks), one(stride)) == pytest.approx(both)
+
+
+@given(size_bytes=sizes, ranks=st.integers(0, 12), stride=st.integers(0, 4))
+def test_time_grows_with_ranks_and_bytes(case: StepCase, size_bytes: float, ranks: int, stride: int) -> None:
+    """Ranks and strides are powers of two, as groups of a layout are."""
+
+    def time_s(size: float, n: int) -> float:
+        return float(all_reduce_time_s(case, one(size), one(2.0**n), one(2.0**stride))[0])
+
+    assert time_s(size_bytes, ranks + 1) > time_s(size_bytes, ranks)
+    assert time_s(2 * size_bytes, ranks) >= time_s(size_bytes, ranks)
+
+
+def test_nobody_to_talk_to_takes_no_time(case: StepCase) -> None:
+    assert float(all_reduce_time_s(case, one(1e9), one(1), one(1))[0]) == 0.0
+
+
+def test_all_reduce_over_eight_h100_as_published(case: StepCase) -> None:
+    """NCCL tables for HGX H100: bus bandwidths of 335 to 480 GB/s at 512 MiB over 8 GPUs (NVLink SHARP off to on)."""
+    size_bytes = 2.0**29
+    seconds = float(all_reduce_time_s(case, one(size_bytes), one(8), one(1))[0])
+    assert 300e9 < 2 * 7 / 8 * size_bytes / seconds < 480e9
+
+
+@pytest.mark.parametrize(("gpus", "microseconds"), [(32, 120), (4096, 420)])
+def test_latency_of_a_small_all_reduce_over_infiniband(gpus: int, microseconds: float) -> None:
+    """Published all-reduces of 1 MiB over NDR InfiniBand: about 120 us on 32 GPUs, 420 us on 4,096."""
+    case = Situation(layout=ParallelLayout(dp=gpus), global_batch=gpus).case()
+    seconds = float(all_reduce_time_s(case, one(2.0**20), one(gpus), one(1))[0])
+    assert seconds * 1e6 == pytest.approx(microseconds, rel=0.35)
+
+
+@given(stride=st.sampled_from([1, 2, 4, 8]), ranks=st.sampled_from([2, 8, 64, 512]))
+def test_no_group_is_faster_than_nvlink_or_slower_than_its_nics(case: StepCase, stride: int, ranks: int) -> None:
+    bandwidth = float(group_bandwidth(case, one(ranks), one(stride))[0])
+    assert case.nic_bytes_per_s[0] <= bandwidth <= case.nvlink_bytes_per_s[0]
+    if ranks * stride > 8 and stride == 8:  # one rank of the group in each node has one NIC
+        assert bandwidth == case.nic_bytes_per_s[0]
+
+
+@given(work=st.floats(0, 1e3), comm=st.floats(0, 1e3), exposed=st.floats(0, 1))
+def test_overlap_hides_no_more_than_there_is(work: float, comm: float, exposed: float) -> None:
+    left = float(overlapped(one(work), one(comm), one(exposed))[0])
+    assert max(comm - work, 0.0) <= left * (1 + 1e-12) + 1e-12
+    assert left <= comm * (1 + 1e-12)
+
+
+def test_pcie_boards_are_slower_than_nvlink(case: StepCase) -> None:
+    boards = Situation(layout=ParallelLayout(tp=8), gpu="rtx-4090").case()
+    share = one(1e9), one(8), one(1)
+    assert all_reduce_time_s(boards, *share)[0] > 10 * all_reduce_time_s(case, *share)[0]
+
+
+def test_fewer_gpus_in_a_node_means_more_over_the_fabric(case: StepCase) -> None:
+    fours = replace(case, gpus_per_node=one(4))
+    assert (
+        all_reduce_time_s(fours, one(1e9), one(8), one(1))[0] > all_reduce_time_s(case, one(1e9), one(8), one(1))[0]
+    )

@@ -1,0 +1,163 @@
+"""The closed-form step: conservation, monotonicity, limits, and what was published."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.estimate import estimate_runs
+from planner.runs import published_runs
+from sim.case import StepCase, concatenate
+from sim.layout import ParallelLayout
+from sim.step import StepTimes, step_times
+from tests.sim.steps import Situation, changed, part_s, situations, total_s
+
+PARTS = [f.name for f in fields(StepTimes) if f.name != "total"]
+SLACK = 1 + 1e-9
+few = settings(max_examples=60, deadline=None)
+
+
+@few
+@given(situations())
+def test_parts_add_up_and_none_is_negative(s: Situation) -> None:
+    times = s.times()
+    total = part_s(times, "total")
+    parts = [part_s(times, name) for name in PARTS]
+    assert sum(parts) == pytest.approx(total, rel=1e-9)
+    assert min(parts) >= -1e-9 * total
+
+
+@few
+@given(situations())
+def test_never_below_the_arithmetic_at_the_dense_peak(s: Situation) -> None:
+    case = s.case()
+    flops = s.architecture.flops_per_token(s.seq_len, "causal") * s.global_batch * s.seq_len
+    assert total_s(case) >= flops / s.layout.gpus / float(case.peak_flops[0])
+
+
+@few
+@given(situations(), st.sampled_from([2, 3, 8]))
+def test_more_sequences_never_take_less_time(s: Situation, more: int) -> None:
+    assert total_s(replace(s, global_batch=more * s.global_batch).case()) * SLACK >= total_s(s.case())
+
+
+@few
+@given(situations())
+def test_longer_sequences_never_take_less_time(s: Situation) -> None:
+    assert total_s(replace(s, seq_len=2 * s.seq_len).case()) * SLACK >= total_s(s.case())
+
+
+FASTER = {
+    "network between nodes": {"nic_bytes_per_s": 2.0},
+    "network latency": {"fabric_latency_s": 0.5},
+    "network in the node": {"nvlink_bytes_per_s": 2.0},
+    "memory": {"memory_bytes_per_s": 2.0},
+    "matrix units": {"matmul_flops_per_s": 2.0, "matmul_16bit_flops_per_s": 2.0},
+    "attention": {"attention_flops_per_s": 2.0},
+}
+
+
+@few
+@given(situations(), st.sampled_from(list(FASTER)))
+def test_faster_hardware_is_never_slower(s: Situation, what: str) -> None:
+    case = s.case()
+    assert total_s(changed(case, **FASTER[what])) <= total_s(case) * SLACK
+
+
+@few
+@given(situations())
+def test_recompute_only_adds_time(s: Situation) -> None:
+    none, some, whole = (part_s(s.times(recompute=kind), "total") for kind in ("none", "selective", "full"))
+    assert none <= some * SLACK
+    assert none < whole
+
+
+@few
+@given(situations(pipelined=True), st.sampled_from([2, 3, 4]))
+def test_more_virtual_stages_never_lengthen_the_bubble(s: Situation, more: int) -> None:
+    assert part_s(s.times(vp=s.layout.vp * more), "bubble") <= part_s(s.times(), "bubble") * SLACK
+
+
+@few
+@given(situations(single_replica=True))
+def test_twice_the_replicas_at_twice_the_batch_are_never_faster(s: Situation) -> None:
+    """Weak scaling: each replica does the same and now has to agree with another."""
+    s = replace(s, layout=replace(s.layout, sharding="ddp"))
+    twice = replace(s, global_batch=2 * s.global_batch)
+    assert part_s(twice.times(dp=2), "total") * SLACK >= part_s(s.times(), "total")
+
+
+def test_one_gpu_neither_communicates_nor_waits() -> None:
+    times = Situation(layout=ParallelLayout(), global_batch=4).times()
+    idle = ("tensor_parallel", "context_parallel", "pipeline", "data_parallel", "bubble")
+    assert {name: part_s(times, name) for name in idle} == dict.fromkeys(idle, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("pp", "vp", "passes"), [(2, 1, 1), (4, 1, 8), (8, 1, 32), (16, 1, 128), (4, 4, 8), (8, 2, 8)]
+)
+def test_bubble_of_equal_stages(pp: int, vp: int, passes: int) -> None:
+    """arXiv:2104.04473 section 2.2: bubble over ideal time is (p-1)/m, and (p-1)/(v·m) interleaved."""
+    s = Situation(layout=ParallelLayout(pp=pp, vp=vp), global_batch=passes, stack="megatron-2021")
+    case = replace(s.case(), vocab=np.zeros(1))  # no head: equal stages
+    times = step_times(case)
+    work = ("matmul", "attention", "elementwise", "head", "recompute", "tensor_parallel", "host")
+    ideal_s = sum(part_s(times, name) for name in work)
+    assert part_s(times, "bubble") / ideal_s == pytest.approx((pp - 1) / (vp * passes), rel=1e-9)
+
+
+def test_a_zero_bubble_schedule_keeps_less_of_it() -> None:
+    """arXiv:2401.10241 table 1: the bubble of ZB-H1 is a third of 1F1B's where B and W take as long as F."""
+    s = Situation(layout=ParallelLayout(pp=8), global_batch=32, stack="megatron-fork")
+    case = replace(s.case(), vocab=np.zeros(1))
+    without = part_s(step_times(replace(case, zero_bubble=np.ones(1))), "bubble")
+    assert without == pytest.approx(part_s(step_times(case), "bubble") / 3)
+
+
+def test_fairscales_five_backward_all_reduces_cost_what_three_more_cost() -> None:
+    """FairScale's reference layout reduces the input gradients of q, k, v, w1 and w3 apart: 7 all-reduces per block
+    where a shared copy needs 4."""
+    case = Situation(layout=ParallelLayout(tp=8), stack="fairscale-eager").case()
+    shared = replace(case, backward_all_reduces=np.full(1, 2.0))
+    five, two = step_times(case), step_times(shared)
+    assert part_s(five, "tensor_parallel") == pytest.approx(7 / 4 * part_s(two, "tensor_parallel"))
+    assert part_s(five, "total") > part_s(two, "total")
+
+
+def test_llama3_405b_stages() -> None:
+    """arXiv:2407.21783 section 3.3.2: 126 layers on 16 stages, one layer less on the first and the last. In a stage
+    of eight blocks the slowest works 126/8 of its share: 1/64 longer than the mean without a head."""
+    s = Situation(layout=ParallelLayout(tp=8, pp=16, dp=8), model="llama3.1-405b", global_batch=8 * 1000)
+    times = step_times(replace(s.case(), vocab=np.zeros(1), fabric_latency_s=np.zeros(1)))
+    # of many micro-batches only the difference between eight blocks and 126/16 remains as bubble
+    blocks_s = sum(part_s(times, name) for name in ("matmul", "attention", "elementwise", "tensor_parallel"))
+    assert part_s(times, "bubble") / blocks_s == pytest.approx(128 / 126 - 1 + 15 / 1000, rel=1e-6)
+
+
+@few
+@given(st.lists(situations(), min_size=1, max_size=5))
+def test_many_at_once_are_as_one_by_one(several: list[Situation]) -> None:
+    together = step_times(concatenate([s.case() for s in several]))
+    for i, s in enumerate(several):
+        alone = s.times()
+        for name in (*PARTS, "total"):
+            assert np.broadcast_to(getattr(together, name), (len(several),))[i] == pytest.approx(
+                part_s(alone, name), rel=1e-12, abs=1e-15
+            )
+
+
+def test_a_case_knows_its_size() -> None:
+    case = Situation(layout=ParallelLayout()).case()
+    assert (case.size, concatenate([case, case, case]).size) == (1, 3)
+    assert isinstance(case, StepCase)
+
+
+@pytest.mark.parametrize(("run", "tflops"), [("llama3-herd-405b-16384", 400), ("llama3-herd-405b-8192", 430)])
+def test_llama3_405b_throughput_as_published(run: str, tflops: float) -> None:
+    """arXiv:2407.21783 table 4, BF16 on H100; one regression guard within 10 %."""
+    [found] = [r for r in published_runs("all") if r.id == run]
+    [prediction] = estimate_runs([found])
+    assert prediction.mfu_pct is not None
+    assert prediction.mfu_pct / 100 * found.gpu.peak_bf16_flops / 1e12 == pytest.approx(tflops, rel=0.10)
