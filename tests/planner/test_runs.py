@@ -1,0 +1,190 @@
+"""Runs files: every row becomes a run or a note, and no text in a cell is ever an exception."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.estimate import estimate_runs
+from planner.runs import PUBLISHED_RUNS, REQUIRED, TrainingRun, UnreadableRun, published_runs, read_runs
+from profiler.files import InputError
+
+ROW = {
+    "id": "mine", "model": "a-model-of-mine", "layers": "32", "hidden": "4096", "ffn": "14336", "heads": "32",
+    "kv_heads": "8", "vocab": "128256", "gated_mlp": "1", "tied_embeddings": "0", "gpu": "H100-SXM5-80GB",
+    "gpu_mem_gb": "80", "gpu_power_limit_w": "700", "gpus": "64", "gpus_per_node": "8",
+    "interconnect": "8x400Gb/s", "tp": "2", "pp": "1", "vp": "", "pp_schedule": "", "cp": "1", "sharding": "zero1",
+    "shard_degree": "", "micro_batch": "1", "grad_accum": "", "global_batch": "128", "seq_len": "8192",
+    "precision": "bf16", "recompute": "none", "recompute_layers": "", "attention_impl": "", "flags": "",
+    "framework": "NeMo 24.09", "step_time_s": "", "tokens_per_s_per_gpu": "", "tflops_per_gpu": "",
+    "peak_mem_gib": "", "power_w_per_gpu": "", "power_scope": "",
+}  # fmt: skip
+
+
+def read(folder: Path, *rows: dict[str, str]) -> list[TrainingRun | UnreadableRun]:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(ROW))
+    writer.writeheader()
+    writer.writerows([{**ROW, **row} for row in rows])
+    path = folder / "runs.csv"
+    path.write_text(text.getvalue(), newline="")
+    return list(read_runs(path))
+
+
+def run(folder: Path, **cells: str) -> TrainingRun:
+    [found] = read(folder, cells)
+    assert isinstance(found, TrainingRun), found
+    return found
+
+
+def test_a_row_is_what_it_says(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    assert found.architecture.parameters == 8_030_261_248
+    assert (found.layout.tp, found.layout.dp, found.layout.micro_batch) == (2, 32, 1)
+    assert (found.gpu.name, found.gpus_per_node, found.fabric.bandwidth_bytes_per_s) == ("h100-sxm", 8, 50e9)
+    assert (found.stack.name, found.precision, found.notes) == ("megatron-core", "bf16", ())
+
+
+def test_every_published_row_is_a_run_or_says_what_is_missing() -> None:
+    rows = list(read_runs(PUBLISHED_RUNS))
+    with PUBLISHED_RUNS.open(newline="") as file:
+        assert [row.id for row in rows] == [row["id"] for row in csv.DictReader(file)]
+    unread = [row for row in rows if isinstance(row, UnreadableRun)]
+    assert all(row.note.startswith("not predicted: column '") for row in unread)
+    assert len(unread) < 0.1 * len(rows)
+    # every run that states what a prediction is scored by can be predicted
+    assert len(published_runs("scored")) >= 390
+    assert all(row.observed_step_time_s for row in published_runs("scored"))
+
+
+def test_what_is_left_out_is_assumed_and_noted(tmp_path: Path) -> None:
+    left_out = ("vocab", "interconnect", "recompute", "precision", "sharding", "micro_batch")
+    notes = "; ".join(run(tmp_path, **dict.fromkeys(left_out, ""), framework="Mine", pp="2").notes)
+    for what in (*left_out, "framework", "vp"):
+        assert what in notes
+
+
+@pytest.mark.parametrize(
+    ("stated", "seconds"),
+    [
+        ({"step_time_s": "8"}, 8.0),
+        ({"tokens_per_s_per_gpu": "4096"}, 128 * 8192 / 64 / 4096),
+        ({}, None),
+    ],
+)
+def test_what_was_observed(tmp_path: Path, stated: dict[str, str], seconds: float | None) -> None:
+    assert run(tmp_path, **stated).observed_step_time_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "gigabits_per_gpu"),
+    [
+        ("8x400Gb/s", 400),
+        ("NVLink4 900GB/s; 8x 400 Gb/s InfiniBand", 400),
+        ("1600 Gbps node-node", 200),
+        ("400 Gb/s per GPU", 400),
+        ("InfiniBand NDR 400Gb/s", 400),
+        ("4x OmniPath 100Gb/s per node", 50),
+    ],
+)
+def test_networks_in_words(tmp_path: Path, text: str, gigabits_per_gpu: float) -> None:
+    assert run(tmp_path, interconnect=text).fabric.bandwidth_bytes_per_s == gigabits_per_gpu / 8 * 1e9
+
+
+@pytest.mark.parametrize(
+    ("cells", "gpu"),
+    [
+        ({"gpu": "H100-SXM5-80GB"}, "h100-sxm"),
+        ({"gpu": "h100 sxm 80 gb"}, "h100-sxm"),
+        ({"gpu": "NVIDIA H200 141GB", "gpu_mem_gb": "141"}, "h200-sxm"),
+        ({"gpu": "A100 SXM", "gpu_mem_gb": "40", "gpu_power_limit_w": "400"}, "a100-40gb"),
+        ({"gpu": "A100 SXM", "gpu_mem_gb": "80", "gpu_power_limit_w": "400"}, "a100-80gb"),
+        ({"gpu": "H100 96GB HBM2e", "gpu_mem_gb": "96", "gpu_power_limit_w": "500"}, "h100-96gb"),
+        ({"gpu": "GB200 NVL72", "gpu_mem_gb": "186", "gpu_power_limit_w": "1200"}, "gb200"),
+        ({"gpu": "B200", "gpu_mem_gb": "180", "gpu_power_limit_w": "1000"}, "b200-sxm"),
+    ],
+)
+def test_gpus_in_words(tmp_path: Path, cells: dict[str, str], gpu: str) -> None:
+    assert run(tmp_path, **cells).gpu.name == gpu
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ({"gpu": "MI300X"}, "gpu 'MI300X' is not in the catalogue"),
+        ({"layers": ""}, "column 'layers' is empty"),
+        ({"layers": "many"}, "column 'layers' is 'many'; a number is needed"),
+        ({"layers": "0"}, "a whole number of at least 1"),
+        ({"layers": "-1"}, "a whole number of at least 1"),
+        ({"layers": "1.5"}, "a whole number of at least 1"),
+        ({"hidden": "nan"}, "finite number"),
+        ({"global_batch": "1e308"}, "finite number"),
+        ({"hidden": "inf"}, "finite number"),
+        ({"kv_heads": "5"}, "kv_heads 5 must divide heads 32"),
+        ({"tp": "8", "pp": "3"}, "does not divide 64 gpus"),
+        ({"tp": "3"}, "32 heads and 8 key/value heads, which it must divide"),
+        ({"precision": "fp4"}, "precision 'fp4' is not known"),
+        ({"precision": "fp32"}, "fp32"),
+        ({"precision": "fp8", "gpu": "A100-SXM4-80GB"}, "no fp8 matrix units"),
+        ({"recompute": "most"}, "recompute 'most' is not known"),
+        ({"sharding": "zero9"}, "sharding 'zero9' is not known"),
+        ({"gated_mlp": "maybe"}, "column 'gated_mlp' is 'maybe'; 0 or 1"),
+        ({"global_batch": "1"}, "less than one micro-batch"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_a_note(tmp_path: Path, cells: dict[str, str], says: str) -> None:
+    before, bad, after = read(tmp_path, {"id": "before"}, {"id": "bad", **cells}, {"id": "after"})
+    assert isinstance(before, TrainingRun)
+    assert isinstance(after, TrainingRun)
+    assert isinstance(bad, UnreadableRun), bad
+    assert bad.id == "bad"
+    assert bad.note.startswith("not predicted: ")
+    assert says in bad.note
+
+
+awkward = st.sampled_from(
+    ["", "0", "-1", "0.5", "1e308", "-1e308", "1e400", "nan", "inf", "99999999999999999999", "1,000", "1_0", "3", "7",
+     "64", "full", "fp8", "fp32", "hsdp", "yes", "0x0Gb/s", "0x400 gb", "0 Gb/s node-node", "b200", "zb",
+     "interleaved", "v1", "=1+1", "é", "NULL", "\u0660", "1e-320"]
+) | st.text(max_size=10)  # fmt: skip
+
+
+@settings(max_examples=250, deadline=None)
+@given(cells=st.dictionaries(st.sampled_from(list(ROW)), awkward, max_size=4))
+def test_whatever_the_cells_hold_each_row_is_a_prediction_or_a_note(
+    cells: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cells = {k: v.replace("\r", " ").replace("\n", " ") for k, v in cells.items() if v < "\ud800"}
+    rows = read(tmp_path_factory.getbasetemp(), cells, {"id": "fine"})
+    first, last = estimate_runs(rows)
+    assert last.step_time_s is not None
+    assert first.note if first.step_time_s is None else 0 < first.step_time_s < float("inf")
+    if first.peak_mem_gib is not None and first.gpu_power_w is not None:
+        assert 0 < first.peak_mem_gib < float("inf")
+        assert 0 < first.gpu_power_w < 2000
+
+
+def test_rows_too_short_or_too_long_are_read_as_far_as_they_go(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(",".join(REQUIRED) + "\nshort,32\nlong,32,4096,32,h100-sxm,8,8,2048,extra,more\n\n")
+    short, long = read_runs(path)
+    assert isinstance(short, UnreadableRun)
+    assert isinstance(long, TrainingRun)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "column 'id' is missing"),
+        ("id,layers\n", "column 'hidden' is missing"),
+        (",".join(REQUIRED) + '\n"x', "not readable as CSV"),
+    ],
+)
+def test_a_file_that_is_no_runs_file_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        list(read_runs(path))
