@@ -81,7 +81,7 @@ def test_every_layout_tried_can_be_built_and_none_twice(nodes: int, batch: int, 
     names = ("tp", "cp", "pp", "vp", "dp", "micro_batch")
     rows = [tuple(int(v) for v in row) for row in zip(*(columns[n] for n in names), strict=True)]
     for row in set(rows):
-        layout = ParallelLayout(**dict(zip(names, row, strict=True)))
+        layout = ParallelLayout(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
         check_layout(layout, a, gpus=cluster.gpus, global_batch=batch, seq_len=seq_len)
         assert stack != "fairscale-eager" or layout.pp == layout.cp == 1
     whole = list(zip(rows, columns["sharding"], columns["recompute"], strict=True))
