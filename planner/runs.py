@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from planner.cells import Cells
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest, read_text
 from profiler.profile import Precision, Recompute
@@ -26,9 +27,6 @@ REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "seq_len")
 
 BOARD_WITHOUT_SWITCH = 4
 """HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
-
-LARGEST = 1e12
-"""Beyond any count or quantity in a runs file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,50 +87,6 @@ def _read_row(cells: Mapping[str, str], number: int) -> TrainingRun | Unreadable
         return parse_run(cells, name)
     except InputError as error:
         return UnreadableRun(id=name, note=f"not predicted: {error}")
-
-
-class Cells:
-    """Typed access to one row's cells; collects the assumptions made for the empty ones."""
-
-    def __init__(self, cells: Mapping[str, str]) -> None:
-        self._cells = cells
-        self.notes: list[str] = []
-
-    def text(self, key: str) -> str:
-        return self._cells.get(key, "")
-
-    def number(self, key: str) -> float | None:
-        """A finite number, or `None` where the cell is empty."""
-        text = self.text(key)
-        if not text:
-            return None
-        try:
-            value = float(text.replace(",", ""))
-        except ValueError:
-            raise InputError(f"column '{key}' is '{text[:40]}'; a number is needed.") from None
-        if not abs(value) <= LARGEST:
-            raise InputError(f"column '{key}' is {text[:40]}; a finite number of at most {LARGEST:.0e} is needed.")
-        return value
-
-    def count(self, key: str, default: int | None = None, why: str = "") -> int:
-        """A whole number of at least one; `default` (noted, where `why` is given) for an empty cell."""
-        value = self.number(key)
-        if value is None:
-            if default is None:
-                raise InputError(f"column '{key}' is empty; a whole number is needed.")
-            if why:
-                self.notes.append(f"{key} not stated: {default} ({why})")
-            return default
-        if value < 1 or value != int(value):
-            raise InputError(f"column '{key}' is {self.text(key)}; a whole number of at least 1 is needed.")
-        return int(value)
-
-    def flag(self, key: str, default: bool) -> bool:
-        """A 0/1 cell."""
-        text = self.text(key).lower()
-        if text not in ("", "0", "1", "true", "false", "yes", "no"):
-            raise InputError(f"column '{key}' is '{text[:40]}'; 0 or 1 is needed.")
-        return text in ("1", "true", "yes") if text else default
 
 
 def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
@@ -264,15 +218,16 @@ def _fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
     each = re.search(r"(\d+)\s*x\s*(?:[a-z\-]+\s+)?(\d+)\s*gb", text)
     total = re.search(r"(\d+)\s*gb(?:it)?(?:/s|ps)[ a-z]*(?:node-node|inter-node|per node)", text)
     single = re.search(r"(\d+)\s*gb(?:it)?(?:/s|ps)", text.split("nvlink4 900gb/s")[-1])
+    gbit_per_gpu = 0.0
     if each:
         gbit_per_gpu = int(each[1]) * int(each[2]) / gpus_per_node
     elif total and "per gpu" not in text:
         gbit_per_gpu = int(total[1]) / gpus_per_node
-    elif single and int(single[1]) > 0:
+    elif single:
         gbit_per_gpu = float(single[1])
-    else:
-        if c.count("gpus") > gpus_per_node and not text:
-            c.notes.append(f"interconnect not stated: {usual.label} (usual for {gpu.label})")
+    if not gbit_per_gpu:
+        if c.count("gpus") > gpus_per_node:
+            c.notes.append(f"interconnect's speed not stated: {usual.label} (usual for {gpu.label})")
         return usual
     return replace(
         usual,

@@ -1,0 +1,52 @@
+"""One row's cells, read as numbers, counts and flags, with a note for every one that had to be assumed."""
+
+from collections.abc import Mapping
+
+from profiler.files import InputError
+
+LARGEST = 1e12
+"""Beyond any count or quantity in a runs file."""
+
+
+class Cells:
+    """Typed access to one row's cells; collects the assumptions made for the empty ones."""
+
+    def __init__(self, cells: Mapping[str, str]) -> None:
+        self._cells = cells
+        self.notes: list[str] = []
+
+    def text(self, key: str) -> str:
+        return self._cells.get(key, "")
+
+    def number(self, key: str) -> float | None:
+        """A finite number, or `None` where the cell is empty."""
+        text = self.text(key)
+        if not text:
+            return None
+        try:
+            value = float(text.replace(",", ""))
+        except ValueError:
+            raise InputError(f"column '{key}' is '{text[:40]}'; a number is needed.") from None
+        if not abs(value) <= LARGEST:
+            raise InputError(f"column '{key}' is {text[:40]}; a finite number of at most {LARGEST:.0e} is needed.")
+        return value
+
+    def count(self, key: str, default: int | None = None, why: str = "") -> int:
+        """A whole number of at least one; `default` (noted, where `why` is given) for an empty cell."""
+        value = self.number(key)
+        if value is None:
+            if default is None:
+                raise InputError(f"column '{key}' is empty; a whole number is needed.")
+            if why:
+                self.notes.append(f"{key} not stated: {default} ({why})")
+            return default
+        if value < 1 or value != int(value):
+            raise InputError(f"column '{key}' is {self.text(key)}; a whole number of at least 1 is needed.")
+        return int(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """A 0/1 cell."""
+        text = self.text(key).lower()
+        if text not in ("", "0", "1", "true", "false", "yes", "no"):
+            raise InputError(f"column '{key}' is '{text[:40]}'; 0 or 1 is needed.")
+        return text in ("1", "true", "yes") if text else default
