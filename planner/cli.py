@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from profiler.files import InputError, write_atomic
 
@@ -17,7 +18,24 @@ if TYPE_CHECKING:
     from planner.plan import Plan
     from planner.plan_file import PlanRequest
 
+UsageError: Any = typer.BadParameter.__bases__[0]
+"""What typer raises for a mistyped command, option or value."""
+
+
+class Commands(TyperGroup):
+    """The commands; a mistyped one, or a mistyped option, is one sentence like any other mistake."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            typer.echo(f"herdplan: {error.format_message().rstrip('.')}; see --help.", err=True)
+            raise typer.Exit(2) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Plan what it takes to train Llama 3.1: months, dollars and megawatt-hours.",
     no_args_is_help=True,
     add_completion=False,
@@ -35,7 +53,8 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        typer.echo(f"herdplan: {error}", err=True)
+        text = str(error).removesuffix(".")
+        typer.echo(f"herdplan: {text}{'' if text.endswith('?') else '.'}", err=True)
         raise typer.Exit(2) from None
 
 
