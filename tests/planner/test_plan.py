@@ -128,7 +128,7 @@ def test_the_405b_as_published() -> None:
 
 
 def test_compute_of_the_405b() -> None:
-    """arXiv:2407.21783 section 3: 3.8e25 FLOPs on 15.6 T tokens; ours adds attention, in full, and longer contexts."""
+    """arXiv:2407.21783 section 3: 3.8e25 FLOPs on 15.6 T tokens; ours adds attention and longer contexts."""
     assert example("405b").model_flops == pytest.approx(3.8e25, rel=0.12)
     by_rule = 6 * 405_853_388_800 * 15.6e12
     assert by_rule < example("405b").model_flops
