@@ -6,8 +6,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from profiler.files import InputError, validated
 from profiler.profile import Precision
-from sim.calibration import load_calibration
+from sim.calibration import Calibration, load_calibration
 from sim.case import StepCase, concatenate, layout_columns
 from sim.hardware import load_gpu, names
 from sim.layout import ParallelLayout
@@ -56,6 +57,14 @@ def test_every_constant_is_near_what_was_expected_of_it() -> None:
         assert moved <= 3.01, name
         if "share" in name or "exposed" in name:
             assert 0 <= constant.value <= 1, name
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -1.0])
+def test_a_constant_that_is_no_amount_is_refused(wrong: float) -> None:
+    constant = {"value": wrong, "prior": 1.0, "spread": 0.1, "meaning": "m", "source": "s"}
+    data = {"fitted_on": "x", "left_out_p90": 0.1, "left_out_median": 0.1, "constants": {"c": constant}}
+    with pytest.raises(InputError, match=r"key 'constants\.c\.value' is"):
+        validated(data, Calibration, source="test")
 
 
 def test_constants_given_replace_those_that_ship() -> None:

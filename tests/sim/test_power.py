@@ -46,6 +46,11 @@ def test_waiting_draws_less_than_communicating_than_computing(name: str, share: 
     assert mixed == pytest.approx((1 - share) * matmul + share * sending)  # joules add
 
 
+def test_idle_power_is_the_least_whatever_the_share() -> None:
+    hungry = replace(load_gpu("h100-sxm"), idle_power_w=400.0)
+    assert float(step_power_w(hungry, times(bubble=1.0))[0]) == 400.0
+
+
 def test_h200_matmul_watts_as_read() -> None:
     """NVML, aiconfigurator H200 tables (Apache-2.0): 693 of 700 W in the 90th percentile of matrix products."""
     assert float(step_power_w(load_gpu("h200-sxm"), times(matmul=1.0))[0]) == pytest.approx(693)
