@@ -87,6 +87,8 @@ class StepCase:
     unfused: Array
     softmax_passes: Array
     elementwise: Array
+    eager: Array
+    """1 where the stack runs one kernel per operation."""
     early_stop: Array
     selective_matmul: Array
     selective_attention: Array
@@ -308,6 +310,7 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "unfused": stack.attention == "unfused",
         "softmax_passes": k["softmax_passes"],
         "elementwise": k[f"elementwise_{stack.elementwise}"],
+        "eager": stack.elementwise == "eager",
         "early_stop": stack.early_stop,
         "selective_matmul": selective[0],
         "selective_attention": selective[1],

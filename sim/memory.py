@@ -87,7 +87,7 @@ def block_activation_bytes(case: StepCase) -> Array:
     kept: Array = kept_elements(
         case.hidden, case.attention_width, case.kv_width, case.ffn, 2 + case.gated, case.tp, over_sequence
     )
-    eager = (case.elementwise > 1.5) & (case.gated > 0)  # eager RMSNorm and SwiGLU keep fp32 or extra copies
+    eager = (case.eager > 0) & (case.gated > 0)  # eager RMSNorm and SwiGLU keep fp32 or extra copies
     scores = np.where(case.unfused > 0, 2.5 * case.heads / case.tp * case.seq_len, 0.0)
     return BF16 * tokens_per_pass(case) * (kept * np.where(eager, 1.25, 1.0) + scores)
 
@@ -111,7 +111,7 @@ def _activations(case: StepCase) -> Array:
         case.pp * (1 + np.where(case.vp > 1, (case.pp - 1) / (case.pp * case.vp), 0.0)),
         np.maximum(case.micro_batches, 1),
     )
-    working = np.where(case.recompute > 0, whole, 0.0)
+    working = np.where(case.recompute > 0, whole - block_input, 0.0)  # the block being run again
     held: Array = kept * most * chunks_in_flight
     return held + working
 
