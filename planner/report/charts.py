@@ -180,7 +180,7 @@ def step_bar(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
         unrolled(tables.step_table(plan), theme, width, unit="s", mark_at=step.floor_s, mark=floor),
         theme,
         title=f"A step takes {significant(step.step_time_s)} s{stated}; at peak speed {significant(step.floor_s)} s",
-        subtitle=f"{human(step.tokens)} tokens, phase “{phase.name}”. Floor: causal FLOPs at the dense peak",
+        subtitle=f"{human(step.tokens)} tokens of “{phase.name}”. Floor: causal FLOPs at peak",
         description=f"A step of {significant(step.step_time_s)} s by part; the physical floor is "
         f"{share(step.floor_s / step.step_time_s)} of it.",
     )
@@ -290,7 +290,7 @@ def cost_ranges(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
         sized(body, width, 64 * len(frame) + 84),
         theme,
         title=_cost_title(plan),
-        subtitle="Bar: low to high. Dot: expected. Owning: value lost, interest, colocation, electricity",
+        subtitle="Bar: low to high. Dot: expected",
         description=_listed(frame["Way"], texts),
     )
 

@@ -36,10 +36,10 @@ def _plain(name: str, value: object) -> Any:
         return _stated(value)
     if isinstance(value, tuple):
         return [_stated(part) for part in value]
-    return _count(value) if name == "tokens" and isinstance(value, float) else value
+    return count_text(value) if name == "tokens" and isinstance(value, float) else value
 
 
-def _count(value: float) -> str | float:
+def count_text(value: float) -> str | float:
     """Tokens as people write them, where that is exact."""
     for size, letter in NAMES.items():
         text = f"{value / size:.10g}{letter}"

@@ -81,6 +81,11 @@ def energy_span(interval: Interval) -> str:
     return f"{significant(interval.low / scale)}–{significant(high / scale)} {unit}"
 
 
+def emissions(plan: Plan) -> Interval:
+    """Location-based emissions [tCO2e] with the interval of the energy they come from."""
+    return plan.energy_mwh.scaled(plan.carbon.location_based_tco2e / plan.energy_mwh.expected)
+
+
 def tonnes(value: float) -> str:
     """`11,200 t` of CO2 equivalent."""
     return f"{human(value, digits=3)} t" if value >= 1e6 else f"{significant(value)} t"

@@ -1,0 +1,69 @@
+"""Plan: the answer first, then the three models side by side, then the chosen campaign as one picture."""
+
+from collections.abc import Callable
+from html import escape
+
+import streamlit as st
+
+from dashboard import ui
+from dashboard.plans import report_of
+from dashboard.state import Outcome, chosen, models, outcome
+from planner.plan import Plan
+from planner.quantities import energy, money, significant
+from planner.report import charts, tables, words
+from planner.report.plan_text import plan_file_text
+
+
+def _figure(value: str, unit: str, interval: tuple[float, float, float], text: Callable[[float], str]) -> str:
+    low, expected, high = interval
+    bar = ui.bar(low, expected, high, text(low), text(high))
+    return f"<div class='hp-figure'><b>{escape(value)}</b><span>{escape(unit)}</span>{bar}</div>"
+
+
+def _figures(plan: Plan) -> str:
+    months, cost, mwh, emitted = plan.months, plan.cost, plan.energy_mwh, words.emissions(plan)
+    paid = "rented" if plan.request.money.mode == "rent" else "owned"
+    shown = (
+        (significant(months.expected), f"months, {words.days(plan.days.expected)}", months, significant),
+        (money(cost.expected), paid, cost, money),
+        (energy(mwh.expected), f"peak {significant(plan.peak_power_mw)} MW", mwh, energy),
+        (words.tonnes(emitted.expected), "CO2e, location-based", emitted, words.tonnes),
+    )
+    return "".join(
+        _figure(value, unit, (spread.low, spread.expected, spread.high), text) for value, unit, spread, text in shown
+    )
+
+
+def _card(found: Outcome, key: str) -> str:
+    kind = "hp-card chosen" if key == chosen() else "hp-card"
+    title = f"<h3>{escape(found.label)}</h3>"
+    if found.plan is None:
+        return f"<div class='{kind}'>{title}<div class='hp-problem'>{escape(found.problem)}</div></div>"
+    machine = f"{found.plan.cluster.gpus:,} × {found.plan.cluster.gpu.label}"
+    return f"<div class='{kind}'>{title}<p class='machine'>{escape(machine)}</p>{_figures(found.plan)}</div>"
+
+
+def _downloads(plan: Plan) -> None:
+    text = plan_file_text(plan.request)
+    name = f"{plan.architecture.name}".replace("/", "-")
+    left, right, _ = st.columns([1, 1, 2])
+    left.download_button(
+        "Plan file", text, f"{name}.toml", "application/toml", icon=":material/download:", width="stretch"
+    )
+    right.download_button("HTML report", lambda: report_of(text), f"{name}.html", "text/html",
+                          icon=":material/description:", width="stretch")  # fmt: skip
+
+
+outcomes = {key: outcome(key) for key in models()}
+plan = outcomes[chosen()].plan
+if plan is None:
+    ui.answer(f"There is no plan for {outcomes[chosen()].label} with these choices.")
+    ui.problem(outcomes[chosen()].problem)
+else:
+    ui.answer(words.answer(plan))
+st.html("<div class='hp-cards'>" + "".join(_card(found, key) for key, found in outcomes.items()) + "</div>")
+if plan is not None:
+    with st.container(key="strip"):
+        ui.chart(charts.campaign_strip(plan, ui.theme(), "container"), tables.power_table(plan))
+    ui.note(words.how_known(plan))
+    _downloads(plan)

@@ -1,0 +1,40 @@
+"""Power and carbon: the site's megawatts, energy by part and month, tonnes two ways."""
+
+import streamlit as st
+
+from dashboard import ui
+from planner.quantities import energy, significant
+from planner.report import charts, tables, words
+
+plan = ui.chosen_plan()
+look, carbon = ui.theme(), plan.carbon
+ui.answer(
+    f"{words.plan_label(plan)} draws {energy(plan.energy_mwh.expected)} ({words.energy_span(plan.energy_mwh)}), "
+    f"{plan.comparison.sentence.partition(' (')[0]}; the site needs {significant(plan.peak_power_mw)} MW and emits "
+    f"{significant(carbon.location_based_tco2e)} tCO2e."
+)
+ui.chart(charts.power_whole(plan, look, "container"), tables.power_table(plan))
+left, right = st.columns(2, gap="large")
+with left:
+    ui.chart(charts.power_first_week(plan, look, "container"), tables.first_week_table(plan))
+    ui.chart(charts.energy_parts(plan, look, "container"), tables.energy_part_table(plan))
+with right:
+    ui.chart(charts.power_failure(plan, look, "container"), tables.failure_table(plan))
+    ui.chart(charts.energy_months(plan, look, "container"), tables.month_table(plan))
+ui.heading("Carbon")
+card = [] if plan.card is None else [["The model card itself", f"{significant(plan.card.tco2e)} t"]]
+ui.rows(
+    [("What", False), ("CO2e", True)],
+    [
+        [f"Electricity, location-based: {carbon.how}", f"{significant(carbon.location_based_tco2e)} t"],
+        ["Making the hardware, this run’s share of its life", f"{significant(carbon.embodied_tco2e)} t"],
+        ["In all", f"{significant(carbon.total_tco2e)} t"],
+        [
+            "Second mode, the model card’s accounting: GPU-hours at TDP, nothing else, and its one grid factor",
+            f"{significant(plan.tdp_accounting_tco2e)} t",
+        ],
+        *card,
+    ],
+    total=2,
+)
+ui.note(f"Grid: {plan.grid.source}. Comparison: {plan.comparison.source}.")

@@ -1,0 +1,58 @@
+"""Can I trust it? Predicted against published, and every assumption with its source."""
+
+from html import escape
+
+import streamlit as st
+
+from dashboard import ui
+from dashboard.plans import validation
+from planner.assumptions import Assumption
+from planner.quantities import significant
+from planner.report import words
+from planner.report.trust import error_table, validation_errors, validation_scatter
+from planner.validation import Validation
+
+
+def _published(result: Validation) -> None:
+    look = ui.theme()
+    left, right = st.columns(2, gap="large")
+    with left:
+        ui.chart(validation_scatter(result, look, "container"))
+        ui.heading("Error by regime, worst first")
+        st.dataframe(error_table(result.by_regime), hide_index=True, height=318)
+    with right:
+        ui.chart(validation_errors(result, look, "container"))
+        ui.heading("The worst misses")
+        misses = [[c.run.id, c.run.source_id, f"{c.error_pct:+.0f} %"] for c in result.worst[:8]]
+        ui.rows([("Run", False), ("Source", False), ("Error", True)], misses)
+    with st.expander("Error by source"):
+        st.dataframe(error_table(result.by_source), hide_index=True)
+
+
+def _assumptions(rows: tuple[Assumption, ...]) -> None:
+    counts = words.kind_counts(rows)
+    ui.heading("Every assumption of this plan")
+    kinds = st.pills("Show", list(counts), selection_mode="multi", format_func=lambda k: f"{counts[k]} {k}",
+                     label_visibility="collapsed")  # fmt: skip
+    shown = [row for row in rows if not kinds or row.kind in kinds]
+    body = "".join(
+        f"<tr><td>{escape(row.what)}</td><td>{escape(row.value)}</td>"
+        f"<td><span class='hp-kind {row.kind}'>{row.kind}</span></td><td>{escape(row.source)}</td></tr>"
+        for row in shown
+    )
+    head = "<tr><th>What</th><th>Value</th><th>Known how</th><th>Source</th></tr>"
+    st.html(f"<div class='hp-scroll'><table class=wide><thead>{head}</thead><tbody>{body}</tbody></table></div>")
+    ui.note(". ".join(f"{kind.capitalize()}: {words.KINDS[kind]}" for kind in counts) + ".")
+
+
+plan = ui.chosen_plan()
+result = validation()
+overall = result.overall
+ui.answer(
+    f"Of {overall.runs} published runs the step model misses half by less than {significant(overall.median_pct, 2)} %"
+    + ("" if overall.p90_pct is None else f" and nine in ten by less than {significant(overall.p90_pct, 2)} %")
+    + f". Sources it has not seen: nine in ten by less than {words.share(plan.step_error_p90)}, which plans carry."
+)
+_published(result)
+_assumptions(plan.assumptions)
+ui.note(" · ".join(f"{key.replace('_', ' ')}: {value}" for key, value in plan.provenance.items()))

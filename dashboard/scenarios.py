@@ -1,0 +1,137 @@
+"""What the dashboard plans: the three models as published, and what a person changes about them."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from planner.plan_file import PlanRequest, plan_request
+from planner.quantities import significant
+from planner.report.plan_text import plan_file_text
+from profiler.files import InputError, parse_toml, read_text
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+MODELS = {"8b": "llama3.1-8b", "70b": "llama3.1-70b", "405b": "llama3.1-405b"}
+UPLOADED = "uploaded"
+
+LABELS = {"8b": "Llama 3.1 8B", "70b": "Llama 3.1 70B", "405b": "Llama 3.1 405B", UPLOADED: "Uploaded plan"}
+
+PLAIN: Mapping[str, Mapping[str, Any]] = {
+    "8b": {"name": LABELS["8b"], "model": MODELS["8b"], "tokens": "15T", "cluster": {"gpus": 1024}},
+    "70b": {"name": LABELS["70b"], "model": MODELS["70b"], "tokens": "15T", "cluster": {"gpus": 4096}},
+    "405b": {"name": LABELS["405b"], "model": MODELS["405b"], "tokens": "15.6T", "cluster": {"gpus": 16384}},
+}
+"""Used where the example plans are not beside the package, as in an installed wheel."""
+
+LARGEST_PLAN_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What is the same for every model on the page."""
+
+    gpu: str = "h100-sxm"
+    mode: Literal["rent", "own"] = "rent"
+    price_usd_per_gpu_hour: float | None = None
+    server_usd_per_gpu: float | None = None
+    grid: str = "USA"
+    electricity_usd_per_kwh: float | None = None
+    pue: float = 1.09
+    record: str = "llama3-405b"
+    commitment: str = "on-demand"
+    preparation_days: float = 0.0
+
+
+@cache
+def base(key: str) -> PlanRequest:
+    """The published plan of a model.
+
+    Raises:
+        InputError: an example plan that cannot be read.
+    """
+    path = EXAMPLES / f"{MODELS[key]}.toml"
+    data = parse_toml(read_text(path), source=path.name) if path.is_file() else PLAIN[key]
+    return plan_request(data, source=path.name)
+
+
+def shared_of(request: PlanRequest) -> Shared:
+    """What a plan says about the things that are shared."""
+    return Shared(
+        gpu=request.cluster.gpu,
+        mode=request.money.mode,
+        price_usd_per_gpu_hour=request.money.price_usd_per_gpu_hour,
+        server_usd_per_gpu=request.money.server_usd_per_gpu,
+        grid=request.site.grid,
+        electricity_usd_per_kwh=request.site.electricity_usd_per_kwh,
+        pue=request.site.pue,
+        record=request.reliability.record,
+        commitment=request.money.commitment,
+        preparation_days=request.money.preparation_days,
+    )
+
+
+def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float) -> PlanRequest:
+    """The plan with what a person changed. Another machine has its layout searched and its own network.
+
+    Raises:
+        InputError: a value that cannot be.
+    """
+    data = tomllib.loads(plan_file_text(request))
+    values: dict[str, object] = {
+        "cluster.gpu": shared.gpu,
+        "cluster.gpus": gpus,
+        "money.mode": shared.mode,
+        "money.commitment": shared.commitment,
+        "money.price_usd_per_gpu_hour": shared.price_usd_per_gpu_hour,
+        "money.server_usd_per_gpu": shared.server_usd_per_gpu,
+        "money.preparation_days": shared.preparation_days,
+        "site.grid": shared.grid,
+        "site.electricity_usd_per_kwh": shared.electricity_usd_per_kwh,
+        "site.pue": shared.pue,
+        "reliability.record": shared.record,
+    }
+    if tokens != request.tokens:
+        values["tokens"] = tokens
+    if shared.gpu != request.cluster.gpu:
+        for key in ("node", "fabric"):
+            data["cluster"].pop(key, None)
+    if (shared.gpu, gpus) != (request.cluster.gpu, request.cluster.gpus):
+        for part in (data.get("training", {}), *data.get("phases", [])):
+            part.pop("layout", None)
+    return plan_request(data, list(values.items()), source="the dashboard")
+
+
+def read_upload(content: bytes, name: str) -> PlanRequest:
+    """An uploaded plan file, checked.
+
+    Raises:
+        InputError: too large, not text, not TOML, or not a plan; one sentence.
+    """
+    shown = name if len(name) <= 60 else f"{name[:57]}..."
+    if len(content) > LARGEST_PLAN_BYTES:
+        size = significant(len(content) / 1024)
+        raise InputError(f"{shown} is {size} KiB; a plan file has at most {LARGEST_PLAN_BYTES // 1024} KiB.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{shown} is not UTF-8 text (byte {error.start}); a plan file in TOML is needed.") from None
+    data = parse_toml(text, source=shown)
+    _refuse_paths(data, shown)
+    return plan_request(data, source=shown)
+
+
+def _refuse_paths(data: object, name: str) -> None:
+    """A plan from elsewhere may name the catalogue's parts but no file of the machine that serves the page."""
+    if isinstance(data, Mapping):
+        for value in data.values():
+            _refuse_paths(value, name)
+    elif isinstance(data, list):
+        for value in data:
+            _refuse_paths(value, name)
+    elif isinstance(data, str) and data.strip().endswith((".toml", ".json", ".csv")):
+        raise InputError(
+            f"{name} names the file '{data[:60]}'; an uploaded plan can only use what the catalogue holds."
+        )

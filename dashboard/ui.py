@@ -1,0 +1,114 @@
+"""Pieces of every page: sentences, figures with their intervals, charts with their tables, problems.
+
+Text from plans is put into the page escaped, never as Markdown: names are other people's words.
+"""
+
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from PIL import Image
+
+from dashboard.state import Outcome, chosen, outcome
+from planner.plan import Plan
+from planner.report.spec import Spec
+from planner.report.theme import DARK, LIGHT, Theme
+
+
+def theme() -> Theme:
+    """The theme of this visitor's page."""
+    return DARK if st.context.theme.type == "dark" else LIGHT
+
+
+def icon() -> Image.Image:
+    """The page's icon, three rising bars; drawn here, so that no font is fetched for it."""
+    picture = np.full((32, 32, 4), 0, dtype=np.uint8)
+    blue = (11, 98, 168, 255)
+    for left, top in ((3, 20), (12, 12), (21, 4)):
+        picture[top:29, left : left + 7] = blue
+    return Image.fromarray(picture)
+
+
+def style() -> None:
+    """The page's own style; its colours follow light and dark."""
+    css = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    for name, colour in theme().colours().items():
+        css = css.replace(f"VAR_{name.upper()}", colour)
+    st.html(f"<style>{css}</style>")
+
+
+def heading(text: str) -> None:
+    """The title of a part of the page."""
+    st.html(f"<h2 class='hp-heading'>{escape(text)}</h2>")
+
+
+def answer(text: str) -> None:
+    """The sentence a page is about."""
+    st.html(f"<p class='hp-answer'>{escape(text)}</p>")
+
+
+def note(text: str) -> None:
+    """An explanation, small."""
+    st.html(f"<p class='hp-muted'>{escape(text)}</p>")
+
+
+def problem(text: str) -> None:
+    """What went wrong and what to do, in a sentence."""
+    st.html(f"<div class='hp-problem' role='alert'>{escape(text)}</div>")
+
+
+def chosen_plan() -> Plan:
+    """The plan of the chosen model; where there is none, says why and ends the page."""
+    found: Outcome = outcome(chosen())
+    if found.plan is None:
+        answer(f"There is no plan for {found.label} with these choices.")
+        problem(found.problem)
+        note("Change the choice on the left that the sentence names; the page follows.")
+        st.stop()
+    return found.plan
+
+
+def chart(spec: Spec | None, table: pd.DataFrame | None = None) -> None:
+    """A chart as wide as its place, its description for screen readers, and its table behind it."""
+    if spec is None:
+        return
+    st.vega_lite_chart(spec=_own_data(spec), theme=None, width="stretch")
+    if table is not None:
+        shown = table.drop(columns=[c for c in ("colour", "start", "end") if c in table.columns])
+        with st.expander("Table"):
+            st.dataframe(shown, hide_index=True, width="stretch")
+
+
+def _own_data(spec: Spec) -> Spec:
+    """The same chart with the data in each layer: what is at the top reaches the browser after the first drawing."""
+    if "data" not in spec:
+        return spec
+    rest = {key: value for key, value in spec.items() if key != "data"}
+    return {**rest, "layer": [{"data": spec["data"], **layer} for layer in spec["layer"]]}
+
+
+def rows(columns: list[tuple[str, bool]], cells: list[list[str]], *, total: int | None = None) -> None:
+    """A table of texts; `columns` are (name, whether it holds numbers) pairs."""
+
+    def row(tag: str, values: list[str], kind: str = "") -> str:
+        marked = zip(values, columns, strict=True)
+        inner = "".join(f"<{tag}{' class=n' if number else ''}>{escape(v)}</{tag}>" for v, (_, number) in marked)
+        return f"<tr{kind}>{inner}</tr>"
+
+    wide = " class=wide" if len(columns) > 4 else ""
+    head = row("th", [name for name, _ in columns])
+    body = "".join(row("td", values, " class=total" if i == total else "") for i, values in enumerate(cells))
+    st.html(f"<div class='hp-scroll'><table{wide}><thead>{head}</thead><tbody>{body}</tbody></table></div>")
+
+
+def bar(low: float, expected: float, high: float, low_text: str, high_text: str) -> str:
+    """An interval as a thin bar from zero to a little above its high end, as HTML."""
+    most = high * 1.05 or 1.0
+    left, width, at = 100 * low / most, 100 * (high - low) / most, 100 * expected / most
+    return (
+        f"<div class='hp-bar'><i style='left:{left:.1f}%;width:{max(width, 0.8):.1f}%'></i>"
+        f"<u style='left:calc({at:.1f}% - 1px)'></u></div>"
+        f"<div class='hp-ends'><span>{escape(low_text)}</span><span>{escape(high_text)}</span></div>"
+    )

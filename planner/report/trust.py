@@ -1,0 +1,115 @@
+"""Predicted against published step times: a chart and the error table."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from planner.quantities import significant
+from planner.report.charts import HALF, Width
+from planner.report.spec import Spec, data, finished, quantity, sized, tips
+from planner.report.theme import LIGHT, Theme
+from planner.validation import Comparison, ErrorSummary, Validation
+
+BAND = 0.10
+"""The band drawn about equality."""
+
+
+def error_table(groups: Mapping[str, ErrorSummary]) -> pd.DataFrame:
+    """Errors by group, the worst median first."""
+    ordered = sorted(groups.items(), key=lambda item: -item[1].median_pct)
+    rows = [
+        (
+            name,
+            s.runs,
+            round(s.median_pct, 1),
+            None if s.p90_pct is None else round(s.p90_pct, 1),
+            round(s.bias_pct, 1),
+        )
+        for name, s in ordered
+    ]
+    return pd.DataFrame(rows, columns=["Group", "Runs", "Median [%]", "90th percentile [%]", "Signed median [%]"])
+
+
+def _frame(result: Validation) -> pd.DataFrame:
+    rows = [
+        (c.observed_step_time_s, c.prediction.step_time_s, c.error_pct, c.run.id, c.run.source_id, _precision(c))
+        for c in result.comparisons
+        if c.prediction.step_time_s
+    ]
+    return pd.DataFrame(rows, columns=["published", "predicted", "error", "Run", "Source", "Precision"])
+
+
+def _precision(comparison: Comparison) -> str:
+    return "fp8" if comparison.run.precision == "fp8" else "16-bit"
+
+
+def _decades(frame: pd.DataFrame) -> tuple[float, float]:
+    least, most = float(frame["published"].min()), float(frame["published"].max())
+    return 10.0 ** math.floor(math.log10(least)), 10.0 ** math.ceil(math.log10(most))
+
+
+def validation_scatter(result: Validation, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
+    """Predicted over published step time on log axes with a ±10 % band; shape and colour by precision."""
+    frame = _frame(result)
+    within = float((frame["error"].abs() <= 100 * BAND).mean())
+    ends = _decades(frame)
+    band = pd.DataFrame([(x, x * (1 - BAND), x * (1 + BAND)) for x in ends], columns=["published", "low", "high"])
+    y = _axis("low", "predicted [s]", ends)
+    points = _points(frame, {"field": "predicted", "type": "quantitative"}, theme)
+    return finished(
+        sized({"layer": [_band(band, _axis("published", "published [s]", ends), y, theme), points]}, width, 380),
+        theme,
+        title=f"{len(frame):,} published runs: {within:.0%} predicted within {BAND:.0%}",
+        subtitle="Seconds of one step. Band: ±10 %. Circles: 16-bit. Triangles: fp8",
+        description=f"Predicted against published step times, {significant(frame['published'].min())} to "
+        f"{significant(frame['published'].max())} seconds; {within:.0%} lie within 10 %.",
+    )
+
+
+def validation_errors(result: Validation, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
+    """The signed error of every published run over its step time, with the ±10 % band."""
+    frame = _frame(result)
+    ends = _decades(frame)
+    worst = result.worst[0]
+    most = math.ceil(abs(worst.error_pct) / 10) * 10
+    band = pd.DataFrame([(x, -100 * BAND, 100 * BAND) for x in ends], columns=["published", "low", "high"])
+    y = quantity("low", "error [%]", ticks=6, scale={"domain": [-most, most]})
+    points = _points(frame, {"field": "error", "type": "quantitative"}, theme)
+    return finished(
+        sized({"layer": [_band(band, _axis("published", "published [s]", ends), y, theme), points]}, width, 380),
+        theme,
+        title=f"The worst miss is {worst.error_pct:+.0f} %: {worst.run.id}",
+        subtitle="Predicted over published step time, less one. Above zero: predicted too slow",
+        description=f"Signed errors of {len(frame):,} runs; the largest is {worst.error_pct:+.0f} %.",
+    )
+
+
+def _axis(field: str, title: str, ends: tuple[float, float]) -> Spec:
+    decades = [10.0**power for power in range(round(math.log10(ends[0])), round(math.log10(ends[1])) + 1)]
+    scale = {"type": "log", "domain": list(ends), "nice": False, "clamp": True}
+    axis = {"values": decades, "format": "~g"}
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
+
+
+def _band(frame: pd.DataFrame, x: Spec, y: Spec, theme: Theme) -> Spec:
+    mark = {"type": "area", "color": theme.waiting, "opacity": 0.3}
+    return {"data": data(frame), "mark": mark, "encoding": {"x": x, "y": y, "y2": {"field": "high"}}}
+
+
+def _points(frame: pd.DataFrame, y: Spec, theme: Theme) -> Spec:
+    kinds = ["16-bit", "fp8"]
+    by = {"field": "Precision", "type": "nominal", "legend": None}
+    hues, shapes = [theme.accent, theme.communication], ["circle", "triangle-up"]
+    shown = frame.assign(Error=[f"{error:+.1f} %" for error in frame["error"]])
+    return {
+        "data": data(shown),
+        "mark": {"type": "point", "filled": True, "size": 42, "opacity": 0.6},
+        "encoding": {
+            "x": {"field": "published", "type": "quantitative"},
+            "y": y,
+            "color": {**by, "scale": {"domain": kinds, "range": hues}},
+            "shape": {**by, "scale": {"domain": kinds, "range": shapes}},
+            "tooltip": tips(("Run", ""), ("Source", ""), ("Error", ""), ("published", ".3s"), ("predicted", ".3s")),
+        },
+    }
