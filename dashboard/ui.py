@@ -46,7 +46,8 @@ def heading(text: str) -> None:
 
 def answer(text: str) -> None:
     """The sentence a page is about."""
-    st.html(f"<p class='hp-answer'>{escape(text)}</p>")
+    joined = escape(text).replace("–", "&#8288;–&#8288;")  # a range does not break over lines
+    st.html(f"<p class='hp-answer'>{joined}</p>")
 
 
 def note(text: str) -> None:
@@ -70,11 +71,15 @@ def chosen_plan() -> Plan:
     return found.plan
 
 
-def chart(spec: Spec | None, table: pd.DataFrame | None = None) -> None:
-    """A chart as wide as its place, its description for screen readers, and its table behind it."""
+def chart(name: str, spec: Spec | None, table: pd.DataFrame | None = None) -> None:
+    """A chart as wide as its place (on a phone it scrolls in its own box), and its table behind it.
+
+    `name` is unique on a page. The chart's description is what a screen reader says.
+    """
     if spec is None:
         return
-    st.vega_lite_chart(spec=_own_data(spec), theme=None, width="stretch")
+    with st.container(key=f"chart-{name}"):
+        st.vega_lite_chart(spec=_own_data(spec), theme=None, width="stretch")
     if table is not None:
         shown = table.drop(columns=[c for c in ("colour", "start", "end") if c in table.columns])
         with st.expander("Table"):

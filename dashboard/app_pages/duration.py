@@ -15,11 +15,11 @@ ui.answer(
 )
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart(charts.step_bar(plan, ui.theme(), "container"), tables.step_table(plan))
+    ui.chart("step-bar", charts.step_bar(plan, ui.theme(), "container"), tables.step_table(plan))
 with right:
-    ui.chart(charts.time_bars(plan, ui.theme(), "container"), tables.time_table(plan))
+    ui.chart("time-bars", charts.time_bars(plan, ui.theme(), "container"), tables.time_table(plan))
 with left:
-    ui.chart(charts.memory_bar(plan, ui.theme(), "container"), tables.memory_table(plan))
+    ui.chart("memory-bar", charts.memory_bar(plan, ui.theme(), "container"), tables.memory_table(plan))
 with right:
     with st.expander(f"All {len(plan.campaign.interruptions):,} interruptions of the simulated campaign"):
         st.dataframe(tables.interruption_table(plan), hide_index=True, height=260)

@@ -27,7 +27,7 @@ ui.answer(
 )
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart(charts.cost_ranges(plan, ui.theme(), "container"), tables.cost_table(plan))
+    ui.chart("cost-ranges", charts.cost_ranges(plan, ui.theme(), "container"), tables.cost_table(plan))
 with right:
     ui.heading("What is in it and what is not")
     ui.note(

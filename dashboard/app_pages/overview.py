@@ -63,7 +63,6 @@ else:
     ui.answer(words.answer(plan))
 st.html("<div class='hp-cards'>" + "".join(_card(found, key) for key, found in outcomes.items()) + "</div>")
 if plan is not None:
-    with st.container(key="strip"):
-        ui.chart(charts.campaign_strip(plan, ui.theme(), "container"), tables.power_table(plan))
+    ui.chart("strip", charts.campaign_strip(plan, ui.theme(), "container"), tables.power_table(plan))
     ui.note(words.how_known(plan))
     _downloads(plan)

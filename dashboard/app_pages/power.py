@@ -13,14 +13,14 @@ ui.answer(
     f"{plan.comparison.sentence.partition(' (')[0]}; the site needs {significant(plan.peak_power_mw)} MW and emits "
     f"{significant(carbon.location_based_tco2e)} tCO2e."
 )
-ui.chart(charts.power_whole(plan, look, "container"), tables.power_table(plan))
+ui.chart("power-whole", charts.power_whole(plan, look, "container"), tables.power_table(plan))
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart(charts.power_first_week(plan, look, "container"), tables.first_week_table(plan))
-    ui.chart(charts.energy_parts(plan, look, "container"), tables.energy_part_table(plan))
+    ui.chart("power-first-week", charts.power_first_week(plan, look, "container"), tables.first_week_table(plan))
+    ui.chart("energy-parts", charts.energy_parts(plan, look, "container"), tables.energy_part_table(plan))
 with right:
-    ui.chart(charts.power_failure(plan, look, "container"), tables.failure_table(plan))
-    ui.chart(charts.energy_months(plan, look, "container"), tables.month_table(plan))
+    ui.chart("power-failure", charts.power_failure(plan, look, "container"), tables.failure_table(plan))
+    ui.chart("energy-months", charts.energy_months(plan, look, "container"), tables.month_table(plan))
 ui.heading("Carbon")
 card = [] if plan.card is None else [["The model card itself", f"{significant(plan.card.tco2e)} t"]]
 ui.rows(

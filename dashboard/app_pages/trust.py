@@ -17,11 +17,11 @@ def _published(result: Validation) -> None:
     look = ui.theme()
     left, right = st.columns(2, gap="large")
     with left:
-        ui.chart(validation_scatter(result, look, "container"))
+        ui.chart("validation-scatter", validation_scatter(result, look, "container"))
         ui.heading("Error by regime, worst first")
         st.dataframe(error_table(result.by_regime), hide_index=True, height=318)
     with right:
-        ui.chart(validation_errors(result, look, "container"))
+        ui.chart("validation-errors", validation_errors(result, look, "container"))
         ui.heading("The worst misses")
         misses = [[c.run.id, c.run.source_id, f"{c.error_pct:+.0f} %"] for c in result.worst[:8]]
         ui.rows([("Run", False), ("Source", False), ("Error", True)], misses)
@@ -51,7 +51,7 @@ overall = result.overall
 ui.answer(
     f"Of {overall.runs} published runs the step model misses half by less than {significant(overall.median_pct, 2)} %"
     + ("" if overall.p90_pct is None else f" and nine in ten by less than {significant(overall.p90_pct, 2)} %")
-    + f". Sources it has not seen: nine in ten by less than {words.share(plan.step_error_p90)}, which plans carry."
+    + f". Sources it has not seen: nine in ten by less than {words.share(plan.step_error_p90)}, the error of each plan."
 )
 _published(result)
 _assumptions(plan.assumptions)

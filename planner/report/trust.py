@@ -80,7 +80,7 @@ def validation_errors(result: Validation, theme: Theme = LIGHT, width: Width = H
         sized({"layer": [_band(band, _axis("published", "published [s]", ends), y, theme), points]}, width, 380),
         theme,
         title=f"The worst miss is {worst.error_pct:+.0f} %: {worst.run.id}",
-        subtitle="Predicted over published step time, less one. Above zero: predicted too slow",
+        subtitle="Error of the predicted step time. Above zero: predicted too slow",
         description=f"Signed errors of {len(frame):,} runs; the largest is {worst.error_pct:+.0f} %.",
     )
 
