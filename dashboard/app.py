@@ -21,7 +21,6 @@ page = st.navigation(
 sidebar()
 state.tell()
 if st.session_state.unread:
-    ui.problem(
-        f"The address says something of {', '.join(st.session_state.unread)} that cannot be; its default is used."
-    )
+    unread = ", ".join(sorted(st.session_state.unread))
+    ui.problem(f"The address says something of {unread} that cannot be; its default is used.")
 page.run()

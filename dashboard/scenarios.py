@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from planner.plan_file import PlanRequest, plan_request
-from planner.quantities import significant
+from planner.quantities import human, significant
 from planner.report.plan_text import plan_file_text
 from profiler.files import InputError, parse_toml, read_text
 
@@ -27,6 +27,9 @@ PLAIN: Mapping[str, Mapping[str, Any]] = {
 """Used where the example plans are not beside the package, as in an installed wheel."""
 
 LARGEST_PLAN_BYTES = 256 * 1024
+
+LARGEST = {"tokens": 1e15, "GPUs": 1e6, "replicas": 20, "phases": 50}
+"""What a shared page plans at most; the command line has no such limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,17 @@ def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float) -> P
     if (shared.gpu, gpus) != (request.cluster.gpu, request.cluster.gpus):
         for part in (data.get("training", {}), *data.get("phases", [])):
             part.pop("layout", None)
-    return plan_request(data, list(values.items()), source="the dashboard")
+    return _of_bearable_size(plan_request(data, list(values.items()), source="the dashboard"))
+
+
+def _of_bearable_size(request: PlanRequest) -> PlanRequest:
+    sizes = (request.tokens, request.cluster.gpus, request.replicas, len(request.phases))
+    for (name, most), size in zip(LARGEST.items(), sizes, strict=True):
+        if size > most:
+            raise InputError(
+                f"{human(size)} {name} are more than this page plans ({human(most)}); use the command line."
+            )
+    return request
 
 
 def read_upload(content: bytes, name: str) -> PlanRequest:
@@ -120,7 +133,7 @@ def read_upload(content: bytes, name: str) -> PlanRequest:
         raise InputError(f"{shown} is not UTF-8 text (byte {error.start}); a plan file in TOML is needed.") from None
     data = parse_toml(text, source=shown)
     _refuse_paths(data, shown)
-    return plan_request(data, source=shown)
+    return _of_bearable_size(plan_request(data, source=shown))
 
 
 def _refuse_paths(data: object, name: str) -> None:

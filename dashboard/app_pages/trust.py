@@ -51,7 +51,7 @@ overall = result.overall
 ui.answer(
     f"Of {overall.runs} published runs the step model misses half by less than {significant(overall.median_pct, 2)} %"
     + ("" if overall.p90_pct is None else f" and nine in ten by less than {significant(overall.p90_pct, 2)} %")
-    + f". Sources it has not seen: nine in ten by less than {words.share(plan.step_error_p90)}, the error of each plan."
+    + f". Of sources it has not seen, nine in ten by less than {words.share(plan.step_error_p90)}."
 )
 _published(result)
 _assumptions(plan.assumptions)
