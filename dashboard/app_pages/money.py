@@ -41,7 +41,10 @@ with right:
         [("Part", False), ("USD", True)],
         [
             ["Energy", money(bill.energy_usd)],
-            [f"Demand, {len(bill.months)} calendar months", money(bill.demand_usd)],
+            [
+                f"Demand, {len(bill.months)} calendar month{'s' if len(bill.months) > 1 else ''}",
+                money(bill.demand_usd),
+            ],
             ["Fixed charges", money(bill.fixed_usd)],
             [f"In all, {bill.average_usd_per_kwh:.4f} USD per kWh", money(bill.total_usd)],
         ],
