@@ -83,7 +83,7 @@ def search_layouts(
     if count == 0:
         raise InputError(
             f"no layout of {architecture.name} divides {cluster.gpus} GPUs and a batch of {global_batch} sequences; "
-            f"try a batch that is a multiple of a power of two."
+            f"{2 ** round(math.log2(cluster.gpus))} GPUs are the nearest power of two; take a batch that is one too."
         )
     kept: list[RankedLayout] = []
     fitting = 0

@@ -23,7 +23,12 @@ MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 CATALOGUE = sorted((ROOT / "sim" / "catalogue").glob("*/*.toml"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-IMPORT_NAMES = {"nvidia-ml-py": "pynvml", "annotated-types": "annotated_types", "vl-convert-python": "vl_convert"}
+IMPORT_NAMES = {
+    "pillow": "PIL",
+    "nvidia-ml-py": "pynvml",
+    "annotated-types": "annotated_types",
+    "vl-convert-python": "vl_convert",
+}
 EXTRAS = {
     "profiler": {"torch", "fairscale", "pynvml"},
     "dashboard": {"streamlit", "altair", "playwright"},
