@@ -1,4 +1,7 @@
-"""What the Llama 3.1 model card reports, beside what a plan computes."""
+"""What the Llama 3.1 model card reports, beside what a plan computes.
+
+Source: meta-llama/llama-models, models/llama3_1/MODEL_CARD.md, table "Training Energy Use".
+"""
 
 from dataclasses import dataclass
 
@@ -6,8 +9,6 @@ from planner.carbon import tdp_accounting
 from planner.market import rows
 from planner.quantities import human, significant
 from profiler.architecture import ModelArchitecture
-
-SOURCE = "meta-llama/llama-models, models/llama3_1/MODEL_CARD.md, table 'Training Energy Use'"
 
 
 @dataclass(frozen=True, kw_only=True)

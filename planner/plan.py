@@ -80,7 +80,6 @@ class Plan:
     carbon: CarbonAccount
     comparison: Comparison
     card: ModelCard | None
-    card_explanation: str
     step_error_p90: float
     profile: Profile | None
     assumptions: tuple[Assumption, ...]
@@ -124,6 +123,18 @@ class Plan:
     def mfu(self) -> float:
         """Model FLOPs utilisation while steps run, against the dense peak of the precision, non-causal."""
         return self.tflops_per_gpu * 1e12 / self.main_phase.step.peak_flops
+
+    @property
+    def card_explanation(self) -> str:
+        """How the model card's GPU-hours compare with this plan's; empty where there is no card."""
+        if self.card is None:
+            return ""
+        return explain_card(
+            self.card,
+            gpu_hours=self.gpu_hours.expected,
+            flops=self.model_flops,
+            tflops_per_gpu=self.tflops_per_gpu,
+        )
 
     @property
     def peak_power_mw(self) -> float:
@@ -210,8 +221,7 @@ def make_plan(request: PlanRequest) -> Plan:
     billed_gpus = (cluster.nodes + setup.spare_nodes) * cluster.node.gpus_per_node
     billed_gpu_hours = billed_days * 24 * max(billed_gpus if cluster.nodes > 1 else cluster.gpus, cluster.gpus)
     grid = load_grid(request.site.grid)
-    card = load_model_card(architecture)
-    plan = Plan(
+    return Plan(
         request=request,
         name=request.name or f"{architecture.name} on {cluster.gpus:,} x {cluster.gpu.label}",
         architecture=architecture,
@@ -238,20 +248,13 @@ def make_plan(request: PlanRequest) -> Plan:
             days=days.expected,
         ),
         comparison=as_much_as(campaign.total_energy_j / JOULES_PER_MWH),
-        card=card,
-        card_explanation="",
+        card=load_model_card(architecture),
         step_error_p90=error,
         profile=profile,
         assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, error),
         provenance=_provenance(cluster, phases, profile, request),
         notes=tuple(dict.fromkeys(note for phase in phases for note in phase.notes)),
     )
-    if card is None:
-        return plan
-    words = explain_card(
-        card, gpu_hours=plan.gpu_hours.expected, flops=plan.model_flops, tflops_per_gpu=plan.tflops_per_gpu
-    )
-    return replace(plan, card_explanation=words)
 
 
 def plan_campaign(request: PlanRequest) -> CampaignSetup:

@@ -99,7 +99,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
     architecture = _architecture(c)
     gpu = _gpu(c)
     gpus = c.count("gpus")
-    per_node = min(c.count("gpus_per_node", load_node(gpu.node).gpus_per_node), gpus)
+    node = _node(c, gpu)
     precision = _precision(c, gpu)
     stack = _stack(c, gpu, precision)
     layout = _layout(c, architecture, stack, gpus)
@@ -108,9 +108,9 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         id=name,
         architecture=architecture,
         gpu=gpu,
-        gpus_per_node=per_node,
-        node=_node(c, gpu),
-        fabric=_fabric(c, gpu, c.count("gpus_per_node", 8)),
+        gpus_per_node=min(node.gpus_per_node, gpus),
+        node=node,
+        fabric=_fabric(c, gpu, node.gpus_per_node),
         stack=stack,
         layout=layout,
         seq_len=c.count("seq_len"),
@@ -177,9 +177,7 @@ def _gpu(c: Cells) -> Gpu:
             return gpu
     for family in ("gb200", "b200", "h200", "h100", "a100", "4090"):
         if family in wanted:
-            members = [
-                gpu for gpu in catalogue if family in gpu.name.replace("gb200", "gb200" if family == "gb200" else "")
-            ]
+            members = [gpu for gpu in catalogue if family in gpu.name.split("-")]
             low_power = limit_w is not None and limit_w <= 0.8 * max(gpu.tdp_w for gpu in members)
             pick = min(
                 members,
@@ -294,7 +292,7 @@ def _recompute(c: Cells, stack: SoftwareStack) -> Recompute:
     return cast(Recompute, text)
 
 
-def _sharding(c: Cells, stack: SoftwareStack, model_parallel: bool) -> Sharding:
+def _sharding(c: Cells, stack: SoftwareStack) -> Sharding:
     text = c.text("sharding").lower()
     if not text:
         habit: Sharding = "fsdp" if stack.name in ("torchtitan", "fms-fsdp", "llm-foundry", "maxtext") else "zero1"
@@ -329,7 +327,7 @@ def _layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int) -> 
         dp=dp,
         vp=_virtual_stages(c, a, pp),
         micro_batch=_micro_batch(c, dp),
-        sharding=_sharding(c, stack, tp * pp > 1),
+        sharding=_sharding(c, stack),
         shard_degree=int(min(max(shard, 1), dp * cp)) if shard else None,
         recompute=recompute,
         recompute_layers=min(int(layers), a.layers) if layers and recompute == "full" else None,

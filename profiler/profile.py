@@ -221,8 +221,3 @@ def read_profile(path: Path) -> Profile:
 
 def _refuse(path: Path, word: str) -> None:
     raise InputError(f"{path}: contains {word}; a profile holds finite numbers only.")
-
-
-def shipped_profiles() -> tuple[str, ...]:
-    """Names of the measured profiles that ship."""
-    return tuple(sorted(path.stem for path in PROFILES.glob("*.json")))

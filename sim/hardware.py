@@ -38,7 +38,8 @@ class Gpu:
     node: str
     """The node it is usually sold in."""
     kernels: str = ""
-    """The calibrated kernel table (sim/catalogue/kernels) that describes it; empty: roofline with defaults."""
+    """The calibrated part that describes its kernels (`matmul_*` in sim/catalogue/calibration.toml); empty: the
+    H100's."""
     aliases: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
