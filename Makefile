@@ -5,13 +5,19 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 EXAMPLES := examples/llama3.1-8b.toml examples/llama3.1-70b.toml examples/llama3.1-405b.toml
 
-.PHONY: plan test check bench dashboard calibrate clean
+FUZZ_TIMES ?= 5
+
+.PHONY: plan test fuzz check bench dashboard calibrate clean
 
 plan: $(VENV)/.ready-plan  ## plan 8B, 70B and 405B and write a report
 	@$(BIN)/herdplan plan $(EXAMPLES) --report out/llama3.1.html
 
 test: $(VENV)/.ready-dev browser check  ## set up, check and run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+fuzz: $(VENV)/.ready-dev  ## the property tests on examples never tried before
+	@for i in $$(seq $(FUZZ_TIMES)); do \
+		HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n 2 -m hypothesis || exit 1; done
 
 check: $(VENV)/.ready-dev  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

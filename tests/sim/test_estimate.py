@@ -19,12 +19,14 @@ from tests.sim.steps import Situation, situations
 def estimate(layout: ParallelLayout, **changes: Any) -> StepEstimate:
     known: dict[str, Any] = {
         "architecture": load_architecture("llama3.1-8b"),
-        "cluster": build_cluster("h100-sxm", layout.gpus),
         "stack": load_stack("megatron-core"),
         "seq_len": 8192,
         "global_batch": 128,
+        **changes,
     }
-    return estimate_step(layout=layout, **{**known, **changes})
+    if "cluster" not in known:
+        known["cluster"] = build_cluster("h100-sxm", layout.gpus)
+    return estimate_step(layout=layout, **known)
 
 
 FSDP = ParallelLayout(dp=64, sharding="fsdp")
