@@ -1,0 +1,26 @@
+"""`herdplan dashboard`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from planner.commands.shared import sentences
+from profiler.files import InputError
+
+
+def dashboard(
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501,
+    address: Annotated[
+        str, typer.Option(help="Address to listen on; others can reach anything but localhost.")
+    ] = "localhost",
+) -> None:
+    """Open the dashboard at localhost:8501."""
+    with sentences():
+        import subprocess
+        from importlib.util import find_spec
+
+        if find_spec("streamlit") is None:
+            raise InputError("the dashboard needs streamlit: pip install 'herdplan[dashboard]'.")
+        command = [sys.executable, "-m", "dashboard.launch", "--port", str(port), "--address", address]
+        raise typer.Exit(subprocess.call(command))  # noqa: S603 - our own module, arguments checked by typer

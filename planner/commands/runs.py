@@ -1,0 +1,60 @@
+"""`herdplan estimate` and `herdplan validate`: predictions beside published runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.commands.shared import JsonOption, sentences, write_json
+from profiler.files import write_atomic
+
+
+def estimate(
+    runs: Annotated[Path, typer.Option(help="Runs file (CSV), columns as in planner/published_runs.csv.")],
+    out: Annotated[Path, typer.Option(help="Predictions file (CSV) to write.")],
+    json_to: JsonOption = "",
+) -> None:
+    """Predict one optimizer step for every row of a runs file."""
+    with sentences():
+        from planner.estimate import estimate_runs, predictions_csv
+        from planner.runs import read_runs
+
+        predictions = estimate_runs(list(read_runs(runs)))
+        write_atomic(out, predictions_csv(predictions))
+        if json_to:
+            write_json(json_to, [p.row() for p in predictions])
+        unread = sum(p.step_time_s is None for p in predictions)
+        if json_to != "-":
+            typer.echo(
+                f"{len(predictions) - unread} of {len(predictions)} rows predicted, written to {out}"
+                + (f"; {unread} could not be, see their notes." if unread else ".")
+            )
+
+
+def validate(
+    runs: Annotated[
+        Path | None, typer.Option(help="Runs file (CSV); the published runs that ship if not given.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the whole comparison as Markdown here.")] = None,
+    json_to: JsonOption = "",
+) -> None:
+    """Compare predictions with published runs: error overall, by regime and by source."""
+    with sentences():
+        from planner.runs import TrainingRun, published_runs, read_runs
+        from planner.validation import validate_runs
+
+        if runs is None:
+            chosen = published_runs("scored")
+        else:
+            chosen = [run for run in read_runs(runs) if isinstance(run, TrainingRun)]
+        result = validate_runs(chosen)
+        if json_to:
+            write_json(json_to, result.to_dict())
+        if markdown:
+            from planner.validation_text import markdown_text
+
+            write_atomic(markdown, markdown_text(result))
+        if json_to != "-":
+            from planner.terminal import print_validation
+
+            print_validation(result)

@@ -1,0 +1,70 @@
+"""What every command shares: one sentence for bad input, JSON output, plan files with overrides."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profiler.files import InputError, write_atomic
+
+if TYPE_CHECKING:
+    from planner.plan import Plan
+    from planner.plan_file import PlanRequest
+
+JsonOption = Annotated[
+    str, typer.Option("--json", metavar="FILE|-", help="Write JSON to a file, or - for the screen.")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override any key, such as cluster.gpus=8192."),
+]
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn bad input into one sentence on stderr and exit code 2."""
+    try:
+        yield
+    except InputError as error:
+        text = str(error).removesuffix(".")
+        typer.echo(f"herdplan: {text}{'' if text.endswith('?') else '.'}", err=True)
+        raise typer.Exit(2) from None
+
+
+def write_json(target: str, data: object) -> None:
+    """JSON to a file or, for `-`, to the screen. Same data, same bytes."""
+    import json
+
+    text = json.dumps(data, indent=2, allow_nan=False, default=float) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        write_atomic(Path(target), text)
+
+
+def overrides(named: dict[str, object], settings: list[str]) -> list[tuple[str, object]]:
+    from planner.plan_file import parse_override
+
+    given = [(key, value) for key, value in named.items() if value not in (None, "")]
+    return [*given, *(parse_override(text) for text in settings)]
+
+
+def requests(files: list[Path], overrides: list[tuple[str, object]]) -> "list[PlanRequest]":
+    from planner.plan_file import plan_request, read_plan_request
+
+    if files:
+        return [read_plan_request(path, overrides) for path in files]
+    if "model" not in dict(overrides):
+        raise InputError(
+            "nothing to plan: give a plan file, such as examples/llama3.1-405b.toml, or --model and --tokens."
+        )
+    return [plan_request({}, overrides, source="command line")]
+
+
+def make_plans(requests: "list[PlanRequest]") -> "list[Plan]":
+    from planner.plan import make_plan
+
+    return [make_plan(request) for request in requests]
