@@ -4,14 +4,15 @@
 """
 
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 from planner.assumptions import Assumption, list_assumptions
 from planner.carbon import CarbonAccount, Comparison, Grid, account, as_much_as, load_grid, tdp_accounting
-from planner.costs import CostBreakdown, break_even_days, ownership_cost, rental_cost
+from planner.charges import Charges
+from planner.costs import CostBreakdown, break_even_days
 from planner.model_card import ModelCard, explain_card, load_model_card
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
@@ -66,12 +67,10 @@ class Plan:
     phases: tuple[PlannedPhase, ...]
     campaign: Campaign
     """The replica of median length: days, energy and the power curve are its own."""
+    setup: CampaignSetup
+    """What was simulated."""
     replica_days: tuple[float, ...]
-    days: Interval
-    gpu_hours: Interval
-    energy_mwh: Interval
-    billed_gpu_hours: float
-    """Spare nodes and preparation included: what rent is paid for."""
+    prices: Prices
     rent: CostBreakdown | None
     own: CostBreakdown | None
     break_even_days: float | None
@@ -86,6 +85,29 @@ class Plan:
     provenance: Mapping[str, str]
     notes: tuple[str, ...]
 
+    @cached_property
+    def intervals(self) -> Mapping[str, Interval]:
+        """The 90 % interval of each outcome (`planner.uncertainty.OUTCOMES`) over all priors, around this plan."""
+        from planner.uncertainty import sample_plan
+
+        found = sample_plan(self).outcomes
+        return {name: Interval(low=q.p5, expected=q.plan, high=q.p95) for name, q in found.items()}
+
+    @property
+    def days(self) -> Interval:
+        """Days from the first step to the last."""
+        return self.intervals["days"]
+
+    @property
+    def gpu_hours(self) -> Interval:
+        """Of the job's own GPUs, spares not counted."""
+        return self.intervals["gpu_hours"]
+
+    @property
+    def energy_mwh(self) -> Interval:
+        """At the site's meter."""
+        return self.intervals["energy_mwh"]
+
     @property
     def cost(self) -> CostBreakdown:
         """Rent or ownership, as asked."""
@@ -93,6 +115,16 @@ class Plan:
         if chosen is None:
             raise InputError(f"no price for {self.request.money.mode}ing {self.cluster.gpu.label}.")
         return chosen
+
+    @property
+    def charges(self) -> Charges:
+        """Which GPUs are paid for, and how long."""
+        return Charges(setup=self.setup, money=self.request.money)
+
+    @property
+    def billed_gpu_hours(self) -> float:
+        """Spare nodes and preparation included: what rent is paid for."""
+        return self.charges.gpu_hours(self.campaign.duration_s / DAY_S)
 
     @property
     def months(self) -> Interval:
@@ -156,6 +188,7 @@ class Plan:
             "gpu_hours": self.gpu_hours.expected,
             "billed_gpu_hours": self.billed_gpu_hours,
             "cost_usd": {"low": cost.low, "expected": cost.expected, "high": cost.high},
+            "cost_usd_interval": [self.intervals["cost_usd"].low, self.intervals["cost_usd"].high],
             "cost_mode": self.request.money.mode,
             "rent_usd": _levels(self.rent),
             "own_usd": _levels(self.own),
@@ -168,6 +201,7 @@ class Plan:
             "peak_power_mw": self.peak_power_mw,
             "mean_power_mw": self.campaign.mean_site_power_w / 1e6,
             "emissions_tco2e": self.carbon.location_based_tco2e,
+            "emissions_tco2e_interval": [self.intervals["tco2e"].low, self.intervals["tco2e"].high],
             "embodied_tco2e": self.carbon.embodied_tco2e,
             "emissions_tdp_accounting_tco2e": self.tdp_accounting_tco2e,
             "mfu": self.mfu,
@@ -213,13 +247,10 @@ def make_plan(request: PlanRequest) -> Plan:
     replicas = simulate_replicas(setup, request.seed, request.replicas)
     campaign = sorted(replicas, key=lambda c: c.duration_s)[len(replicas) // 2]
     error = load_calibration().left_out_p90
-    days = _interval([c.duration_s / DAY_S for c in replicas], campaign.duration_s / DAY_S, error)
-    mean_mw = campaign.total_energy_j / JOULES_PER_MWH / (campaign.duration_s / DAY_S)
+    days = campaign.duration_s / DAY_S
     prices = load_prices(request, cluster.gpu)
     electricity = _bill(request, campaign, prices)
-    billed_days = days.expected + request.money.preparation_days
-    billed_gpus = (cluster.nodes + setup.spare_nodes) * cluster.node.gpus_per_node
-    billed_gpu_hours = billed_days * 24 * max(billed_gpus if cluster.nodes > 1 else cluster.gpus, cluster.gpus)
+    charges = Charges(setup=setup, money=request.money)
     grid = load_grid(request.site.grid)
     return Plan(
         request=request,
@@ -228,24 +259,20 @@ def make_plan(request: PlanRequest) -> Plan:
         cluster=cluster,
         phases=phases,
         campaign=campaign,
+        setup=setup,
         replica_days=tuple(c.duration_s / DAY_S for c in replicas),
-        days=days,
-        gpu_hours=days.scaled(24 * cluster.gpus),
-        energy_mwh=days.scaled(mean_mw),
-        billed_gpu_hours=billed_gpu_hours,
-        rent=rental_cost(prices.rental, billed_gpu_hours) if prices.rental else None,
-        own=ownership_cost(prices.ownership, billed_gpus, billed_days, electricity.total_usd)
-        if prices.ownership
-        else None,
-        break_even_days=_break_even(prices, billed_gpus, electricity.total_usd / days.expected),
+        prices=prices,
+        rent=charges.rent(prices, days),
+        own=charges.own(prices, days, electricity.total_usd),
+        break_even_days=_break_even(prices, charges.gpus, electricity.total_usd / days),
         bill=electricity,
         grid=grid,
         carbon=account(
             campaign.total_energy_j / JOULES_PER_KWH,
             grid,
-            gpus=billed_gpus,
+            gpus=charges.gpus,
             embodied_kg_per_gpu=cluster.gpu.embodied_kgco2e,
-            days=days.expected,
+            days=days,
         ),
         comparison=as_much_as(campaign.total_energy_j / JOULES_PER_MWH),
         card=load_model_card(architecture),
@@ -327,13 +354,6 @@ def _with_ettr(setup: CampaignSetup, ratio: float) -> CampaignSetup:
         middle = (low + high) / 2
         low, high = (middle, high) if expected_ettr(at(middle)) > ratio else (low, middle)
     return at((low + high) / 2)
-
-
-def _interval(values: list[float], expected: float, error: float) -> Interval:
-    """90 % interval: the replicas' spread and the step model's error, independent, in quadrature."""
-    spread = 1.645 * statistics.stdev(values) / expected if len(values) > 1 else 0.0
-    half = math.hypot(spread, error)
-    return Interval(low=expected * (1 - half), expected=expected, high=expected * (1 + half))
 
 
 def _bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> Bill:

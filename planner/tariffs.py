@@ -108,7 +108,7 @@ class Bill:
 
 def names() -> tuple[str, ...]:
     """The tariffs in the catalogue; `us-industrial` alone is its newest year."""
-    files = (path.stem for path in MARKET.glob("*.toml") if path.stem != "costs")
+    files = (path.stem for path in MARKET.glob("*.toml") if path.stem not in ("costs", "priors"))
     years = (f"{US_INDUSTRIAL}-{row['year']}" for row in rows("us_industrial_electricity.csv"))
     return tuple(sorted((*files, US_INDUSTRIAL, *years)))
 

@@ -1,0 +1,252 @@
+"""How sure: the outcomes of a plan under every assumption's prior and under the chance of failures.
+
+The step, the layout and the campaign are computed once, by `make_plan`. What changes from sample to sample follows
+from the simulated campaign's own seconds and watts: `Response` scales them by factors on the assumptions, with all
+factors 1 giving the plan back exactly, so a thousand samples take milliseconds and docs/uncertainty.md can say what
+each factor does.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from planner.market.prices import PriceRange
+from planner.pricing import Prices
+from planner.priors import SAMPLES, Array, Prior, normals, plan_priors, price_ranges
+from profiler.files import InputError
+from profiler.units import DAY_S, JOULES_PER_MWH
+
+if TYPE_CHECKING:
+    from planner.plan import Plan
+
+OUTCOMES = {
+    "days": "Days",
+    "gpu_hours": "GPU-hours",
+    "cost_usd": "Cost [USD]",
+    "energy_mwh": "Energy [MWh]",
+    "tco2e": "Emissions [tCO2e]",
+    "peak_mw": "Peak power [MW]",
+}
+"""What a sample of a plan gives, by name, as a person reads it."""
+
+FAILURE_ACTIVITIES = ("lost_work", "detection", "restart", "waiting_for_repair")
+WORK_ACTIVITIES = ("training", "checkpointing")
+
+LEAST_SHARE = 0.01
+"""A sample that would work less than this share of its time is taken to work this share: it never ends anyway."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantiles:
+    """One outcome over all samples, and its value in the plan."""
+
+    p5: float
+    p50: float
+    p95: float
+    plan: float
+
+    def to_dict(self) -> dict[str, float]:
+        """The row as scripts read it."""
+        return {"p5": self.p5, "p50": self.p50, "p95": self.p95, "plan": self.plan}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uncertainty:
+    """Outcomes of a plan as distributions, and the priors that made them."""
+
+    name: str
+    samples: int
+    seed: int
+    priors: Mapping[str, Prior]
+    outcomes: Mapping[str, Quantiles]
+    drawn: Mapping[str, Array]
+    """Every sample of every outcome, in the same order."""
+
+    def chance(self, outcome: str, most: float) -> float:
+        """The share of samples in which an outcome stays within `most`."""
+        return float(np.mean(self.drawn[outcome] <= most))
+
+    def to_dict(self) -> dict[str, object]:
+        """The stable form that scripts read."""
+        return {
+            "name": self.name,
+            "samples": self.samples,
+            "seed": self.seed,
+            "outcomes": {name: quantiles.to_dict() for name, quantiles in self.outcomes.items()},
+            "priors": {
+                name: {"low": p.low, "high": p.high, "coverage": p.coverage, "kind": p.kind, "source": p.source}
+                for name, p in self.priors.items()
+            },
+        }
+
+
+def sample_plan(
+    plan: "Plan",
+    *,
+    samples: int = SAMPLES,
+    seed: int | None = None,
+    changes: Mapping[str, tuple[float, float]] | None = None,
+) -> Uncertainty:
+    """Draw every assumption from its prior `samples` times and see what becomes of the plan.
+
+    The plan's own seed is used where none is given. `changes` puts other 5th and 95th percentiles over priors.
+
+    Raises:
+        InputError: fewer than 20 samples, a negative seed, or a change that cannot be.
+    """
+    seed = plan.request.seed if seed is None else seed
+    if samples < 20 or seed < 0:
+        raise InputError(f"samples is {samples} and seed {seed}; at least 20 and 0 or more are needed.")
+    priors = plan_priors(plan, changes)
+    luck = {name: normals(name, samples, seed) for name, prior in priors.items() if prior.unsure}
+    response = Response(plan)
+    drawn = response.outcomes(draw(priors, luck))
+    at_plan = response.outcomes({})
+    outcomes = {}
+    for name, values in drawn.items():
+        p5, p50, p95 = (float(x) for x in np.quantile(values, (0.05, 0.5, 0.95)))
+        outcomes[name] = Quantiles(p5=p5, p50=p50, p95=p95, plan=float(at_plan[name][0]))
+    return Uncertainty(name=plan.name, samples=samples, seed=seed, priors=priors, outcomes=outcomes, drawn=drawn)
+
+
+def draw(priors: Mapping[str, Prior], luck: Mapping[str, Array]) -> dict[str, Array]:
+    """Factors by name from standard normals by name; `chance` stays a standard normal."""
+    return {name: z if name == "chance" else priors[name].factors(z) for name, z in luck.items()}
+
+
+class Response:
+    """The outcomes of one plan as a function of factors on its assumptions.
+
+    With s the factor on the work (step time times tokens), the campaign's seconds T split into work W, what
+    failures take (lost work l, detection d, restart r, waiting w, as shares of T) and what is due by the calendar
+    (maintenance and its restarts, share m), the expected duration is
+
+        T' = s W / (1 - f (l + d' d + r' r + w) - m),
+
+    f, d' and r' being the factors on the rate of failures, detection and restart: first order in the share lost,
+    and exact at the plan. Chance adds the standard deviation of a compound Poisson sum, sqrt(n E[L^2]), of n
+    interruptions that take L seconds each, as they did in the campaign.
+    """
+
+    def __init__(self, plan: "Plan") -> None:
+        self.plan = plan
+        campaign = plan.campaign
+        self.duration_s = campaign.duration_s
+        seconds: dict[str, float] = defaultdict(float, campaign.seconds)
+        self.work_s = sum(seconds[name] for name in WORK_ACTIVITIES)
+        planned_restart_s = sum(stop.restart_s for stop in campaign.interruptions if stop.planned)
+        lost_s = {name: seconds[name] for name in FAILURE_ACTIVITIES}
+        lost_s["restart"] = max(lost_s["restart"] - planned_restart_s, 0.0)
+        self.lost = {name: s / self.duration_s for name, s in lost_s.items()}
+        self.planned_restart = planned_restart_s / self.duration_s
+        known = (*FAILURE_ACTIVITIES, *WORK_ACTIVITIES)
+        self.calendar = sum(s for name, s in seconds.items() if name not in known) / self.duration_s
+        self._stops()
+        self._watts()
+
+    def _stops(self) -> None:
+        """How many failures there were and the mean square of what each took."""
+        stops = [s for s in self.plan.campaign.interruptions if not s.planned]
+        took_s = np.array([s.lost_s + s.detection_s + s.restart_s + s.wait_s for s in stops])
+        self.failures = len(stops)
+        self.mean_square_s2 = float(np.mean(took_s**2)) if stops else 0.0
+
+    def _watts(self) -> None:
+        """Mean watts of the site while nodes work and while they do not."""
+        energy_j: dict[bool, float] = defaultdict(float)
+        spent_s: dict[bool, float] = defaultdict(float)
+        for segment in self.plan.campaign.segments:
+            works = segment.activity in ("training", "lost_work")
+            length_s = segment.end_s - segment.start_s
+            energy_j[works] += length_s * segment.site_power_w
+            spent_s[works] += length_s
+        self.working_w, self.standing_w = (energy_j[k] / spent_s[k] if spent_s[k] else 0.0 for k in (True, False))
+
+    def outcomes(self, factors: Mapping[str, Array]) -> dict[str, Array]:
+        """Every outcome for arrays of factors by the names of priors; a name left out is 1 (chance: 0)."""
+        duration_s, working_s = self._durations_s(factors)
+        watts = self._power_factor(factors)
+        energy_mwh = (
+            watts * (self.working_w * working_s + self.standing_w * (duration_s - working_s)) / JOULES_PER_MWH
+        )
+        days = duration_s / DAY_S
+        intensity = self.plan.carbon.location_based_tco2e * JOULES_PER_MWH / self.plan.campaign.total_energy_j
+        found = {
+            "days": days,
+            "gpu_hours": days * 24 * self.plan.cluster.gpus,
+            "cost_usd": self._cost_usd(factors, days, energy_mwh),
+            "energy_mwh": energy_mwh,
+            "tco2e": energy_mwh * intensity * factors.get("grid_intensity", 1.0),
+            "peak_mw": self.plan.peak_power_mw * watts,
+        }
+        size = max((np.size(values) for values in factors.values()), default=1)
+        return {name: np.broadcast_to(values, (size,)) for name, values in found.items()}
+
+    def _durations_s(self, factors: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Seconds of the campaign, and those in which the nodes work."""
+        one = np.ones(1)
+        rate, detection, restart = (factors.get(name, one) for name in ("failures", "detection_time", "restart_time"))
+        work_s = self.work_s * factors.get("step_time", one) * factors.get("tokens", one)
+        lost = self.lost
+        per_failure = (
+            lost["lost_work"] + lost["detection"] * detection + lost["restart"] * restart + lost["waiting_for_repair"]
+        )
+        working = np.maximum(1 - rate * per_failure - self.calendar - self.planned_restart * restart, LEAST_SHARE)
+        duration_s = work_s / working
+        base = sum(lost.values())
+        if base > 0:
+            stops = self.failures * rate * duration_s / self.duration_s
+            longer = per_failure / base
+            spread_s = np.sqrt(stops * self.mean_square_s2) * longer / working
+            duration_s = np.maximum(duration_s + factors.get("chance", 0 * one) * spread_s, work_s)
+        working_s = work_s + np.minimum(rate * lost["lost_work"] * duration_s, duration_s - work_s)
+        return duration_s, working_s
+
+    def _power_factor(self, factors: Mapping[str, Array]) -> Array:
+        """The factor on the site's watts: nodes, what is above them, and what PUE counts beside both."""
+        joules = self.plan.campaign.energy_j
+        nodes_j = joules["gpu"] + joules["host"]
+        above = joules["network_storage"] / nodes_j
+        overhead = joules["cooling"] / (nodes_j + joules["network_storage"])
+        one = np.ones(1)
+        nodes, share, cooling = (factors.get(name, one) for name in ("node_power", "above_node_share", "cooling"))
+        grown: Array = nodes * (1 + above * share) * (1 + overhead * cooling) / (1 + above) / (1 + overhead)
+        return grown
+
+    def _cost_usd(self, factors: Mapping[str, Array], days: Array, energy_mwh: Array) -> Array:
+        """The cost as asked, by the very functions that priced the plan, once per sample."""
+        energy0_mwh = self.plan.campaign.total_energy_j / JOULES_PER_MWH
+        electricity_usd = self.plan.bill.total_usd * energy_mwh / energy0_mwh * factors.get("electricity_price", 1.0)
+        prices = {name: factors[name] for name in self._ranges if name in factors}
+        size = max(np.size(x) for x in (days, electricity_usd, *prices.values()))
+        columns = [np.broadcast_to(x, (size,)).tolist() for x in (days, electricity_usd, *prices.values())]
+        return np.array([self._one_cost_usd(tuple(prices), *row) for row in zip(*columns, strict=True)])
+
+    @cached_property
+    def _ranges(self) -> dict[str, PriceRange]:
+        found = price_ranges(self.plan.prices, self.plan.request.money.mode)
+        return {name: price for name, (price, _) in found.items()}
+
+    def _one_cost_usd(self, names: tuple[str, ...], days: float, electricity_usd: float, *factors: float) -> float:
+        usd = {name: self._ranges[name].expected * factor for name, factor in zip(names, factors, strict=True)}
+        cost = self.plan.charges.asked(priced(self.plan.prices, usd), days, electricity_usd)
+        return (cost or self.plan.cost).expected
+
+
+def priced(prices: Prices, usd: Mapping[str, float]) -> Prices:
+    """The same prices with some of their ranges, by the names of `price_ranges`, at one value each."""
+    rental, owned = prices.rental, prices.ownership
+    if rental is not None and "rent_price" in usd:
+        rental = replace(rental, price_usd_per_gpu_hour=_at(rental.price_usd_per_gpu_hour, usd["rent_price"]))
+    if owned is not None:
+        named = {field.name for field in fields(owned)} & usd.keys()
+        owned = replace(owned, **{name: _at(getattr(owned, name), usd[name]) for name in named})  # type: ignore[arg-type]
+    return replace(prices, rental=rental, ownership=owned)
+
+
+def _at(price: PriceRange, value: float) -> PriceRange:
+    return replace(price, low=value, expected=value, high=value)
