@@ -261,13 +261,13 @@ def _stack(c: Cells, gpu: Gpu, precision: Precision) -> SoftwareStack:
         stack = replace(stack, attention="unfused")
     elif "v1" in attention:
         stack = replace(stack, attention="flash1")
-    elif "flashattention-3" in attention or "cudnn" in attention + flags:
+    elif "flashattention-3" in attention or "cudnn" in f"{attention} {flags}":
         stack = replace(stack, attention="flash3")
-    elif "flash" in attention + flags and stack.attention == "unfused":
+    elif "flash" in f"{attention} {flags}" and stack.attention == "unfused":
         stack = replace(stack, attention="flash2")
     if "torch.compile" in flags:
         stack = replace(stack, elementwise="compiled")
-    elif re.search(r"\beager\b|no compile", flags + framework.lower()) or (
+    elif re.search(r"\beager\b|no compile", f"{flags} {framework.lower()}") or (
         flags == "none" and stack.elementwise == "compiled"
     ):
         stack = replace(stack, elementwise="eager")

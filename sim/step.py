@@ -256,24 +256,27 @@ def fsdp_layer_s(case: StepCase, layer: Pass, gathers: float, scatters: float) -
     return np.where(active, overlapped(layer.total, comm, case.fsdp_exposed), 0.0)
 
 
-def gradient_sync_s(case: StepCase, window_s: Array) -> Array:
+def gradient_sync_s(case: StepCase, forward_s: Array, backward_s: Array) -> Array:
     """Exposed seconds of reducing gradients and gathering weights once a step (ZeRO, arXiv:1910.02054).
 
-    Hidden, where the stack can, behind the first forward and the last backward pass (`window_s`).
+    Hidden, where the stack can: the reduction behind the last backward work (`backward_s`), the gather behind
+    the first forward work (`forward_s`). Weights that are sharded move block by block instead (`fsdp_layer_s`);
+    what is left here is the all-reduce between copies (HSDP).
     """
     ranks = case.dp * case.cp
     parameters = rank_parameters(case)
     reduce = gather_time_s(case, case.gradient_bytes * parameters, ranks, case.tp)
     gather = gather_time_s(case, BF16 * parameters, ranks, case.tp)
     sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
-    comm = np.where(sharded, reduce + gather, 2 * reduce)
+    reduce = np.where(sharded, reduce, 2 * reduce)
     copies = np.maximum(ranks / case.shard_degree, 1)
     across = all_reduce_time_s(
         case, case.gradient_bytes * parameters / case.shard_degree, copies, case.tp * case.shard_degree
     )
-    comm = np.where(sharded_weights(case), np.where(copies > 1, across, 0.0), comm)
-    hidden = overlapped(window_s, comm, case.dp_exposed)
-    return np.where(ranks > 1, np.where(case.dp_overlap > 0, hidden, comm), 0.0)
+    reduce = np.where(sharded_weights(case), np.where(copies > 1, across, 0.0), reduce)
+    gather = np.where(sharded, gather, 0.0)
+    hidden = overlapped(backward_s, reduce, case.dp_exposed) + overlapped(forward_s, gather, case.dp_exposed)
+    return np.where(ranks > 1, np.where(case.dp_overlap > 0, hidden, reduce + gather), 0.0)
 
 
 def optimizer_s(case: StepCase) -> Array:
@@ -286,7 +289,7 @@ def optimizer_s(case: StepCase) -> Array:
 
 def accumulate_s(case: StepCase) -> Array:
     """Seconds per micro-batch to add gradients into an fp32 buffer: read and write it once."""
-    traffic = np.where(case.gradient_bytes == 4, 8.0, 6.0) * rank_parameters(case)
+    traffic = (2 + 2 * case.gradient_store_bytes + 2 * case.fp8) * rank_parameters(case)
     at_once = np.logical_or(sharded_weights(case), case.micro_batches <= 1)
     return np.where(at_once, 0.0, traffic / case.memory_bytes_per_s)
 
@@ -325,8 +328,10 @@ def step_times(case: StepCase) -> StepTimes:
     bubble = (case.pp - 1) / case.vp * mean_stage * np.where(case.zero_bubble > 0, 1 / 3, 1.0)
     bubble = np.maximum(bubble, waits * passes)  # the last stage works off its waiting gradients while others drain
     accumulate = accumulate_s(case) * passes
-    window = slowest / np.where(case.pp > 1, case.vp, 1.0)
-    gradients = gradient_sync_s(case, window)
+    # a chunk's gradients are complete once its last micro-batch is back; with chunks on every stage the others'
+    # backward passes over a whole pipeline's worth of micro-batches still follow
+    reach = np.where(case.vp > 1, (case.vp - 1) / case.vp * case.layers, most)
+    gradients = gradient_sync_s(case, reach * forward.total, reach * (block - forward.total))
     update = optimizer_s(case) + accumulate
     subtotal = passes * slowest + pipeline + bubble + gradients + update + case.step_fixed_s
     doublings = np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)

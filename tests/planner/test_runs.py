@@ -188,3 +188,11 @@ def test_a_file_that_is_no_runs_file_is_one_sentence(tmp_path: Path, text: str, 
     path.write_text(text)
     with pytest.raises(InputError, match=says):
         list(read_runs(path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("eager", "eager"), ("torch.compile", "compiled"), ("none", "eager"), ("", "compiled")]
+)
+def test_flags_say_whether_kernels_are_compiled(tmp_path: Path, flags: str, expected: str) -> None:
+    found = run(tmp_path, framework="torchtitan@9dec370", flags=flags, sharding="fsdp", tp="1")
+    assert found.stack.elementwise == expected
