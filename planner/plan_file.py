@@ -9,15 +9,24 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator
 
-from planner.quantities import parse_count
+from planner.quantities import in_unit, parse_count
 from profiler.files import InputError, parse_toml, read_text, validated
 from profiler.profile import Precision, Recompute
-from profiler.units import Amount, Count, Positive, Share
+from profiler.units import Count
 from sim.layout import Sharding
 from sim.stacks import DEFAULT_STACK
 
 Tokens = Annotated[float, BeforeValidator(parse_count)]
 """A number of tokens: 15.6e12 or "15.6T"."""
+
+Seconds = Annotated[float, BeforeValidator(in_unit("s"))]
+Days = Annotated[float, BeforeValidator(in_unit("days"))]
+Percent = Annotated[float, BeforeValidator(in_unit("share"))]
+UsdPerKwh = Annotated[float, BeforeValidator(in_unit("USD/kWh"))]
+UsdPerGpuHour = Annotated[float, BeforeValidator(in_unit("USD/GPU-hour"))]
+UsdPerGpu = Annotated[float, BeforeValidator(in_unit("USD/GPU"))]
+Teraflops = Annotated[float, BeforeValidator(in_unit("TFLOP/s"))]
+"""Numbers, or numbers with a unit that people write: "10 min", "0.08 USD/kWh", "90 %"."""
 
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -91,7 +100,7 @@ class ReliabilityRequest:
 
     record: str = "llama3-405b"
     checkpoints: Literal["synchronous", "asynchronous"] = "asynchronous"
-    checkpoint_interval_s: Positive | None = None
+    checkpoint_interval_s: Annotated[Seconds, Gt(0)] | None = None
     """The optimum of Young and Daly where nothing is said."""
 
 
@@ -103,9 +112,9 @@ class SiteRequest:
 
     grid: str = "USA"
     pue: Annotated[float, Ge(1), Le(10)] = 1.09
-    above_node_share: Share = 0.10
+    above_node_share: Annotated[Percent, Ge(0), Le(1)] = 0.10
     tariff: str = "us-industrial"
-    electricity_usd_per_kwh: Amount | None = None
+    electricity_usd_per_kwh: Annotated[UsdPerKwh, Ge(0)] | None = None
     """Replaces the tariff by a flat price."""
 
 
@@ -117,10 +126,10 @@ class MoneyRequest:
 
     mode: Literal["rent", "own"] = "rent"
     commitment: str = "on-demand"
-    price_usd_per_gpu_hour: Positive | None = None
+    price_usd_per_gpu_hour: Annotated[UsdPerGpuHour, Gt(0)] | None = None
     """Replaces the catalogue's range."""
-    server_usd_per_gpu: Positive | None = None
-    preparation_days: Amount = 0.0
+    server_usd_per_gpu: Annotated[UsdPerGpu, Gt(0)] | None = None
+    preparation_days: Annotated[Days, Ge(0)] = 0.0
     """Days the cluster is paid for before the first step."""
 
 
@@ -130,9 +139,9 @@ class Stated:
 
     __pydantic_config__ = STRICT
 
-    tflops_per_gpu: Positive | None = None
+    tflops_per_gpu: Annotated[Teraflops, Gt(0)] | None = None
     """Model TFLOP/s per GPU, non-causal, replacing the predicted step time of every phase."""
-    effective_time_ratio: Annotated[float, Gt(0), Le(1)] | None = None
+    effective_time_ratio: Annotated[Percent, Gt(0), Le(1)] | None = None
     """Productive share of the campaign: the failure record is scaled until it is expected."""
 
 

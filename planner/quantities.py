@@ -2,6 +2,35 @@
 
 import math
 import re
+from collections.abc import Callable
+
+DAYS_PER_MONTH = 365.25 / 12
+UNITS: dict[str, dict[str, float]] = {
+    "s": {"s": 1.0, "min": 60.0, "h": 3600.0, "hours": 3600.0, "d": 86_400.0, "days": 86_400.0},
+    "days": {"days": 1.0, "day": 1.0, "d": 1.0, "h": 1 / 24, "weeks": 7.0, "months": DAYS_PER_MONTH},
+    "W": {"W": 1.0, "kW": 1e3, "MW": 1e6, "GW": 1e9},
+    "USD": {"USD": 1.0, "": 1.0},
+    "USD/kWh": {"USD/kWh": 1.0, "USD/MWh": 1e-3, "ct/kWh": 0.01},
+    "USD/GPU-hour": {"USD/GPU-hour": 1.0, "USD/h": 1.0, "USD": 1.0},
+    "USD/GPU": {"USD/GPU": 1.0, "USD": 1.0},
+    "t": {"t": 1.0, "tCO2e": 1.0, "kt": 1e3, "kg": 1e-3},
+    "share": {"%": 0.01, "": 1.0},
+    "TFLOP/s": {"TFLOP/s": 1.0, "PFLOP/s": 1e3, "GFLOP/s": 1e-3},
+}
+"""Units that people write, by the unit that is kept; the factor turns one into the other."""
+
+EXAMPLES = {
+    "s": "10 min",
+    "days": "14 days",
+    "W": "30 MW",
+    "USD": "100M USD",
+    "USD/kWh": "0.08 USD/kWh",
+    "USD/GPU-hour": "2.50 USD/GPU-hour",
+    "USD/GPU": "35k USD/GPU",
+    "t": "5000 t",
+    "share": "90 %",
+    "TFLOP/s": "400 TFLOP/s",
+}
 
 SCALES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 NAMES = {1e12: "T", 1e9: "B", 1e6: "M", 1e3: "k"}
@@ -26,6 +55,45 @@ def parse_count(value: object) -> float:
     if not math.isfinite(number) or number <= 0:
         raise ValueError("a positive number such as 15.6T, 800B or 252M is needed.")
     return number
+
+
+def parse_quantity(value: object, unit: str) -> float:
+    """Read `30 MW`, `0.08 USD/kWh`, `$100M` or `10 min` as a number of `unit` (a key of `UNITS`); a number is one.
+
+    Raises:
+        ValueError: not a number, or another unit.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if abs(value) < 1e300 else math.inf
+    wanted = f"a number with its unit, such as '{EXAMPLES[unit]}', is needed."
+    match = re.fullmatch(r"\s*(\$?)\s*([-+]?[0-9][0-9_,.]*(?:[eE][-+]?[0-9]+)?)\s*(.*?)\s*", str(value))
+    if not isinstance(value, str) or not match:
+        raise ValueError(wanted)
+    named = match[3].replace("$", "USD")
+    if match[1] and "USD" not in named:
+        scale = named[:1] if named[:1] in SCALES else ""
+        named = f"{scale} USD{named.removeprefix(scale)}".strip()
+    factor = _factor(named, UNITS[unit])
+    if factor is None:
+        allowed = ", ".join(name for name in UNITS[unit] if name)
+        raise ValueError(f"{wanted[:-1]} (units: {allowed}).")
+    try:
+        return float(match[2].replace(",", "").replace("_", "")) * factor
+    except ValueError:
+        raise ValueError(wanted) from None
+
+
+def _factor(named: str, known: dict[str, float]) -> float | None:
+    """The factor of a unit, or of one behind a k, M, B or T."""
+    if named in known:
+        return known[named]
+    rest = named[1:].strip()
+    return SCALES[named[0]] * known[rest] if named[:1] in SCALES and named and rest in known else None
+
+
+def in_unit(unit: str) -> Callable[[object], float | None]:
+    """`parse_quantity` for one unit, as a check at the door; nothing said stays nothing."""
+    return lambda value: None if value is None else parse_quantity(value, unit)
 
 
 def human(value: float, unit: str = "", *, digits: int = 3) -> str:
