@@ -38,14 +38,23 @@ class LayoutChoice:
     __pydantic_config__ = STRICT
 
     tp: Count = 1
+    """Tensor-parallel ranks, within a node."""
     cp: Count = 1
+    """Context-parallel ranks."""
     pp: Count = 1
+    """Pipeline stages."""
     vp: Count = 1
+    """Model chunks per stage (virtual stages)."""
     micro_batch: Count = 1
+    """Sequences in one forward pass of one replica."""
     sharding: Sharding = "zero1"
+    """What data-parallel ranks share out: none, ddp, zero1, zero2, fsdp or hsdp."""
     recompute: Recompute = "none"
+    """Activations recomputed in the backward pass: none, selective or full."""
     recompute_layers: Count | None = None
+    """Layers recomputed when `recompute` is full; all where nothing is said."""
     sequence_parallel: bool | None = None
+    """Norms split over the tensor-parallel ranks; the stack's habit where nothing is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +78,17 @@ class ClusterRequest:
     __pydantic_config__ = STRICT
 
     gpu: str = "h100-sxm"
+    """A name of sim/catalogue/gpus, or a TOML file. Default: the GPU of Llama 3.1 (arXiv:2407.21783)."""
     gpus: Count = 1024
+    """How many; whole nodes beyond the first. Default: assumed."""
     node: str = ""
+    """A name of sim/catalogue/nodes, or a TOML file; what the GPU is usually sold in where nothing is said."""
     fabric: str = ""
+    """A name of sim/catalogue/fabrics, or a TOML file; the usual one of the node where nothing is said."""
     storage: str = "shared-2tb-s"
+    """Where checkpoints go (sim/catalogue/storage). Default: Llama 3's, 2 TB/s sustained (arXiv:2407.21783)."""
     spare_nodes: Annotated[int, Ge(0)] | None = None
-    """Powered, idle nodes in waiting; one in a hundred where nothing is said."""
+    """Powered, idle nodes in waiting; one in a hundred where nothing is said (assumed)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +98,11 @@ class TrainingRequest:
     __pydantic_config__ = STRICT
 
     stack: str = DEFAULT_STACK
+    """Training software, a name of sim/stacks, or a TOML file. Default: assumed, the most measured one."""
     precision: Precision = "bf16"
+    """bf16, fp16 or fp8. Default: as Llama 3.1 was trained (arXiv:2407.21783)."""
     seq_len: Count = 8192
+    """Tokens in a sequence. Default: Llama 3 pre-training (arXiv:2407.21783)."""
     global_batch: Count | None = None
     """Sequences in one step; where nothing is said, as many as make 4 M tokens, or 16 M from 4,096 GPUs on."""
     layout: LayoutChoice | None = None
@@ -99,7 +116,9 @@ class ReliabilityRequest:
     __pydantic_config__ = STRICT
 
     record: str = "llama3-405b"
+    """Whose failures to assume (sim/catalogue/reliability). Default: arXiv:2407.21783 table 5."""
     checkpoints: Literal["synchronous", "asynchronous"] = "asynchronous"
+    """Whether training waits until a checkpoint is on shared storage. Default: assumed."""
     checkpoint_interval_s: Annotated[Seconds, Gt(0)] | None = None
     """The optimum of Young and Daly where nothing is said."""
 
@@ -111,9 +130,13 @@ class SiteRequest:
     __pydantic_config__ = STRICT
 
     grid: str = "USA"
+    """Country, ISO code or cloud region (provider:region), for carbon. Default: assumed."""
     pue: Annotated[float, Ge(1), Le(10)] = 1.09
+    """Site power over machine power. Default: Google's fleet (company report); industry 1.54 (Uptime 2025)."""
     above_node_share: Annotated[Percent, Ge(0), Le(1)] = 0.10
+    """Switches, optics, storage over node power. Default: public analyses of a 100,000-GPU H100 cluster."""
     tariff: str = "us-industrial"
+    """Electricity tariff (planner/market), or a TOML file. Default: US average (EIA)."""
     electricity_usd_per_kwh: Annotated[UsdPerKwh, Ge(0)] | None = None
     """Replaces the tariff by a flat price."""
 
@@ -125,10 +148,13 @@ class MoneyRequest:
     __pydantic_config__ = STRICT
 
     mode: Literal["rent", "own"] = "rent"
+    """Rented, or owned. Default: assumed."""
     commitment: str = "on-demand"
+    """On-demand, 1-year, 3-year or spot, of rent. Default: assumed."""
     price_usd_per_gpu_hour: Annotated[UsdPerGpuHour, Gt(0)] | None = None
-    """Replaces the catalogue's range."""
+    """Replaces the catalogue's range of rents."""
     server_usd_per_gpu: Annotated[UsdPerGpu, Gt(0)] | None = None
+    """Purchase price with a GPU's share of the server; the catalogue's range where nothing is said."""
     preparation_days: Annotated[Days, Ge(0)] = 0.0
     """Days the cluster is paid for before the first step."""
 
@@ -152,12 +178,17 @@ class PlanRequest:
     __pydantic_config__ = STRICT
 
     model: str
+    """A name of profiler/models, or a TOML file."""
     tokens: Tokens
+    """Training tokens."""
     name: str = ""
+    """What the plan is called; the model and its GPUs where nothing is said."""
     start: str = "2026-01-05"
     """First day, for calendar months of bills."""
     seed: int = 1
+    """Same seed, same plan."""
     replicas: Count = 5
+    """Simulated campaigns; the one of median length is the plan. Default: assumed."""
     cluster: ClusterRequest = field(default_factory=ClusterRequest)
     training: TrainingRequest = field(default_factory=TrainingRequest)
     phases: tuple[PhaseRequest, ...] = ()
