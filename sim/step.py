@@ -138,6 +138,12 @@ def tensor_parallel_s(case: StepCase, all_reduces: Array) -> Array:
     return np.where(case.tp > 1, all_reduces * one, 0.0)
 
 
+def tensor_parallel_exposed(case: StepCase) -> Array:
+    """Share of the tensor-parallel communication that shows. What hides it copies over NVLink (Transformer Engine's
+    userbuffers), so a group that leaves its node waits for all of it."""
+    return np.where(case.tp > case.gpus_per_node, 1.0, case.tp_exposed)
+
+
 def context_parallel_s(case: StepCase) -> Array:
     """Seconds to pass keys and values round the context-parallel ring once (arXiv:2310.01889)."""
     size_bytes = BF16 * 2 * case.micro_batch * case.seq_len * case.kv_width / case.tp
@@ -160,7 +166,7 @@ def forward_pass(case: StepCase) -> Pass:
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
-        tensor_parallel=tensor_parallel_s(case, np.full_like(case.tp, 2.0)) * case.tp_exposed,
+        tensor_parallel=tensor_parallel_s(case, np.full_like(case.tp, 2.0)) * tensor_parallel_exposed(case),
         context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
         host=case.launch_gap_s,
     )
@@ -184,7 +190,7 @@ def backward_pass(case: StepCase, forward: Pass) -> Pass:
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
-        tensor_parallel=tensor_parallel_s(case, case.backward_all_reduces) * regather * case.tp_exposed,
+        tensor_parallel=tensor_parallel_s(case, case.backward_all_reduces) * regather * tensor_parallel_exposed(case),
         context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
         host=case.launch_gap_s,
     )
@@ -333,7 +339,8 @@ def step_times(case: StepCase) -> StepTimes:
     reach = np.where(case.vp > 1, (case.vp - 1) / case.vp * case.layers, most)
     gradients = gradient_sync_s(case, reach * forward.total, reach * (block - forward.total))
     update = optimizer_s(case) + accumulate
-    subtotal = passes * slowest + pipeline + bubble + gradients + update + case.step_fixed_s
+    calls = passes * case.vp * case.pass_fixed_s
+    subtotal = passes * slowest + pipeline + bubble + gradients + update + calls + case.step_fixed_s
     doublings = np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
     total = subtotal * (1 + case.straggler_per_doubling * doublings)
 
@@ -351,6 +358,6 @@ def step_times(case: StepCase) -> StepTimes:
         data_parallel=gradients + own * fsdp,
         optimizer=update,
         host=own * (forward.host + backward.host),
-        other=case.step_fixed_s + total - subtotal,
+        other=case.step_fixed_s + calls + total - subtotal,
         total=total,
     )
