@@ -277,6 +277,8 @@ def _stack(c: Cells, gpu: Gpu, precision: Precision) -> SoftwareStack:
         stack = replace(stack, tp_overlap="userbuffers")
     if "bf16 grad reduce" in flags or "mp pure" in flags:
         stack = replace(stack, gradient_bytes=2)
+    if "pgle" in flags:
+        stack = replace(stack, schedules_gathers=True)
     if "rowwise" in flags and precision == "fp8":
         stack = replace(stack, fp8_rowwise=True)
     return stack

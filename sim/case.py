@@ -106,6 +106,7 @@ class StepCase:
     gradient_bytes: Array
     gradient_store_bytes: Array
     step_fixed_s: Array
+    pass_fixed_s: Array
     launch_gap_s: Array
     straggler_per_doubling: Array
     optimizer_bytes: Array
@@ -303,7 +304,7 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "attention": (0.0, 1.0, 0.1, 1.0),
         "operations": (0.5, 0.0, 0.9, 0.45),
         "blocks": (0.5, 0.5, 0.5, 0.55),
-        "mlp": (0.6, 1.0, 0.8, 0.2),
+        "mlp": (0.55, 1.0, 0.8, 0.2),
     }[stack.selective]
     exposed = {"none": 1.0, "async": k["tp_exposed_async"], "userbuffers": k["tp_exposed_userbuffers"]}
     return {
@@ -322,12 +323,13 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "defers_head_gradient": stack.defers_head_gradient,
         "dp_overlap": stack.dp_overlap,
         "dp_exposed": k["dp_exposed"],
-        "fsdp_exposed": k["fsdp_exposed"],
+        "fsdp_exposed": 0.0 if stack.schedules_gathers else k["fsdp_exposed"],
         "cp_exposed": k["cp_exposed"],
         "p2p_exposed": 0.0 if stack.p2p_overlap else 1.0,
         "gradient_bytes": stack.gradient_bytes,
         "gradient_store_bytes": stack.gradient_store_bytes,
         "step_fixed_s": k["step_fixed_s"],
+        "pass_fixed_s": k["pass_fixed_s"],
         "launch_gap_s": k["launch_gap_s"] if stack.launch_bound else 0.0,
         "straggler_per_doubling": k["straggler_per_doubling"],
         "optimizer_bytes": k["optimizer_bytes"],

@@ -42,6 +42,9 @@ class SoftwareStack:
     """Tensor-parallel all-reduces of one block's backward pass: 2, or FairScale's 5."""
     dp_overlap: bool = True
     p2p_overlap: bool = True
+    schedules_gathers: bool = False
+    """True where a compiler that knows the collectives' latency places sharded weights' gathers (XLA with a
+    profile-guided latency estimator): only what outlasts the work beside it shows."""
     gradient_bytes: Literal[2, 4] = 4
     """Bytes per gradient element in the data-parallel reduction."""
     gradient_store_bytes: Literal[2, 4] = 4
@@ -50,8 +53,8 @@ class SoftwareStack:
     """What it does when nothing is said."""
     selective: Literal["attention", "operations", "blocks", "mlp"] = "attention"
     """What selective recompute runs again: the attention core; every second product and the elementwise work
-    but not the attention (torchtitan's operator policy); every second block whole; or the first MLP matrices,
-    the attention core and the elementwise work."""
+    but not the attention (torchtitan's operator policy); every second block whole; or the first MLP matrices
+    (gate and up: 55 % of a Llama block's weights), the attention core and the elementwise work."""
     early_stop: bool = False
     """True where full recompute stops once the last saved tensor is back, so that the last product and the
     collective behind it are not run again (torch.utils.checkpoint, non-reentrant, since torch 2.1)."""
