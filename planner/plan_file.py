@@ -3,13 +3,14 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator
 
-from planner.quantities import in_unit, parse_count
+from planner.quantities import parse_count, quantity_or_none
 from profiler.files import InputError, parse_toml, read_text, validated
 from profiler.profile import Precision, Recompute
 from profiler.units import Count
@@ -19,13 +20,13 @@ from sim.stacks import DEFAULT_STACK
 Tokens = Annotated[float, BeforeValidator(parse_count)]
 """A number of tokens: 15.6e12 or "15.6T"."""
 
-Seconds = Annotated[float, BeforeValidator(in_unit("s"))]
-Days = Annotated[float, BeforeValidator(in_unit("days"))]
-Percent = Annotated[float, BeforeValidator(in_unit("share"))]
-UsdPerKwh = Annotated[float, BeforeValidator(in_unit("USD/kWh"))]
-UsdPerGpuHour = Annotated[float, BeforeValidator(in_unit("USD/GPU-hour"))]
-UsdPerGpu = Annotated[float, BeforeValidator(in_unit("USD/GPU"))]
-Teraflops = Annotated[float, BeforeValidator(in_unit("TFLOP/s"))]
+Seconds = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="s"))]
+Days = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="days"))]
+Percent = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="share"))]
+UsdPerKwh = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/kWh"))]
+UsdPerGpuHour = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU-hour"))]
+UsdPerGpu = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU"))]
+Teraflops = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="TFLOP/s"))]
 """Numbers, or numbers with a unit that people write: "10 min", "0.08 USD/kWh", "90 %"."""
 
 STRICT = {"extra": "forbid", "allow_inf_nan": False}

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Callable
 
 DAYS_PER_MONTH = 365.25 / 12
 UNITS: dict[str, dict[str, float]] = {
@@ -91,9 +90,15 @@ def _factor(named: str, known: dict[str, float]) -> float | None:
     return SCALES[named[0]] * known[rest] if named[:1] in SCALES and named and rest in known else None
 
 
-def in_unit(unit: str) -> Callable[[object], float | None]:
-    """`parse_quantity` for one unit, as a check at the door; nothing said stays nothing."""
-    return lambda value: None if value is None else parse_quantity(value, unit)
+def quantity_or_none(value: object, unit: str) -> float | None:
+    """`parse_quantity`, where nothing said stays nothing."""
+    return None if value is None else parse_quantity(value, unit)
+
+
+def quantity_text(value: float, unit: str) -> str | float:
+    """A number as people write it, with its unit, where reading it gives the same number; else the number."""
+    text = f"{value * 100:.10g} %" if unit == "share" else f"{value:.10g} {unit}"
+    return text if parse_quantity(text, unit) == value else value
 
 
 def human(value: float, unit: str = "", *, digits: int = 3) -> str:

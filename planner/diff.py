@@ -1,0 +1,149 @@
+"""Two plans side by side: what was asked differently, what is assumed differently, and what each change does."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from typing import Any
+
+from planner.explain import taken, value_at
+from planner.plan import Plan, make_plan
+from planner.plan_file import PlanRequest
+from planner.template import plan_keys
+from profiler.files import InputError
+
+RESULTS: dict[str, Callable[[Plan], float]] = {
+    "days": lambda p: p.days.expected,
+    "gpu_hours": lambda p: p.gpu_hours.expected,
+    "cost_usd": lambda p: p.cost.expected,
+    "energy_mwh": lambda p: p.energy_mwh.expected,
+    "tco2e": lambda p: p.carbon.location_based_tco2e,
+    "peak_mw": lambda p: p.peak_power_mw,
+    "mfu": lambda p: p.mfu,
+    "ettr": lambda p: p.campaign.ettr,
+}
+"""What is compared, as `planner.why.NUMBERS` has it."""
+
+WHOLE = ("training.layout", "phases")
+"""Tables that change as one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Keys that differ, and what that alone does to the first plan."""
+
+    keys: tuple[str, ...]
+    before: str
+    after: str
+    results: dict[str, float] | None
+    """The first plan's results with this change alone; `None` where it cannot be made alone."""
+    refused: str = ""
+    """Why it cannot."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssumptionChange:
+    """One assumption of two plans, empty where one has none."""
+
+    what: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDiff:
+    """Everything that differs between two plans; empty for a plan and itself."""
+
+    names: tuple[str, str]
+    changes: tuple[Change, ...]
+    assumptions: tuple[AssumptionChange, ...]
+    before: dict[str, float]
+    after: dict[str, float]
+
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """Results that differ."""
+        return tuple(name for name, value in self.before.items() if value != self.after[name])
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.changes or self.assumptions or self.moved)
+
+    def to_dict(self) -> dict[str, object]:
+        """The comparison as scripts read it."""
+        return {
+            "names": list(self.names),
+            "results": {k: {"before": v, "after": self.after[k]} for k, v in self.before.items()},
+            "changes": [asdict(change) for change in self.changes],
+            "assumptions": [asdict(row) for row in self.assumptions],
+        }
+
+
+def diff_plans(first: PlanRequest, second: PlanRequest) -> PlanDiff:
+    """Compare two plans; each difference is also tried alone on the first.
+
+    Changes interact, so what they do alone need not add up to the whole.
+
+    Raises:
+        InputError: a plan that cannot be made.
+    """
+    a, b = make_plan(first), make_plan(second)
+    return PlanDiff(
+        names=(a.name, b.name),
+        changes=tuple(_change(first, second, keys) for keys in _changed(first, second)),
+        assumptions=_assumptions(a, b),
+        before=results(a),
+        after=results(b),
+    )
+
+
+def results(plan: Plan) -> dict[str, float]:
+    """The numbers that are compared."""
+    return {name: float(read(plan)) for name, read in RESULTS.items()}
+
+
+def _changed(first: PlanRequest, second: PlanRequest) -> list[tuple[str, ...]]:
+    """Keys that differ; tokens and phases, which must agree, go together. A plan's name is no assumption."""
+    paths = [*(path for path in plan_keys() if path != "name"), *WHOLE]
+    differ = [path for path in paths if value_at(first, path) != value_at(second, path)]
+    together = tuple(path for path in ("tokens", "phases") if path in differ)
+    if len(together) < 2:
+        return [(path,) for path in differ]
+    return [together, *((path,) for path in differ if path not in together)]
+
+
+def _change(first: PlanRequest, second: PlanRequest, keys: tuple[str, ...]) -> Change:
+    before, after = _shown(first, keys), _shown(second, keys)
+    try:
+        if len(keys) > 1:  # tokens and phases: only both together agree
+            alone = replace(first, **{key: value_at(second, key) for key in keys})
+        else:
+            alone = with_value(first, keys[0], value_at(second, keys[0]))
+        return Change(keys=keys, before=before, after=after, results=results(make_plan(alone)))
+    except ValueError as error:  # InputError, or a request whose parts do not agree
+        return Change(keys=keys, before=before, after=after, results=None, refused=str(error))
+
+
+def _shown(request: PlanRequest, keys: tuple[str, ...]) -> str:
+    rows = {row.key: row.value for row in taken(request, set())}
+    return ", ".join(rows[key] for key in keys)
+
+
+def with_value(item: Any, path: str, value: object) -> Any:
+    """A request with one dotted key changed."""
+    name, _, rest = path.partition(".")
+    if not rest:
+        return replace(item, **{name: value})
+    inner = getattr(item, name)
+    if not is_dataclass(inner):
+        raise InputError(f"key '{path}' cannot be changed.")
+    return replace(item, **{name: with_value(inner, rest, value)})
+
+
+def _assumptions(a: Plan, b: Plan) -> tuple[AssumptionChange, ...]:
+    rows = [{row.what: f"{row.value} ({row.kind})" for row in plan.assumptions} for plan in (a, b)]
+    names = dict.fromkeys([*rows[0], *rows[1]])
+    return tuple(
+        AssumptionChange(what=name, before=rows[0].get(name, ""), after=rows[1].get(name, ""))
+        for name in names
+        if rows[0].get(name) != rows[1].get(name)
+    )
