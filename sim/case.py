@@ -69,7 +69,11 @@ class StepCase:
     gpus_per_node: Array
     peak_flops: Array
     """Dense peak of the precision used."""
+    ceiling_flops: Array
+    """Measured matmul ceiling of the precision used."""
     memory_bytes: Array
+    memory_peak_bytes_per_s: Array
+    """The datasheet's."""
     memory_bytes_per_s: Array
     """Sustained by elementwise kernels."""
     matmul_flops_per_s: Array
@@ -266,7 +270,9 @@ def _machine_columns(
     return {
         "gpus_per_node": gpus_per_node,
         "peak_flops": peak,
+        "ceiling_flops": gpu.matmul_ceiling_flops(precision),
         "memory_bytes": gpu.memory_bytes,
+        "memory_peak_bytes_per_s": gpu.memory_bandwidth_bytes_per_s,
         "memory_bytes_per_s": gpu.memory_bandwidth_bytes_per_s * k["memory_share"],
         "matmul_flops_per_s": peak * share,
         "matmul_16bit_flops_per_s": sixteen_bit,

@@ -10,6 +10,7 @@ from profiler.architecture import AttentionConvention, ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Origin, Precision, Profile
 from sim.case import StepCase, build_case
+from sim.floor import floor_s
 from sim.hardware import Cluster, Gpu
 from sim.layout import ParallelLayout, check_layout
 from sim.memory import largest_kind, memory_use
@@ -30,6 +31,8 @@ class StepEstimate:
     step_time_s: float
     parts_s: Mapping[str, float]
     """Seconds by activity; they add up to `step_time_s`."""
+    floor_s: float
+    """The physical floor: no program on these GPUs can be faster (`sim.floor`)."""
     memory_bytes: Mapping[str, float]
     """Bytes of the fullest GPU by kind."""
     peak_memory_bytes: float
@@ -69,11 +72,6 @@ class StepEstimate:
     def mfu_bf16(self, convention: AttentionConvention = "noncausal") -> float:
         """Utilisation against the 16-bit dense peak whatever the precision: comparable between runs."""
         return self.flops_per_s_per_gpu(convention) / self.peak_bf16_flops
-
-    @property
-    def floor_s(self) -> float:
-        """The physical floor: the causal FLOPs at the dense peak, nothing else."""
-        return self.model_flops["causal"] / self.gpus / self.peak_flops
 
 
 def check_precision(precision: Precision, gpu: Gpu) -> None:
@@ -148,6 +146,7 @@ def from_case(
     return StepEstimate(
         step_time_s=at(times.total),
         parts_s={f.name: at(getattr(times, f.name)) for f in fields(times) if f.name != "total"},
+        floor_s=at(floor_s(case)),
         memory_bytes={f.name: at(getattr(memory, f.name)) for f in fields(memory) if f.name != "total"},
         peak_memory_bytes=at(memory.total),
         capacity_bytes=cluster.gpu.memory_bytes,

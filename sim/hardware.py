@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from profiler.files import InputError, nearest, read_toml
+from profiler.profile import Precision
 from profiler.units import GIB, Amount, Count, Positive
 
 CATALOGUE = Path(__file__).parent / "catalogue"
@@ -30,6 +31,9 @@ class Gpu:
     peak_bf16_flops: Positive
     peak_fp8_flops: Positive | None = None
     """`None` where the part has no fp8 matrix units."""
+    matmul_ceiling_bf16_flops: Positive | None = None
+    """What the best matmul shapes reach, measured by others; `None` where nobody published it."""
+    matmul_ceiling_fp8_flops: Positive | None = None
     tdp_w: Positive
     idle_power_w: Positive
     link_bandwidth_bytes_per_s: Positive
@@ -47,6 +51,16 @@ class Gpu:
     def memory_bytes(self) -> float:
         """Capacity in bytes."""
         return self.memory_gib * GIB
+
+    def peak_flops(self, precision: Precision) -> float:
+        """Dense peak of a precision; 16-bit where the part has no fp8 units."""
+        return self.peak_fp8_flops if precision == "fp8" and self.peak_fp8_flops else self.peak_bf16_flops
+
+    def matmul_ceiling_flops(self, precision: Precision) -> float:
+        """The measured matmul ceiling of a precision; the dense peak where nobody measured one."""
+        fp8 = precision == "fp8" and self.peak_fp8_flops is not None
+        measured = self.matmul_ceiling_fp8_flops if fp8 else self.matmul_ceiling_bf16_flops
+        return measured or self.peak_flops(precision)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,14 +82,15 @@ def tokens_per_pass(case: StepCase) -> Array:
 
 
 def block_matmul_s(case: StepCase) -> Array:
-    """Forward matmul seconds of one block: 2 FLOPs per weight and token over the sustained rate, a fixed
-    overhead per product, and in fp8 the traffic of quantising each product's input."""
+    """Forward matmul seconds of one block: 2 FLOPs per weight and token over the sustained rate (or, with few
+    tokens, the time to read the weights), a fixed overhead per product, and in fp8 the traffic of quantising each
+    product's input."""
     m = tokens_per_pass(case)
-    flops = 2 * m * case.layer_matmul_parameters / case.tp
+    weights = case.layer_matmul_parameters / case.tp
     products = 4.0
     quantised = m * (2 * case.hidden + (case.attention_width + case.ffn) / case.tp)
     return (
-        flops / case.matmul_flops_per_s
+        np.maximum(2 * m * weights / case.matmul_flops_per_s, BF16 * weights / case.memory_bytes_per_s)
         + products * case.matmul_overhead_s
         + quantised * case.quantise_bytes / case.memory_bytes_per_s
     )
