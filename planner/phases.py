@@ -98,16 +98,22 @@ def plan_phases(
         InputError: a layout that cannot be built, runs on no stack of this kind, or does not fit in memory; fewer
         tokens than one step; a stated throughput above the peak.
     """
+    return tuple(
+        _plan_phase(phase, request, architecture, cluster, stack, profile) for phase in asked_phases(request)
+    )
+
+
+def asked_phases(request: PlanRequest) -> tuple[PhaseRequest, ...]:
+    """The phases of a plan file, or the one that makes up a plan without any."""
     training = request.training
-    asked = request.phases or (
+    return request.phases or (
         PhaseRequest(
             name="pre-training",
             tokens=request.tokens,
             seq_len=training.seq_len,
-            global_batch=training.global_batch or default_batch(cluster.gpus, training.seq_len),
+            global_batch=training.global_batch or default_batch(request.cluster.gpus, training.seq_len),
         ),
     )
-    return tuple(_plan_phase(phase, request, architecture, cluster, stack, profile) for phase in asked)
 
 
 def default_batch(gpus: int, seq_len: int) -> int:

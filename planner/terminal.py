@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -11,36 +10,36 @@ from rich.table import Table
 from planner.assumptions import Kind
 from planner.plan import Plan
 from planner.quantities import human, money, significant
-from planner.search import SearchResult
 from planner.validation import ErrorSummary, Validation
 
 WIDE = 200
 """Columns assumed where the output is not a terminal, so that a redirected table is not cut."""
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+def console() -> Console:
+    """The terminal, or a wide page where the output goes elsewhere."""
+    screen = Console(highlight=False)
+    return screen if screen.is_terminal else Console(highlight=False, width=WIDE)
 
 
 def print_plans(plans: Sequence[Plan], report: Path | None) -> None:
     """The table side by side, what it stands on, and what to do next."""
-    console = _console()
-    console.print(_plan_table(plans))
+    screen = console()
+    screen.print(_plan_table(plans))
     for basis, names in _bases(plans).items():
-        console.print(f"{', '.join(names)}: {basis}", style="dim", markup=False)
+        screen.print(f"{', '.join(names)}: {basis}", style="dim", markup=False)
     for plan in plans:
         if plan.card_explanation:
-            console.print(f"\n{plan.name}: {plan.card_explanation}", markup=False)
+            screen.print(f"\n{plan.name}: {plan.card_explanation}", markup=False)
     for note in dict.fromkeys(note for plan in plans for note in plan.notes):
-        console.print(f"\nNote: {note}.", style="dim", markup=False)
-    console.print()
+        screen.print(f"\nNote: {note}.", style="dim", markup=False)
+    screen.print()
     if report:
-        console.print(f"Report: {report.resolve()}", markup=False)
-    console.print("Next:")
-    console.print("  herdplan dashboard                             change it in the browser")
-    console.print("  herdplan plan FILE --set cluster.gpus=8192     try another size")
-    console.print("  herdplan validate                              how near published runs it comes")
+        screen.print(f"Report: {report.resolve()}", markup=False)
+    screen.print("Next:")
+    screen.print("  herdplan dashboard                             change it in the browser")
+    screen.print("  herdplan plan FILE --set cluster.gpus=8192     try another size")
+    screen.print("  herdplan validate                              how near published runs it comes")
 
 
 def _plan_table(plans: Sequence[Plan]) -> Table:
@@ -106,7 +105,7 @@ def _basis(plan: Plan) -> str:
 
 def print_validation(result: Validation) -> None:
     """The error table: overall, by precision, regime and source, and the worst misses."""
-    console = _console()
+    screen = console()
     table = Table(title="Step time, predicted against published", title_justify="left", title_style="bold")
     for column, justify in (
         ("", "left"),
@@ -124,10 +123,10 @@ def print_validation(result: Validation) -> None:
     if result.memory:
         table.add_section()
         _add(table, "peak memory, where stated", result.memory)
-    console.print(table)
-    console.print("\nWorst misses:")
+    screen.print(table)
+    screen.print("\nWorst misses:")
     for c in result.worst[:10]:
-        console.print(f"  {c.error_pct:+6.1f} %  {c.run.id}", markup=False)
+        screen.print(f"  {c.error_pct:+6.1f} %  {c.run.id}", markup=False)
 
 
 def _add(table: Table, name: str, summary: ErrorSummary, style: str = "") -> None:
@@ -135,33 +134,3 @@ def _add(table: Table, name: str, summary: ErrorSummary, style: str = "") -> Non
     table.add_row(
         name, str(summary.runs), f"{summary.median_pct:.1f} %", p90, f"{summary.bias_pct:+.1f} %", style=style
     )
-
-
-def search_dict(result: SearchResult) -> dict[str, object]:
-    """A search as scripts read it: `evaluated`, `seconds`, `layouts` best first."""
-    layouts = []
-    for ranked in result.layouts:
-        row = asdict(ranked)
-        layouts.append({**row.pop("layout"), "label": ranked.layout.label, **row})
-    return {"evaluated": result.evaluated, "fitting": result.fitting, "seconds": result.seconds, "layouts": layouts}
-
-
-def print_search(result: SearchResult) -> None:
-    """The ranking as a table."""
-    console = _console()
-    table = Table(
-        title=f"{result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit", title_justify="left"
-    )
-    for column in ("layout", "step", "MFU", "memory", "GPU power", ""):
-        table.add_column(column, justify="left" if column in ("layout", "") else "right")
-    for r in result.layouts:
-        table.add_row(
-            r.layout.label,
-            f"{significant(r.step_time_s)} s",
-            f"{r.mfu:.1%}",
-            f"{r.memory_gib:.0f} GiB",
-            f"{r.gpu_power_w:.0f} W",
-            r.reason,
-            style="" if r.fits else "dim",
-        )
-    console.print(table)

@@ -51,10 +51,12 @@ class ParallelLayout:
 
     @property
     def label(self) -> str:
-        """Short name: only the degrees above one."""
+        """Short name: only the degrees above one, and what is stated beside them."""
         parts = [("TP", self.tp), ("CP", self.cp), ("PP", self.pp), ("VP", self.vp), ("DP", self.dp)]
         text = " ".join(f"{name}{n}" for name, n in parts if n > 1) or "single GPU"
-        return f"{text}, micro-batch {self.micro_batch}, {self.sharding}, recompute {self.recompute}"
+        sharding = f"{self.sharding} over {self.shard_degree}" if self.shard_degree else self.sharding
+        sequence = {None: "", True: ", sequence-parallel", False: ", not sequence-parallel"}[self.sequence_parallel]
+        return f"{text}, micro-batch {self.micro_batch}, {sharding}, recompute {self.recompute}{sequence}"
 
 
 def check_heads(tp: int, a: ModelArchitecture) -> None:

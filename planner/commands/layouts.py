@@ -1,30 +1,76 @@
-"""`herdplan search`."""
+"""`herdplan search`: the layouts of one cluster, or clusters against each other."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, sentences, write_json
+from planner.commands.shared import JsonOption, SettingsOption, overrides, requests, sentences, write_json
+from profiler.files import InputError
 
 
 def search(
-    model: Annotated[str, typer.Option(help="Model name or TOML file.")],
-    gpu: Annotated[str, typer.Option(help="GPU name or TOML file.")],
-    gpus: Annotated[int, typer.Option(help="How many GPUs.")],
-    seq_len: Annotated[int, typer.Option(help="Tokens in a sequence.")] = 8192,
-    global_batch: Annotated[int, typer.Option(help="Sequences in a step.")] = 2048,
-    precision: Annotated[str, typer.Option(help="bf16, fp16 or fp8.")] = "bf16",
-    stack: Annotated[str, typer.Option(help="Software stack.")] = "megatron-core",
+    file: Annotated[Path | None, typer.Argument(help="Plan file (TOML); its stated layout is left open.")] = None,
+    model: Annotated[str, typer.Option(help="Model name or TOML file.")] = "",
+    gpu: Annotated[str, typer.Option(help="GPU name or TOML file; several with commas.")] = "",
+    gpus: Annotated[str, typer.Option(help="How many GPUs; several numbers with commas.")] = "",
+    tokens: Annotated[str, typer.Option(help="Training tokens, such as 15.6T, to compare clusters.")] = "",
+    seq_len: Annotated[int | None, typer.Option(help="Tokens in a sequence.")] = None,
+    global_batch: Annotated[int | None, typer.Option(help="Sequences in a step.")] = None,
+    precision: Annotated[str, typer.Option(help="bf16, fp16 or fp8.")] = "",
+    stack: Annotated[str, typer.Option(help="Software stack.")] = "",
     keep: Annotated[int, typer.Option(min=1, help="How many layouts to show.")] = 20,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Only clusters that no other beats.")] = False,
+    settings: SettingsOption = None,
     json_to: JsonOption = "",
 ) -> None:
-    """Rank every valid layout of a model on a number of GPUs."""
+    """Rank every valid layout of a model on a cluster; with several clusters, their days, dollars, MWh and tonnes."""
     with sentences():
-        from planner.search import run_search
-        from planner.terminal import print_search, search_dict
+        from planner.search.request import search_request
+        from planner.search.text import comparison_dict, print_comparison, print_search, search_dict
 
-        result = run_search(model, gpu, gpus, seq_len, global_batch, precision, stack, keep)
+        if file is None and not (gpu and gpus):
+            raise InputError("nothing to search: give a plan file, or --model, --gpu and --gpus.")
+        names, counts = [name.strip() for name in gpu.split(",")], _counts(gpus)
+        several = pareto or len(names) > 1 or len(counts) > 1
+        if several and file is None and not tokens:
+            raise InputError("clusters are compared by what a whole run takes: give --tokens, such as 15.6T.")
+        given = overrides(
+            {
+                "model": model,
+                # one cluster's ranking looks at one step, whatever the run's length
+                "tokens": tokens or (None if file else 1),
+                "cluster.gpu": names[0],
+                "cluster.gpus": counts[0] if counts else None,
+                "training.seq_len": seq_len,
+                "training.global_batch": global_batch,
+                "training.precision": precision,
+                "training.stack": stack,
+            },
+            settings or [],
+        )
+        [request] = requests([file] if file else [], given)
+        if several:
+            from planner.pareto import compare_clusters
+
+            comparison = compare_clusters(
+                request, names if gpu else [request.cluster.gpu], counts or [request.cluster.gpus]
+            )
+            if json_to:
+                write_json(json_to, comparison_dict(comparison))
+            if json_to != "-":
+                print_comparison(comparison, front_only=pareto)
+            return
+        result = search_request(request, keep)
         if json_to:
             write_json(json_to, search_dict(result))
         if json_to != "-":
             print_search(result)
+
+
+def _counts(text: str) -> list[int]:
+    """`4096,8192` as numbers."""
+    words = [word.strip() for word in text.split(",")] if text else []
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise InputError(f"gpus is '{text}'; a whole number such as 4096, or several with commas, is needed.")
+    return [int(word) for word in words]

@@ -1,0 +1,122 @@
+"""Which cluster: plans over GPU types and counts, and those that no other beats in days, dollars, MWh and tonnes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.plan import Plan, make_plan
+from planner.plan_file import PlanRequest
+from profiler.files import InputError
+from sim.case import Array
+from sim.hardware import load_gpu
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One cluster with the plan that its best layout gives."""
+
+    gpu: str
+    gpus: int
+    layout: str
+    days: float
+    cost_usd: float
+    energy_mwh: float
+    """At the site's meter."""
+    emissions_tco2e: float
+    """Location-based."""
+    mfu: float
+
+    @property
+    def name(self) -> str:
+        """As it is spoken of."""
+        return f"{self.gpus:,} x {self.gpu}"
+
+    @property
+    def objectives(self) -> tuple[float, float, float, float]:
+        """What there should be little of: days, dollars, megawatt-hours, tonnes."""
+        return self.days, self.cost_usd, self.energy_mwh, self.emissions_tco2e
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterComparison:
+    """Clusters compared: the front, those that one of the front beats in everything, and those that cannot run it."""
+
+    front: tuple[Contender, ...]
+    """Fewest days first."""
+    beaten: tuple[tuple[Contender, str], ...]
+    """Each with the name of one that takes no more of anything and less of something."""
+    impossible: tuple[tuple[str, str], ...]
+    """The cluster and why not."""
+
+
+def dominates(a: Array, b: Array) -> NDArray[np.bool_]:
+    """Where `a` is nowhere above `b` and somewhere below; objectives along the last axis, the rest broadcasts."""
+    beats: NDArray[np.bool_] = np.all(a <= b, axis=-1) & np.any(a < b, axis=-1)
+    return beats
+
+
+def compare_clusters(request: PlanRequest, gpus: Sequence[str], counts: Sequence[int]) -> ClusterComparison:
+    """Plan the request on every GPU type in every number, each with its own best layout.
+
+    A layout or throughput that the request states is left out, for it belongs to one cluster.
+
+    Raises:
+        InputError: no cluster can run it (the first one's reason), or a name is unknown.
+    """
+    for name in gpus:
+        load_gpu(name)
+    found: list[Contender] = []
+    impossible: list[tuple[str, str]] = []
+    for cluster_request in _on_clusters(request, gpus, counts):
+        cluster = cluster_request.cluster
+        try:
+            found.append(_contender(make_plan(cluster_request)))
+        except InputError as error:
+            impossible.append((f"{cluster.gpus:,} x {cluster.gpu}", str(error)))
+    if not found:
+        raise InputError(impossible[0][1])
+    return compare(found, impossible)
+
+
+def _on_clusters(request: PlanRequest, gpus: Sequence[str], counts: Sequence[int]) -> Iterator[PlanRequest]:
+    open_ended = replace(
+        request,
+        training=replace(request.training, layout=None),
+        phases=tuple(replace(phase, layout=None) for phase in request.phases),
+        stated=replace(request.stated, tflops_per_gpu=None),
+    )
+    for gpu in dict.fromkeys(gpus):
+        for count in sorted(set(counts)):
+            yield replace(open_ended, cluster=replace(request.cluster, gpu=gpu, gpus=count))
+
+
+def _contender(plan: Plan) -> Contender:
+    return Contender(
+        gpu=plan.cluster.gpu.name,
+        gpus=plan.cluster.gpus,
+        layout=plan.main_phase.step.layout.label,
+        days=plan.days.expected,
+        cost_usd=plan.cost.expected,
+        energy_mwh=plan.energy_mwh.expected,
+        emissions_tco2e=plan.carbon.location_based_tco2e,
+        mfu=plan.mfu,
+    )
+
+
+def compare(found: Sequence[Contender], impossible: Sequence[tuple[str, str]] = ()) -> ClusterComparison:
+    """Part the front from what it beats."""
+    by_days = sorted(found, key=lambda c: (c.objectives, c.name))
+    values = np.array([c.objectives for c in by_days])
+    beats = dominates(values[:, None], values[None, :])
+    on_front: NDArray[np.bool_] = ~np.any(beats, axis=0)
+    return ClusterComparison(
+        front=tuple(c for c, best in zip(by_days, on_front, strict=True) if best),
+        beaten=tuple(
+            (c, by_days[int(np.argmax(beats[:, i] & on_front))].name)
+            for i, c in enumerate(by_days)
+            if not on_front[i]
+        ),
+        impossible=tuple(impossible),
+    )

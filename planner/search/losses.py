@@ -1,0 +1,119 @@
+"""Why a layout loses: what does not fit, or what takes longer than in the best one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.search.space import Columns, LayoutSpace, shape_of
+from profiler.units import GIB
+from sim.case import Array
+from sim.layout import ParallelLayout
+from sim.memory import MemoryUse, largest_kind, memory_use
+from sim.step import StepTimes, step_times
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "slower kernels": ("matmul", "attention", "elementwise", "head", "host"),
+    "recompute": ("recompute",),
+    "tensor-parallel communication": ("tensor_parallel",),
+    "context-parallel communication": ("context_parallel",),
+    "pipeline transfers": ("pipeline",),
+    "pipeline bubble": ("bubble",),
+    "data-parallel communication": ("data_parallel",),
+    "optimizer": ("optimizer",),
+    "stragglers": ("other",),
+}
+"""The parts of a step by which layouts differ; all communication is what is exposed."""
+OVER_NODE = "tensor parallelism over the node"
+KINDS = tuple(f.name for f in fields(MemoryUse) if f.name != "total")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossReason:
+    """How many layouts lose for one reason, and by how little the nearest of them."""
+
+    reason: str
+    layouts: int
+    nearest: float
+    """GiB above the GPU's memory, or percent of time above the best."""
+    unit: Literal["GiB", "%"]
+
+
+def count_losses(space: LayoutSpace, best: ParallelLayout, chunk: int) -> tuple[LossReason, ...]:
+    """Why every layout but `best` loses, the most frequent reason first.
+
+    One that does not fit counts under the kind that takes most of its memory; one that is slower under the part of
+    the step that grew most against the best.
+    """
+    found: dict[str, LossReason] = {}
+    reference = step_times(space.case([best]))
+    for columns in space.blocks(chunk):
+        for loss in _block_losses(space, columns, reference):
+            known = found.get(loss.reason)
+            found[loss.reason] = loss if known is None else _both(known, loss)
+    return tuple(sorted(found.values(), key=lambda loss: (-loss.layouts, loss.reason)))
+
+
+def _both(a: LossReason, b: LossReason) -> LossReason:
+    return LossReason(reason=a.reason, layouts=a.layouts + b.layouts, nearest=min(a.nearest, b.nearest), unit=a.unit)
+
+
+def _block_losses(space: LayoutSpace, columns: Columns, reference: StepTimes) -> list[LossReason]:
+    case, shape = space.case(columns), shape_of(columns)
+    times, memory = step_times(case), memory_use(case)
+    over_gib = np.broadcast_to((memory.total - space.cluster.gpu.memory_bytes) / GIB, shape)
+    slower_pct = np.broadcast_to((times.total / reference.total - 1) * 100, shape)
+    over, slower = over_gib > 0, (over_gib <= 0) & (slower_pct > 0)
+    kind = _largest([getattr(memory, name) for name in KINDS], shape)
+    part = _largest(_excess(times, reference), shape)
+    beyond = np.broadcast_to(columns["tp"] > space.cluster.gpus_per_node, shape)
+    communication = part == list(PARTS).index("tensor-parallel communication")
+    groups = [
+        *((f"does not fit, most of it {name}", over & (kind == k), over_gib, "GiB") for k, name in enumerate(KINDS)),
+        *((name, slower & (part == k) & ~(communication & beyond), slower_pct, "%") for k, name in enumerate(PARTS)),
+        (OVER_NODE, slower & communication & beyond, slower_pct, "%"),
+    ]
+    return [
+        LossReason(reason=reason, layouts=int(mask.sum()), nearest=float(amount[mask].min()), unit=unit)  # type: ignore[arg-type]
+        for reason, mask, amount, unit in groups
+        if mask.any()
+    ]
+
+
+def _excess(times: StepTimes, reference: StepTimes) -> list[Array]:
+    """Seconds of each of the `PARTS` above the reference's."""
+    return [sum(getattr(times, name) - getattr(reference, name) for name in names) for names in PARTS.values()]
+
+
+def _largest(parts: Sequence[Array], shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """Which of the parts is the largest, the first of equals."""
+    most = np.broadcast_to(parts[0], shape).copy()
+    which = np.zeros(shape, dtype=np.int8)
+    for k, part in enumerate(parts[1:], start=1):
+        more = part > most
+        which[more] = k
+        np.copyto(most, part, where=more)
+    return which
+
+
+def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, memory: MemoryUse, i: int) -> str:
+    """Why entry `i` of an evaluated case, a `layout`, loses against entry 0; empty where it does not."""
+
+    def at(values: Array, index: int = i) -> float:
+        return float(values[index if values.size > 1 else 0])
+
+    over_gib = (at(memory.total) - space.cluster.gpu.memory_bytes) / GIB
+    if over_gib > 0:
+        return f"does not fit by {over_gib:.1f} GiB, most of it {largest_kind(memory, i)}"
+    slower = at(times.total) / at(times.total, 0) - 1
+    if slower <= 0:
+        return ""
+    excess = {
+        part: sum(at(getattr(times, name)) - at(getattr(times, name), 0) for name in names)
+        for part, names in PARTS.items()
+    }
+    part = max(excess, key=lambda name: excess[name])
+    name = OVER_NODE if part.startswith("tensor") and layout.tp > space.cluster.gpus_per_node else part
+    return f"{slower * 100:.1f} % slower: {name} +{excess[part]:.2g} s"

@@ -1,0 +1,179 @@
+"""The search: every layout evaluated in closed form, the best of those that fit first."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.search.losses import LossReason, count_losses, loss_sentence
+from planner.search.space import CHUNK, COLUMNS, Columns, LayoutSpace, shape_of
+from profiler.architecture import ModelArchitecture
+from profiler.files import InputError
+from profiler.profile import Precision
+from profiler.units import GIB, JOULES_PER_KWH
+from sim.case import Array
+from sim.estimate import check_precision
+from sim.hardware import Cluster
+from sim.layout import ParallelLayout
+from sim.memory import memory_use
+from sim.power import step_power_w
+from sim.stacks import SoftwareStack
+from sim.step import step_times
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedLayout:
+    """One layout with what it would do; `reason` says why it loses, empty for the winner."""
+
+    layout: ParallelLayout
+    step_time_s: float
+    tokens_per_s_per_gpu: float
+    mfu: float
+    memory_gib: float
+    fits: bool
+    gpu_power_w: float
+    energy_kwh_per_step: float
+    """At the GPUs alone."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """The best layouts first, then the fastest that do not fit."""
+
+    evaluated: int
+    fitting: int
+    seconds: float
+    layouts: tuple[RankedLayout, ...]
+    losses: tuple[LossReason, ...] = ()
+    """Why all the others lose, the most frequent reason first; counted only where asked for."""
+
+    @property
+    def best(self) -> RankedLayout:
+        """The fastest layout that fits."""
+        return self.layouts[0]
+
+
+def search_layouts(
+    *,
+    architecture: ModelArchitecture,
+    cluster: Cluster,
+    stack: SoftwareStack,
+    seq_len: int,
+    global_batch: int,
+    precision: Precision = "bf16",
+    keep: int = 20,
+    explain: bool = False,
+    chunk: int = CHUNK,
+) -> SearchResult:
+    """Evaluate every layout of a `LayoutSpace` and rank those that fit in memory by step time.
+
+    `explain` counts why each of the others loses, which evaluates them twice. The answer does not depend on
+    `chunk`, the number of layouts evaluated at once; memory does.
+
+    Raises:
+        InputError: no layout divides the batch and the GPUs, none fits in memory (says by how much), or a precision
+        that the GPU lacks.
+    """
+    check_precision(precision, cluster.gpu)
+    started = time.perf_counter()
+    space = LayoutSpace(
+        architecture=architecture,
+        cluster=cluster,
+        stack=stack,
+        seq_len=seq_len,
+        global_batch=global_batch,
+        precision=precision,
+    )
+    fastest, over, leanest = _Leaders(keep), _Leaders(keep), _Leaders(1)
+    evaluated = fitting = 0
+    for columns in space.blocks(chunk):
+        shape = shape_of(columns)
+        case = space.case(columns)
+        step_time_s = np.broadcast_to(step_times(case).total, shape)
+        memory_bytes = np.broadcast_to(memory_use(case).total, shape)
+        fits = memory_bytes <= cluster.gpu.memory_bytes
+        fastest.offer(step_time_s, columns, fits)
+        over.offer(step_time_s, columns, ~fits)
+        leanest.offer(memory_bytes, columns)
+        evaluated += fits.size
+        fitting += int(fits.sum())
+    _check_found(space, evaluated, fitting, leanest)
+    rows = np.concatenate([fastest.rows, over.rows])
+    ranked = rank(space, [space.layout(row) for row in rows])
+    losses = count_losses(space, ranked[0].layout, chunk) if explain else ()
+    seconds = time.perf_counter() - started
+    return SearchResult(evaluated=evaluated, fitting=fitting, seconds=seconds, layouts=ranked, losses=losses)
+
+
+@dataclass
+class _Leaders:
+    """The `keep` layouts of least score among all that were offered, in whatever order they came."""
+
+    keep: int
+    rows: Array = field(default_factory=lambda: np.empty((0, len(COLUMNS))))
+    """`COLUMNS` of each, the least score first; equal scores in the order of the columns."""
+    scores: Array = field(default_factory=lambda: np.empty(0))
+
+    def offer(self, score: Array, columns: Columns, among: NDArray[np.bool_] | None = None) -> None:
+        """Let the layouts of a block compete, or those `among` them."""
+        worst = self.scores[-1] if self.scores.size == self.keep else np.inf
+        good = score <= worst if among is None else (score <= worst) & among
+        chosen = np.flatnonzero(good)
+        if chosen.size == 0:
+            return
+        scores = score[good]
+        if chosen.size > self.keep:
+            enough = scores <= np.partition(scores, self.keep - 1)[self.keep - 1]
+            chosen, scores = chosen[enough], scores[enough]
+        at = np.unravel_index(chosen, score.shape)
+        found = np.stack([np.broadcast_to(columns[name], score.shape)[at] for name in COLUMNS], axis=1)
+        rows, scores = np.concatenate([self.rows, found]), np.concatenate([self.scores, scores])
+        order = np.lexsort((*rows.T[::-1], scores))[: self.keep]
+        self.rows, self.scores = rows[order], scores[order]
+
+
+def _check_found(space: LayoutSpace, evaluated: int, fitting: int, leanest: _Leaders) -> None:
+    a, cluster = space.architecture, space.cluster
+    if evaluated == 0:
+        raise InputError(
+            f"no layout of {a.name} divides {cluster.gpus} GPUs and a batch of {space.global_batch} sequences; "
+            f"{2 ** round(np.log2(cluster.gpus))} GPUs are the nearest power of two; take a batch that is one too."
+        )
+    if fitting == 0:
+        layout, gib = space.layout(leanest.rows[0]), leanest.scores[0] / GIB
+        raise InputError(
+            f"{a.name} does not fit on {cluster.gpus} x {cluster.gpu.label}: the leanest of {evaluated} "
+            f"layouts ({layout.label}) needs {gib:.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; "
+            "use more GPUs or a GPU with more memory."
+        )
+
+
+def rank(space: LayoutSpace, layouts: Sequence[ParallelLayout]) -> tuple[RankedLayout, ...]:
+    """What each layout would do, and why it loses against the first."""
+    case = space.case(list(layouts))
+    times, memory = step_times(case), memory_use(case)
+    gpu, gpus = space.cluster.gpu, space.cluster.gpus
+    count = len(layouts)
+    total, memory_bytes = np.broadcast_to(times.total, count), np.broadcast_to(memory.total, count)
+    power_w = np.broadcast_to(step_power_w(gpu, times), count)
+    flops = space.architecture.flops_per_token(space.seq_len, "noncausal")
+    rate = space.seq_len * space.global_batch / total / gpus
+    mfu = flops * rate / case.peak_flops
+    energy_kwh = power_w * total * gpus / JOULES_PER_KWH
+    return tuple(
+        RankedLayout(
+            layout=layout,
+            step_time_s=float(total[i]),
+            tokens_per_s_per_gpu=float(rate[i]),
+            mfu=float(mfu[i]),
+            memory_gib=float(memory_bytes[i]) / GIB,
+            fits=bool(memory_bytes[i] <= gpu.memory_bytes),
+            gpu_power_w=float(power_w[i]),
+            energy_kwh_per_step=float(energy_kwh[i]),
+            reason=loss_sentence(space, layout, times, memory, i),
+        )
+        for i, layout in enumerate(layouts)
+    )

@@ -1,0 +1,28 @@
+"""A search as a person asks for it: the main phase of a plan, its layout left open."""
+
+from planner.phases import asked_phases
+from planner.plan_file import PlanRequest
+from planner.search.ranking import SearchResult, search_layouts
+from profiler.architecture import load_architecture
+from sim.hardware import build_cluster
+from sim.stacks import load_stack
+
+
+def search_request(request: PlanRequest, keep: int) -> SearchResult:
+    """Rank the layouts of the phase that holds most tokens, and count why the others lose.
+
+    Raises:
+        InputError: as `search_layouts`, or an unknown name.
+    """
+    c = request.cluster
+    phase = max(asked_phases(request), key=lambda phase: phase.tokens)
+    return search_layouts(
+        architecture=load_architecture(request.model),
+        cluster=build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage),
+        stack=load_stack(request.training.stack),
+        seq_len=phase.seq_len,
+        global_batch=phase.global_batch,
+        precision=request.training.precision,
+        keep=keep,
+        explain=True,
+    )

@@ -1,0 +1,197 @@
+"""Clusters against each other: the front is what no other beats, and each row is the plan one would get."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from planner.cli import app
+from planner.pareto import ClusterComparison, Contender, compare, compare_clusters, dominates
+from planner.plan import make_plan
+from planner.plan_file import PlanRequest, plan_request
+from profiler.files import InputError
+
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "llama3.1-8b.toml")
+
+
+def contender(name: str, days: float, usd: float, mwh: float, tonnes: float) -> Contender:
+    return Contender(
+        gpu=name, gpus=8, layout="", days=days, cost_usd=usd, energy_mwh=mwh, emissions_tco2e=tonnes, mfu=0.4
+    )
+
+
+def request(**settings_: object) -> PlanRequest:
+    base = {"model": "llama3.1-8b", "tokens": "200B", "cluster.gpus": 64, **settings_}
+    return plan_request({}, list(base.items()), source="here")
+
+
+few = st.integers(1, 4).map(float)
+clusters = st.lists(st.tuples(few, few, few, few), min_size=1, max_size=12).map(
+    lambda rows: [contender(f"gpu-{i}", *row) for i, row in enumerate(rows)]
+)
+
+
+def is_beaten(c: Contender, by: Contender) -> bool:
+    """Pareto dominance, spelt out."""
+    pairs = list(zip(by.objectives, c.objectives, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+@given(found=clusters)
+def test_nothing_on_the_front_is_beaten_and_everything_else_is_by_one_on_it(found: list[Contender]) -> None:
+    result = compare(found)
+    assert result.front
+    assert not any(is_beaten(a, b) for a in result.front for b in found)
+    on_front = {c.name: c for c in result.front}
+    for loser, by in result.beaten:
+        assert is_beaten(loser, on_front[by])
+    everyone = [*result.front, *(c for c, _ in result.beaten)]
+    assert sorted(c.name for c in everyone) == sorted(c.name for c in found)
+
+
+@given(found=clusters, seed=st.integers(0, 99))
+def test_the_front_is_the_same_in_any_order(found: list[Contender], seed: int) -> None:
+    shuffled = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+    assert compare(shuffled) == compare(found)
+
+
+@given(found=clusters, worse=st.tuples(few, few, few, few))
+def test_one_more_that_is_worse_than_all_changes_no_front(found: list[Contender], worse: tuple[float, ...]) -> None:
+    most = [max(c.objectives[k] for c in found) + worse[k] for k in range(4)]
+    result = compare([*found, contender("worst", *most)])
+    assert result.front == compare(found).front
+    assert "8 x worst" in [c.name for c, _ in result.beaten]
+
+
+def test_equals_do_not_beat_each_other() -> None:
+    a = np.array([1.0, 2.0])
+    assert not dominates(a, a)
+    assert dominates(a, np.array([1.0, 2.5]))
+    assert not dominates(a, np.array([0.5, 2.5]))
+
+
+@pytest.fixture(scope="module")
+def compared() -> ClusterComparison:
+    return compare_clusters(request(), ["h100-sxm", "h200-sxm"], [64, 32, 64])
+
+
+def test_each_row_is_the_plan_of_that_cluster(compared: ClusterComparison) -> None:
+    rows = [*compared.front, *(c for c, _ in compared.beaten)]
+    assert sorted((c.gpu, c.gpus) for c in rows) == [(gpu, n) for gpu in ("h100-sxm", "h200-sxm") for n in (32, 64)]
+    for row in rows:
+        plan = make_plan(request(**{"cluster.gpu": row.gpu, "cluster.gpus": row.gpus}))
+        assert row.days == plan.days.expected
+        assert row.cost_usd == plan.cost.expected
+        assert row.energy_mwh == plan.energy_mwh.expected
+        assert row.emissions_tco2e == plan.carbon.location_based_tco2e
+        assert row.layout == plan.main_phase.step.layout.label
+
+
+def test_what_was_stated_for_one_cluster_is_not_held_against_another() -> None:
+    stated = request(**{"training.layout.tp": 8, "training.layout.recompute": "full", "stated.tflops_per_gpu": 100})
+    assert compare_clusters(stated, ["h100-sxm"], [64]) == compare_clusters(request(), ["h100-sxm"], [64])
+
+
+def test_a_cluster_that_cannot_run_it_says_why_and_the_others_are_compared() -> None:
+    result = compare_clusters(request(**{"model": "llama3.1-70b", "tokens": "10B"}), ["h100-sxm"], [8, 10, 256])
+    assert [c.gpus for c in result.front] == [256]
+    assert [name for name, _ in result.impossible] == ["8 x h100-sxm", "10 x h100-sxm"]
+    assert "does not fit" in result.impossible[0][1]
+    assert "whole number" in result.impossible[1][1]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "counts", "says"),
+    [
+        (["h100-sxm", "h100sxm"], [64], "GPU 'h100sxm' is not in the catalogue"),
+        (["h100-sxm"], [0], "gpus"),
+        (["h100-sxm"], [100, 101], "nearest whole number is 96"),
+    ],
+)
+def test_nothing_to_compare_is_one_sentence(gpus: list[str], counts: list[int], says: str) -> None:
+    with pytest.raises(InputError) as error:
+        compare_clusters(request(), gpus, counts)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@settings(max_examples=8)
+@given(doublings=st.tuples(st.integers(3, 11), st.integers(3, 11)), tflops=st.sampled_from([300, 400]))
+def test_more_gpus_at_equal_efficiency_never_finish_later(doublings: tuple[int, int], tflops: int) -> None:
+    """The same throughput of each GPU and the same effective time: days go as one over the GPUs."""
+
+    def days(gpus: int) -> float:
+        stated = {"stated.tflops_per_gpu": tflops, "stated.effective_time_ratio": 0.95, "tokens": "1T"}
+        layout = {"training.layout.sharding": "fsdp", "training.layout.recompute": "full"}
+        same = {"training.global_batch": 2048, "cluster.spare_nodes": 4, "replicas": 1}
+        return make_plan(request(**{"cluster.gpus": gpus, **stated, **layout, **same})).days.expected
+
+    few_gpus, many_gpus = 2 ** min(doublings), 2 ** max(doublings)
+    assert days(many_gpus) <= days(few_gpus)
+
+
+# On the command line
+
+
+def herdplan(*words: str) -> Any:
+    return CliRunner().invoke(app, ["search", *words])
+
+
+MANY = ("--model", "llama3.1-8b", "--gpu", "h100-sxm,h200-sxm", "--gpus", "32,64", "--tokens", "200B")
+
+
+def test_the_command_compares_clusters(compared: ClusterComparison) -> None:
+    everything = herdplan(*MANY)
+    assert everything.exit_code == 0, everything.output
+    front = herdplan(*MANY, "--pareto")
+    for c in compared.front:
+        assert c.name in everything.stdout
+        assert c.name in front.stdout
+    for c, by in compared.beaten:
+        assert c.name in everything.stdout
+        assert f"beaten by {by}" in everything.stdout
+    assert "beaten by " not in front.stdout.replace("beaten by none", "")
+    data = json.loads(herdplan(*MANY, "--json", "-").stdout)
+    assert [(row["gpu"], row["gpus"], row["days"]) for row in data["front"]] == [
+        (c.gpu, c.gpus, c.days) for c in compared.front
+    ]
+    assert [row["beaten_by"] for row in data["beaten"]] == [by for _, by in compared.beaten]
+
+
+def test_the_command_takes_a_plan_file() -> None:
+    one = json.loads(herdplan(EXAMPLE, "--json", "-").stdout)
+    assert one["layouts"][0]["fits"]
+    assert sum(loss["layouts"] for loss in one["losses"]) <= one["evaluated"] - 1
+    several = json.loads(herdplan(EXAMPLE, "--gpus", "512,1024", "--json", "-").stdout)
+    assert {row["gpus"] for row in [*several["front"], *several["beaten"]]} == {512, 1024}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((*MANY[:6],), "give --tokens"),
+        (("--model", "llama3.1-8b", "--gpus", "8"), "--gpu"),
+        ((*MANY[:4], "--gpus", "many"), "gpus is 'many'"),
+        ((*MANY[:4], "--gpus", "8,,16"), "gpus is '8,,16'"),
+        ((*MANY, "--gpu", "h100-sxm,b17"), "GPU 'b17' is not in the catalogue"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: tuple[str, ...], says: str) -> None:
+    result = herdplan(*words)
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_a_comparison_leaves_the_request_alone() -> None:
+    asked = request()
+    before = replace(asked)
+    compare_clusters(asked, ["h100-sxm"], [32])
+    assert asked == before
