@@ -1,0 +1,145 @@
+"""Work fanned out: the same results wherever they are computed, and none lost with a worker."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+
+from profiler.files import InputError
+from sim.campaign import CampaignSetup, Phase, replica_seeds, simulate_campaign
+from sim.hardware import build_cluster
+from sim.reliability import load_reliability
+from sim.replicas import fan_out, simulate_replicas
+
+ROOT = Path(__file__).parents[2]
+
+SETUP = CampaignSetup(
+    cluster=build_cluster("h100-sxm", 4096),
+    parameters=70_000_000_000,
+    phases=(Phase(name="main", tokens=4e11, tokens_per_step=4e6, step_time_s=5.0, gpu_power_w=600.0),),
+    reliability=load_reliability("llama3-405b"),
+    spare_nodes=6,
+)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+    ) as started:
+        yield started
+
+
+def squared_slowly(number: int) -> int:
+    time.sleep(0.05)
+    return number**2
+
+
+def test_replicas_are_those_of_their_seeds_with_one_worker_and_two() -> None:
+    one = simulate_replicas(SETUP, 3, 4)
+    assert [run.seed for run in one] == list(replica_seeds(3, 4))
+    assert one == [simulate_campaign(SETUP, seed) for seed in replica_seeds(3, 4)]
+    assert simulate_replicas(SETUP, 3, 4, workers=2) == one
+    assert len({run.duration_s for run in one}) == 4
+
+
+def test_replicas_are_the_same_on_a_cluster(cluster: LocalCluster) -> None:
+    assert simulate_replicas(SETUP, 3, 4, scheduler=cluster.scheduler_address) == simulate_replicas(SETUP, 3, 4)
+
+
+def test_a_killed_worker_loses_nothing(cluster: LocalCluster) -> None:
+    killed: list[int] = []
+
+    def done(number: int) -> None:
+        if number == 5:
+            worker = next(iter(cluster.workers.values()))
+            killed.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    found = fan_out(squared_slowly, range(80), scheduler=cluster.scheduler_address, done=done)
+    assert found == [number**2 for number in range(80)]
+    assert len(killed) == 1
+    assert killed[0] not in {worker.pid for worker in cluster.workers.values()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_counts_every_result(workers: int) -> None:
+    counts: list[int] = []
+    assert fan_out(abs, [-3, 4, -5], workers=workers, done=counts.append) == [3, 4, 5]
+    assert counts == [1, 2, 3]
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from tests.sim.test_replicas import squared_slowly
+from sim.replicas import fan_out
+
+def done(number):
+    if number == 4:
+        os.killpg(0, signal.SIGINT)  # as a terminal does: this process and its workers
+
+print(fan_out(squared_slowly, range(4000), workers=int(sys.argv[1]), done=done))
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interrupt_keeps_what_is_done(workers: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, workers],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    found = [int(number) for number in run.stdout.strip("[]\n").split(",")]
+    assert found == [number**2 for number in range(len(found))]
+    assert 4 <= len(found) < 4000
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "says"),
+    [
+        ("tcp://127.0.0.1:1", "scheduler 'tcp://127.0.0.1:1' cannot be reached (connection refused)"),
+        ("nonsense", "scheduler 'nonsense' is no address"),
+        ("tcp://host:port", "scheduler 'tcp://host:port' is no address"),
+        ("tcp://no.such.host.invalid:8786", "cannot be reached"),
+    ],
+)
+def test_a_scheduler_that_is_not_there_is_one_sentence(scheduler: str, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        fan_out(abs, [1], scheduler=scheduler)
+    assert says in str(error.value)
+
+
+def test_workers_without_herdplan_are_one_sentence(tmp_path: Path) -> None:
+    preload = tmp_path / "without.py"
+    preload.write_text("import sys\nsys.modules['sim'] = None\n")
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50, preload=[str(preload)]
+        ) as bare,
+        pytest.raises(InputError, match="cannot import herdplan"),
+    ):
+        fan_out(abs, [1], scheduler=bare.scheduler_address)
+
+
+def test_a_cluster_without_workers_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.replicas.REACHED_WITHIN_S", 0.5)
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as empty,
+        pytest.raises(InputError, match="has no workers"),
+    ):
+        fan_out(abs, [1], scheduler=empty.scheduler_address)
+
+
+def test_at_least_one_worker() -> None:
+    with pytest.raises(InputError, match="workers is 0"):
+        fan_out(abs, [1], workers=0)
