@@ -17,12 +17,13 @@ from profiler.profile import Precision, Recompute
 from sim.calibration import load_calibration
 from sim.hardware import Fabric, Gpu, Node
 from sim.layout import ParallelLayout, Sharding
-from sim.stacks import SoftwareStack
+from sim.stacks import Selective, SoftwareStack
 
 Array = NDArray[np.float64]
 
 SHARDINGS: tuple[Sharding, ...] = ("none", "ddp", "zero1", "zero2", "fsdp", "hsdp")
 RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
+SELECTIVES: tuple[Selective, ...] = ("attention", "operations", "blocks", "mlp", "qkv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,8 @@ class StepCase:
     selective_matmul: Array
     selective_attention: Array
     selective_elementwise: Array
-    selective_kept: Array
+    selective_policy: Array
+    """Index into SELECTIVES."""
     backward_all_reduces: Array
     tp_exposed: Array
     misaligned_rate: Array
@@ -115,6 +117,19 @@ class StepCase:
     straggler_per_doubling: Array
     optimizer_bytes: Array
     quantise_bytes: Array
+    # the stack's memory habits (`sim/memory_habits.py`)
+    kept_gradient_bytes: Array
+    """Bytes per parameter of the gradients held until the step ends."""
+    logit_bytes: Array
+    splits_vocabulary: Array
+    norm_tensors: Array
+    gated_tensors: Array
+    keeps_scores: Array
+    keeps_fp8_inputs: Array
+    sixteen_bit_state: Array
+    accumulates_whole: Array
+    keeps_stage_outputs: Array
+    bucket_bytes: Array
     # a measured block, where a profile holds this very shape; NaN elsewhere
     measured_forward_s: Array
     measured_backward_s: Array
@@ -243,6 +258,7 @@ def rate_columns(
     return {
         **_machine_columns(gpu, node, gpus_per_node, fabric, stack, precision, k),
         **_stack_columns(stack, precision, k),
+        **_memory_columns(stack, precision),
     }
 
 
@@ -305,12 +321,12 @@ def attention_rate(gpu: Gpu, stack: SoftwareStack, k: Mapping[str, float]) -> fl
 
 def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, float]) -> dict[str, Any]:
     # what selective recompute runs again: shares of a block's forward matmuls, attention and elementwise work
-    # and, last, the share of a block's activations that it keeps all the same
     selective = {
-        "attention": (0.0, 1.0, 0.1, 1.0),
-        "operations": (0.5, 0.0, 0.9, 0.45),
-        "blocks": (0.5, 0.5, 0.5, 0.55),
-        "mlp": (0.55, 1.0, 0.8, 0.2),
+        "attention": (0.0, 1.0, 0.1),
+        "operations": (0.5, 0.0, 0.9),
+        "blocks": (0.5, 0.5, 0.5),
+        "mlp": (0.55, 1.0, 0.8),
+        "qkv": (0.63, 1.0, 0.8),
     }[stack.selective]
     exposed = {"none": 1.0, "async": k["tp_exposed_async"], "userbuffers": k["tp_exposed_userbuffers"]}
     return {
@@ -322,7 +338,7 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "selective_matmul": selective[0],
         "selective_attention": selective[1],
         "selective_elementwise": selective[2],
-        "selective_kept": selective[3],
+        "selective_policy": SELECTIVES.index(stack.selective),
         "backward_all_reduces": stack.backward_all_reduces,
         "tp_exposed": exposed[stack.tp_overlap],
         "misaligned_rate": k["misaligned_rate"],
@@ -340,4 +356,23 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "straggler_per_doubling": k["straggler_per_doubling"],
         "optimizer_bytes": k["optimizer_bytes"],
         "quantise_bytes": k["fp8_quantise_bytes"] if precision == "fp8" else 0.0,
+    }
+
+
+def _memory_columns(stack: SoftwareStack, precision: Precision) -> dict[str, Any]:
+    habits = stack.memory
+    # fp16 gradients are summed in fp16: their loss scale keeps them in range (Megatron-LM sums only bf16's in fp32)
+    sums = 2 if precision == "fp16" else stack.gradient_store_bytes
+    return {
+        "kept_gradient_bytes": sums + (2 if habits.gradients_beside_sums and sums == 4 else 0),
+        "logit_bytes": habits.logit_bytes,
+        "splits_vocabulary": habits.splits_vocabulary,
+        "norm_tensors": habits.norm_tensors,
+        "gated_tensors": habits.gated_tensors,
+        "keeps_scores": habits.keeps_scores or stack.attention == "unfused",
+        "keeps_fp8_inputs": habits.keeps_fp8_inputs and precision == "fp8",
+        "sixteen_bit_state": habits.sixteen_bit_state,
+        "accumulates_whole": habits.accumulates_whole,
+        "keeps_stage_outputs": habits.keeps_stage_outputs,
+        "bucket_bytes": habits.bucket_bytes,
     }

@@ -1,30 +1,37 @@
 """Bytes per GPU by kind, for the fullest rank, in closed form over a `StepCase`."""
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 
 from profiler.architecture import kept_elements
 from profiler.units import GIB
-from sim.case import Array, StepCase
+from sim.case import SELECTIVES, Array, StepCase
+from sim.memory_habits import MemoryLog
 from sim.step import (
     BF16,
     FULL,
     SELECTIVE,
     ZERO1,
     ZERO2,
-    rank_parameters,
     sharded_weights,
     stage_layers,
     tokens_per_pass,
 )
 
-RESERVED_BYTES = 2.5 * GIB
-"""Driver context, communicator buffers and library workspaces: CUDA context about 0.5 GiB, NCCL channels and
-cuBLAS workspaces the rest (PyTorch CUDA memory notes; NCCL environment reference)."""
+CONTEXT_BYTES = 2.5 * GIB
+"""What the driver hands out outside torch's allocator: the CUDA context and its kernels, 1.3-2 GiB (nvidia-smi on
+V100 and A100, BigScience's BLOOM chronicles), and NCCL's channels, about 0.5 GiB (assumed)."""
 FRAGMENTATION = 0.06
-"""Allocator slack over live tensors: SimuMax and torchtitan memory reports show 2-6 % between allocated and
-reserved peaks; the upper end is taken."""
+"""What the caching allocator holds over live tensors: SimuMax and torchtitan memory reports show 2-6 % between
+allocated and reserved peaks; the upper end is taken."""
+
+Fit = Literal["fits", "tight", "does not fit"]
+"""tight: the capacity lies within the model's error of the predicted peak."""
+
+ERROR_P90 = 0.20
+"""90th percentile of the relative error of the predicted peak over the published runs that state one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +46,52 @@ class MemoryUse:
     buffers: Array
     total: Array
 
+    def logged(self, log: MemoryLog) -> Array:
+        """The peak as a framework's log counts it."""
+        reserved = self.total - CONTEXT_BYTES
+        return {"device": self.total, "reserved": reserved, "allocated": reserved / (1 + FRAGMENTATION)}[log]
+
+
+def fit(total_bytes: float, capacity_bytes: float) -> Fit:
+    """Whether a predicted peak fits, given how far the prediction is to be trusted.
+
+    Runs that were made show peaks up to the last GiB; only a peak that is too large even at the optimistic end
+    of the error is refused.
+    """
+    if total_bytes * (1 - ERROR_P90) > capacity_bytes:
+        return "does not fit"
+    return "fits" if total_bytes * (1 + ERROR_P90) <= capacity_bytes else "tight"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """One pipeline stage: what lies on it."""
+
+    layers: Array
+    in_flight: Array
+    """Micro-batches whose activations it holds at once, over all its layers."""
+    embedding: Array
+    """1 where it holds the embedding table."""
+    head: Array
+    """1 where it computes the logits."""
+    head_table: Array
+    """1 where the head's weights are not the embedding it already holds."""
+
 
 def memory_use(case: StepCase) -> MemoryUse:
-    """Peak bytes per GPU of each step."""
-    weights, gradients, optimizer = _state(case)
-    activations = _activations(case)
-    logits = _logits(case)
-    live = weights + gradients + optimizer + activations + logits
-    buffers = RESERVED_BYTES + FRAGMENTATION * live
+    """Peak bytes per GPU of each step: of the first, the second or the last stage, whichever is fullest.
+
+    The first holds the embedding and most micro-batches, the last the logits; where the embedding takes a layer's
+    place, the second is fuller than the first.
+    """
+    parts = [_stage_use(case, stage) for stage in _stages(case)]
+    live = np.stack([sum(stage) for stage in parts])
+    fullest = np.argmax(live, axis=0)[None]
+    weights, gradients, optimizer, activations, logits = (
+        np.take_along_axis(np.stack(kind), fullest, axis=0)[0] for kind in zip(*parts, strict=True)
+    )
+    peak = np.max(live, axis=0)
+    buffers = CONTEXT_BYTES + FRAGMENTATION * peak
     return MemoryUse(
         weights=weights,
         gradients=gradients,
@@ -54,74 +99,150 @@ def memory_use(case: StepCase) -> MemoryUse:
         activations=activations,
         logits=logits,
         buffers=buffers,
-        total=live + buffers,
+        total=peak + buffers,
     )
 
 
-def _state(case: StepCase) -> tuple[Array, Array, Array]:
+def _stages(case: StepCase) -> tuple[_Stage, _Stage, _Stage]:
+    most, last = stage_layers(case)
+    takes_a_place = (case.pp > 1) & (last < most) & (last == most - 1) & (most * case.pp == case.layers + 2)
+    alone = case.pp == 1
+    ones, zeros = np.ones_like(most), np.zeros_like(most)
+    first = _Stage(
+        layers=np.where(takes_a_place, most - 1, most),
+        in_flight=_in_flight(case, case.pp - 1),
+        embedding=ones,
+        head=np.where(alone, 1.0, 0.0),
+        head_table=np.where(alone & (case.tied == 0), 1.0, 0.0),
+    )
+    second = _Stage(
+        layers=np.where(case.pp > 2, most, 0.0),
+        in_flight=_in_flight(case, np.maximum(case.pp - 2, 0)),
+        embedding=zeros,
+        head=zeros,
+        head_table=zeros,
+    )
+    final = _Stage(
+        layers=np.where(alone, 0.0, last),
+        in_flight=_in_flight(case, zeros),
+        embedding=zeros,
+        head=np.where(alone, 0.0, 1.0),
+        head_table=np.where(alone, 0.0, 1.0),
+    )
+    return first, second, final
+
+
+def _in_flight(case: StepCase, behind: Array) -> Array:
+    """Micro-batches that a stage with `behind` stages after it holds when its first backward pass begins.
+
+    1F1B: itself and one for each stage behind. Interleaved: 2·behind + (vp-1)·pp + 1 chunks, each 1/vp of the stage
+    (Megatron-LM's warm-up count; arXiv:2104.04473 section 2.2).
+    """
+    chunks = np.where(case.vp > 1, 2 * behind + (case.vp - 1) * case.pp + 1, behind + 1)
+    held: Array = np.minimum(chunks / case.vp, np.maximum(case.micro_batches, 1))
+    return held
+
+
+def _stage_use(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array, Array, Array]:
+    """Weights, gradients, optimizer state, activations and logits of one stage."""
+    logits = stage.head * _logits(case)
+    held, rerun = _activations(case, stage)
+    # the logits are gone when the last block is run again
+    return *_state(case, stage), held + np.maximum(rerun - logits, 0.0), logits
+
+
+def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
     """Weights, gradients and optimizer state (ZeRO, arXiv:1910.02054 section 3.1).
 
-    16-bit weights with fp32 master weights and two fp32 moments (12 bytes), or, where the weights themselves
-    are sharded, fp32 weights sharded with two moments and two blocks gathered in 16 bits at a time.
+    16-bit weights with fp32 master weights and two fp32 moments (12 bytes). Where the weights themselves are sharded
+    (FSDP): fp32 weights, gradients and moments in shards; beside them, in 16 bits, the embedding and head and two
+    blocks (this one and the next, prefetched), or under a pipeline all of them; one block's gradients on their way.
     """
-    parameters = rank_parameters(case)
+    table = case.embedding_parameters
+    tables = stage.embedding * table / np.where(case.splits_vocabulary > 0, case.tp, 1.0)
+    tables = tables + stage.head_table * table / case.tp
+    block = case.layer_parameters / case.tp
+    parameters = stage.layers * block + tables
     ranks = np.minimum(case.shard_degree, case.dp * case.cp)
-    fsdp = sharded_weights(case)
-    zero1, zero2 = case.sharding == ZERO1, case.sharding == ZERO2
-    gathered = 2 * BF16 * case.layer_parameters / case.tp
-    weights = np.where(fsdp, 4 * parameters / ranks + gathered, BF16 * parameters)
-    gradients = case.gradient_store_bytes * parameters / np.where(fsdp | zero2, ranks, 1.0)
-    gradients = np.where(fsdp, 4 * parameters / ranks + gathered / 2, gradients)
-    adam = np.where(fsdp, 8.0, 12.0)
-    optimizer = adam * parameters / np.where(fsdp | zero1 | zero2, ranks, 1.0)
+    fsdp, plain = sharded_weights(case) & (ranks > 1), case.sixteen_bit_state > 0
+    shared = fsdp | (case.sharding == ZERO1) | (case.sharding == ZERO2)
+    kept = np.where(plain, 2.0, np.where(fsdp, 4.0, case.kept_gradient_bytes))
+    summed = (case.micro_batches > 1) & ((case.accumulates_whole > 0) | (case.pp > 1))
+
+    gathered = BF16 * np.where(case.pp > 1, parameters, np.minimum(2.0, stage.layers) * block + tables)
+    shard = np.where(plain, 2.0, 4.0) * parameters / ranks
+    weights = np.where(fsdp, shard + gathered, BF16 * parameters)
+    arriving = np.where(summed, 4 * parameters, kept * parameters / ranks + case.gradient_bytes * block)
+    spread = np.where(case.sharding == ZERO2, ranks, 1.0)
+    gradients = np.where(fsdp, arriving, kept * parameters / spread + case.bucket_bytes)
+    adam = np.where(plain, 4.0, np.where(fsdp, 8.0, 12.0))
+    optimizer = adam * parameters / np.where(shared, ranks, 1.0)
     return weights, gradients, optimizer
 
 
 def block_activation_bytes(case: StepCase) -> Array:
     """Bytes one block keeps for its backward pass over one micro-batch, nothing recomputed.
 
-    What `profiler.architecture.kept_elements` counts; eager stacks keep copies besides, and unfused attention
-    keeps the scores (5·a·s² bytes less dropout, arXiv:2205.05198 section 4.1).
+    What `profiler.architecture.kept_elements` counts for fused kernels, and by the stack's habits: more tensors per
+    norm and gated MLP, inputs of fp8 products in fp8 (beside the attention's 16-bit output), and, where attention
+    keeps its scores, these and the dropout masks (5·a·s + 2·h bytes per token, arXiv:2205.05198 section 4.1).
     """
-    over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
+    hidden, width, ffn = case.hidden / _over_sequence(case), case.attention_width / case.tp, case.ffn / case.tp
     kept: Array = kept_elements(
-        case.hidden, case.attention_width, case.kv_width, case.ffn, 2 + case.gated, case.tp, over_sequence
+        case.hidden, case.attention_width, case.kv_width, case.ffn, 2 + case.gated, case.tp, _over_sequence(case)
     )
-    eager = (case.eager > 0) & (case.gated > 0)  # eager RMSNorm and SwiGLU keep fp32 or extra copies
-    scores = np.where(case.unfused > 0, 2.5 * case.heads / case.tp * case.seq_len, 0.0)
-    return BF16 * tokens_per_pass(case) * (kept * np.where(eager, 1.25, 1.0) + scores)
+    kept = kept + 2 * (case.norm_tensors - 2) * hidden + case.gated * (case.gated_tensors - 3) * ffn
+    kept = kept + np.where(case.keeps_fp8_inputs > 0, 0.5 * (width - ffn) - hidden, 0.0)
+    scores = np.where(case.keeps_scores > 0, _scores(case) + hidden, 0.0)
+    return BF16 * tokens_per_pass(case) * (kept + scores)
 
 
-def _activations(case: StepCase) -> Array:
-    """Bytes kept over the blocks in flight on the first stage.
+def _over_sequence(case: StepCase) -> Array:
+    return np.where(case.sequence_parallel > 0, case.tp, 1.0)
 
-    1F1B keeps pp micro-batches of the first stage's blocks; interleaving adds (pp-1)/(pp·vp) of a model's
-    depth (arXiv:2205.05198 section 4.2.3). Full recompute keeps each block's input and one block's all.
-    """
-    m = tokens_per_pass(case)
-    over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
+
+def _scores(case: StepCase) -> Array:
+    """16-bit elements of the attention scores per token: softmax in, softmax out and its dropout mask."""
+    return 2.5 * case.heads / case.tp * case.seq_len
+
+
+def _selective_bytes(case: StepCase, whole: Array, block_input: Array) -> Array:
+    """Bytes one block keeps under the stack's selective recompute; the block's input is one of them."""
+    m = BF16 * tokens_per_pass(case)
+    hidden, width = case.hidden / _over_sequence(case), case.attention_width / case.tp
+    kv, ffn = case.kv_width / case.tp, case.ffn / case.tp
+    scores = np.where(case.keeps_scores > 0, m * _scores(case), 0.0)
+    # torchtitan: every second product (q, v, gate and the MLP's output), the attention's output
+    operations = m * (2 * width + kv + ffn + np.where(case.eager > 0, 2.0, 1.0) * hidden)
+    kept = {
+        "attention": whole - scores,
+        "operations": operations,  # compiled, what backward does not need (the MLP's output) is dropped
+        "blocks": 0.5 * (whole + block_input),
+        "mlp": m * (3 * hidden + width + 2 * kv),
+        "qkv": m * (hidden + width + 2 * kv),
+    }
+    return np.select(
+        [case.selective_policy == i for i in range(len(SELECTIVES))], [kept[name] for name in SELECTIVES]
+    )
+
+
+def _activations(case: StepCase, stage: _Stage) -> tuple[Array, Array]:
+    """Bytes held for the micro-batches in flight, and those of the block that is being run again."""
     whole = block_activation_bytes(case)
-    block_input = BF16 * m * case.hidden / over_sequence
-    scores_dropped = np.where(case.unfused > 0, 0.45, 1.0)  # the scores are what attention-only recompute drops
-    selective = whole * np.where(case.selective_kept < 1, case.selective_kept, scores_dropped)
+    block_input = BF16 * tokens_per_pass(case) * case.hidden / _over_sequence(case)
+    selective = _selective_bytes(case, whole, block_input)
     kept = np.where(case.recompute == FULL, block_input, np.where(case.recompute == SELECTIVE, selective, whole))
+    rerun = np.where(stage.layers > 0, whole - kept, 0.0)
     kept = case.recompute_share * kept + (1 - case.recompute_share) * whole
-    most, _ = stage_layers(case)
-    chunks_in_flight = np.minimum(
-        case.pp * (1 + np.where(case.vp > 1, (case.pp - 1) / (case.pp * case.vp), 0.0)),
-        np.maximum(case.micro_batches, 1),
-    )
-    working = np.where(case.recompute > 0, whole - block_input, 0.0)  # the block being run again
-    held: Array = kept * most * chunks_in_flight
-    return held + working
+    outputs = np.where((case.keeps_stage_outputs > 0) & (case.pp > 1), block_input, 0.0)
+    return (kept * stage.layers + outputs) * stage.in_flight, rerun
 
 
 def _logits(case: StepCase) -> Array:
-    """Bytes of the logits of one micro-batch: 16-bit, an fp32 copy and a 16-bit gradient, where the head sits on
-    the fullest rank; a pipeline's last stage has room because fewer micro-batches wait there."""
-    m = tokens_per_pass(case)
-    every: Array = m * case.vocab / case.tp * (2 + 4 + 2)
-    return np.where(case.pp > 1, 0.0, every)
+    """Bytes of the logits of one micro-batch at their loss: copies and gradients as the stack makes them."""
+    ranks = np.where(case.splits_vocabulary > 0, case.tp, 1.0)
+    every: Array = case.logit_bytes * tokens_per_pass(case) * case.vocab / ranks
+    return every
 
 
 def largest_kind(memory: MemoryUse, index: int = 0) -> str:

@@ -13,12 +13,14 @@ from typing import Literal
 from profiler.files import InputError, nearest, read_toml
 from profiler.profile import Recompute
 from profiler.units import Amount
+from sim.memory_habits import MemoryHabits
 
 STACKS = Path(__file__).parent / "stacks"
 DEFAULT_STACK = "megatron-core"
 
 AttentionKernel = Literal["unfused", "flash1", "flash2", "flash3"]
 """flash3 stands for FlashAttention-3 and cuDNN's fused attention, which run at the same rate on Hopper."""
+Selective = Literal["attention", "operations", "blocks", "mlp", "qkv"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +53,11 @@ class SoftwareStack:
     """Bytes per gradient element held until the step ends."""
     recompute: Recompute = "none"
     """What it does when nothing is said."""
-    selective: Literal["attention", "operations", "blocks", "mlp"] = "attention"
+    selective: Selective = "attention"
     """What selective recompute runs again: the attention core; every second product and the elementwise work
-    but not the attention (torchtitan's operator policy); every second block whole; or the first MLP matrices
-    (gate and up: 55 % of a Llama block's weights), the attention core and the elementwise work."""
+    but not the attention (torchtitan's operator policy); every second block whole; the first MLP matrices
+    (gate and up: 55 % of a Llama block's weights), the attention core and the elementwise work; or those and the
+    attention's output projection (63 %; MaxText's save_qkv_proj)."""
     early_stop: bool = False
     """True where full recompute stops once the last saved tensor is back, so that the last product and the
     collective behind it are not run again (torch.utils.checkpoint, non-reentrant, since torch 2.1)."""
@@ -65,6 +68,7 @@ class SoftwareStack:
     fp8_rowwise: bool = False
     max_pipeline: bool = True
     """Whether it can run a pipeline over several processes."""
+    memory: MemoryHabits = field(default_factory=MemoryHabits)
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
