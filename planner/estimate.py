@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
 
 import numpy as np
@@ -11,9 +11,13 @@ import numpy as np
 from planner.runs import TrainingRun, UnreadableRun
 from profiler.units import GIB
 from sim.case import Array, StepCase, build_case, concatenate
+from sim.floor import floor_s
 from sim.memory import memory_use
 from sim.power import step_power_w
-from sim.step import step_times
+from sim.step import StepTimes, step_times
+
+PARTS = tuple(f.name for f in fields(StepTimes) if f.name != "total")
+"""Where a step's seconds go; they add up to the step."""
 
 COLUMNS = (
     "id",
@@ -25,6 +29,10 @@ COLUMNS = (
     "pred_node_power_w",
     "fits",
     "note",
+    "pred_step_time_low_s",
+    "pred_step_time_high_s",
+    "pred_floor_s",
+    *(f"pred_{part}_s" for part in PARTS),
 )
 
 
@@ -41,6 +49,13 @@ class Prediction:
     node_power_w: float | None = None
     fits: bool | None = None
     note: str = ""
+    step_time_low_s: float | None = None
+    """Over the virtual pipeline stages that are possible where the row does not state them."""
+    step_time_high_s: float | None = None
+    floor_s: float | None = None
+    """No program on these GPUs can be faster (`sim.floor`)."""
+    parts_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by activity; they add up to `step_time_s`."""
 
     def row(self) -> dict[str, object]:
         """The prediction under its published column names; blanks where nothing was predicted."""
@@ -54,6 +69,10 @@ class Prediction:
             self.node_power_w,
             None if self.fits is None else int(self.fits),
             self.note,
+            self.step_time_low_s,
+            self.step_time_high_s,
+            self.floor_s,
+            *(self.parts_s.get(part) for part in PARTS),
         )
         return dict(zip(COLUMNS, values, strict=True))
 
@@ -94,33 +113,70 @@ def estimate_runs(rows: Sequence[TrainingRun | UnreadableRun]) -> list[Predictio
 
 def _predict(runs: list[TrainingRun]) -> list[Prediction]:
     case = run_cases(runs)
-    times, memory = step_times(case), memory_use(case)
-    power_w: Array = np.zeros(len(runs))
-    for gpu in {run.gpu for run in runs}:
-        power_w = np.where([run.gpu == gpu for run in runs], step_power_w(gpu, times), power_w)
+    times = step_times(case)
+    columns = {
+        "step_time_s": times.total,
+        "memory_bytes": memory_use(case).total,
+        "gpu_power_w": _power_w(runs, times),
+        "floor_s": floor_s(case),
+    }
+    parts = {part: np.broadcast_to(getattr(times, part), times.total.shape) for part in PARTS}
+    bands = _interleave_bands(runs)
     return [
-        _prediction(run, float(times.total[i]), float(memory.total[i]), float(power_w[i]))
+        _prediction(
+            run,
+            {name: float(values[i]) for name, values in columns.items()},
+            {part: float(values[i]) for part, values in parts.items()},
+            bands.get(i, ()),
+        )
         for i, run in enumerate(runs)
     ]
 
 
-def _prediction(run: TrainingRun, step_time_s: float, memory_bytes: float, gpu_power_w: float) -> Prediction:
-    gpus = run.layout.gpus
-    rate = run.global_batch * run.seq_len / step_time_s / gpus
+def _power_w(runs: list[TrainingRun], times: StepTimes) -> Array:
+    power_w: Array = np.zeros(len(runs))
+    for gpu in {run.gpu for run in runs}:
+        power_w = np.where([run.gpu == gpu for run in runs], step_power_w(gpu, times), power_w)
+    return power_w
+
+
+def _interleave_bands(runs: list[TrainingRun]) -> dict[int, list[float]]:
+    """Step seconds under each other number of virtual stages, for the runs that do not state theirs."""
+    others = [
+        (i, replace(run, layout=replace(run.layout, vp=vp)))
+        for i, run in enumerate(runs)
+        for vp in run.other_virtual_stages
+    ]
+    bands: dict[int, list[float]] = {}
+    if others:
+        totals = step_times(run_cases([run for _, run in others])).total
+        for (i, _), total in zip(others, totals, strict=True):
+            bands.setdefault(i, []).append(float(total))
+    return bands
+
+
+def _prediction(
+    run: TrainingRun, found: Mapping[str, float], parts_s: Mapping[str, float], others_s: Sequence[float]
+) -> Prediction:
+    step_time_s = found["step_time_s"]
+    rate = run.global_batch * run.seq_len / step_time_s / run.layout.gpus
     flops = run.architecture.flops_per_token(run.seq_len, "noncausal")
-    fits = memory_bytes <= run.gpu.memory_bytes
-    node = run.node
+    fits = found["memory_bytes"] <= run.gpu.memory_bytes
     notes = run.notes if fits else (*run.notes, f"peak memory over the {run.gpu.memory_gib:.0f} GiB there are")
     return Prediction(
         id=run.id,
         step_time_s=step_time_s,
         tokens_per_s_per_gpu=rate,
         mfu_pct=100 * flops * rate / run.gpu.peak_bf16_flops,
-        peak_mem_gib=memory_bytes / GIB,
-        gpu_power_w=gpu_power_w,
-        node_power_w=run.gpus_per_node * gpu_power_w + node.host_load_power_w,
+        peak_mem_gib=found["memory_bytes"] / GIB,
+        gpu_power_w=found["gpu_power_w"],
+        node_power_w=run.gpus_per_node * found["gpu_power_w"] + run.node.host_load_power_w,
         fits=fits,
         note="; ".join(notes),
+        step_time_low_s=min([step_time_s, *others_s]),
+        step_time_high_s=max([step_time_s, *others_s]),
+        floor_s=found["floor_s"],
+        parts_s=parts_s,
     )
 
 

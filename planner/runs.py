@@ -46,6 +46,8 @@ class TrainingRun:
     precision: Precision
     zero_bubble: bool
     notes: tuple[str, ...]
+    other_virtual_stages: tuple[int, ...] = ()
+    """What else the virtual stages may be where the row does not state them; empty where it does."""
     source_id: str = ""
     regime: str = ""
     scored: bool = False
@@ -118,6 +120,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         precision=precision,
         zero_bubble="zb" in c.text("pp_schedule").lower() or "zero" in c.text("pp_schedule").lower(),
         notes=(),
+        other_virtual_stages=_other_virtual_stages(c, architecture, layout),
         source_id=c.text("source_id"),
         regime=c.text("regime"),
         scored=c.text("use_for_scoring") == "1",
@@ -341,14 +344,24 @@ def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:
     """As stated; else the most, up to eight, that split the layers (or the layers plus embedding and head)."""
     if pp == 1:
         return 1
-    stated = c.number("vp")
-    if stated is not None:
+    if c.number("vp") is not None:
         return c.count("vp")
-    interleaved = "interleav" in c.text("pp_schedule").lower() or not c.text("pp_schedule")
-    choices = [v for v in range(1, 9) if a.layers % (pp * v) == 0 or (a.layers + 2) % (pp * v) == 0]
-    vp = max(choices, default=1) if interleaved else 1
+    vp = max(_chunkings(c, a, pp))
     c.notes.append(f"vp not stated: {vp} (the most chunks, up to 8, that split the layers)")
     return vp
+
+
+def _other_virtual_stages(c: Cells, a: ModelArchitecture, layout: ParallelLayout) -> tuple[int, ...]:
+    unstated = layout.pp > 1 and c.number("vp") is None
+    return tuple(v for v in _chunkings(c, a, layout.pp) if v != layout.vp) if unstated else ()
+
+
+def _chunkings(c: Cells, a: ModelArchitecture, pp: int) -> list[int]:
+    """Virtual stages up to eight that the layers allow and the schedule's name does not rule out."""
+    schedule = c.text("pp_schedule").lower()
+    if schedule and "interleav" not in schedule:
+        return [1]
+    return [v for v in range(1, 9) if v == 1 or a.layers % (pp * v) == 0 or (a.layers + 2) % (pp * v) == 0]
 
 
 def _micro_batch(c: Cells, dp: int) -> int:

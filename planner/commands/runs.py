@@ -36,6 +36,7 @@ def validate(
         Path | None, typer.Option(help="Runs file (CSV); the published runs that ship if not given.")
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the whole comparison as Markdown here.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw every run's error by source here (SVG).")] = None,
     json_to: JsonOption = "",
 ) -> None:
     """Compare predictions with published runs: error overall, by regime and by source."""
@@ -54,6 +55,12 @@ def validate(
             from planner.validation_text import markdown_text
 
             write_atomic(markdown, markdown_text(result))
+        if figure:
+            from planner.report.svg import plain_svg
+            from planner.report.trust import validation_by_source
+            from sim.calibration import load_calibration
+
+            write_atomic(figure, plain_svg(validation_by_source(result, load_calibration().left_out_by_source)))
         if json_to != "-":
             from planner.terminal import print_validation
 

@@ -28,6 +28,11 @@ def inline_svg(chart: Spec) -> str:
     return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', svg, count=1)
 
 
+def plain_svg(chart: Spec) -> str:
+    """The chart as a file of its own, on the light theme's paper."""
+    return _kept(json.dumps({"background": LIGHT.paper, **chart}, sort_keys=True))
+
+
 def _kept(specification: str) -> str:
     from importlib.metadata import version
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from planner.quantities import significant
 from planner.report.charts import HALF, Width
-from planner.report.spec import Spec, data, finished, quantity, sized, tips
+from planner.report.spec import Spec, data, finished, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
 from planner.validation import Comparison, ErrorSummary, Validation
 
@@ -113,3 +113,46 @@ def _points(frame: pd.DataFrame, y: Spec, theme: Theme) -> Spec:
             "tooltip": tips(("Run", ""), ("Source", ""), ("Error", ""), ("published", ".3s"), ("predicted", ".3s")),
         },
     }
+
+
+MOST_ERROR_PCT = 40.0
+"""Errors beyond are drawn at the edge; their value stands in the table."""
+
+
+def validation_by_source(result: Validation, left_out: Mapping[str, float], theme: Theme = LIGHT) -> Spec:
+    """Every run's signed error, a row a source, the best known first; a bar marks the source's left-out median."""
+    frame = _frame(result)
+    frame["error"] = frame["error"].clip(-MOST_ERROR_PCT, MOST_ERROR_PCT)
+    order = sorted(result.by_source, key=lambda name: result.by_source[name].median_pct)
+    labels = {name: f"{name} ({result.by_source[name].runs})" for name in order}
+    frame["Source"] = frame["Source"].replace("", "not stated").map(labels)
+    rows = names("Source", [labels[name] for name in order], size=11)
+    rows["axis"] = {**rows["axis"], "labelLimit": 260, "grid": True, "gridDash": [1, 3]}
+    ends = [-MOST_ERROR_PCT, MOST_ERROR_PCT]
+    x = quantity("error", "predicted over published step time [%]", ticks=9, scale={"domain": ends, "nice": False})
+    marks = pd.DataFrame(
+        [(labels[name], sign * 100 * left_out[name]) for name in order if name in left_out for sign in (-1, 1)],
+        columns=["Source", "error"],
+    )
+    noise: Spec = {
+        "data": {"values": [{"low": -3, "high": 3}]},
+        "mark": {"type": "rect", "color": theme.soft, "opacity": 0.4},
+        "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
+    }
+    points = _points(frame, x, theme)
+    tick = {"type": "tick", "thickness": 2, "size": 12, "color": theme.lost}
+    layers = [
+        noise,
+        {"data": data(marks), "mark": tick, "encoding": {"y": rows, "x": x}},
+        {**points, "encoding": {**points["encoding"], "x": x, "y": rows}},
+    ]
+    summary = result.overall
+    return finished(
+        sized({"layer": layers}, 860, 22 * len(order) + 120),
+        theme,
+        title=f"Half of {summary.runs} published runs within {summary.median_pct:.1f} %, "
+        f"nine in ten within {summary.p90_pct or 0.0:.0f} %",
+        subtitle="A point a run, its source beside it; red ticks: the median with that source left out of the fit; "
+        "shaded: what the same run measured twice differs by",
+        description="Signed step-time error of every published run by source, with the left-out median of each.",
+    )
