@@ -1,6 +1,7 @@
 """Bytes per GPU by kind, for the fullest rank, in closed form over a `StepCase`."""
 
 from dataclasses import dataclass, fields
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -84,13 +85,10 @@ def memory_use(case: StepCase) -> MemoryUse:
     The first holds the embedding and most micro-batches, the last the logits; where the embedding takes a layer's
     place, the second is fuller than the first.
     """
-    parts = [_stage_use(case, stage) for stage in _stages(case)]
-    live = np.stack([sum(stage) for stage in parts])
-    fullest = np.argmax(live, axis=0)[None]
-    weights, gradients, optimizer, activations, logits = (
-        np.take_along_axis(np.stack(kind), fullest, axis=0)[0] for kind in zip(*parts, strict=True)
+    weights, gradients, optimizer, activations, logits = reduce(
+        _fuller, (_stage_use(case, stage) for stage in _stages(case))
     )
-    peak = np.max(live, axis=0)
+    peak = weights + gradients + optimizer + activations + logits
     buffers = CONTEXT_BYTES + FRAGMENTATION * peak
     return MemoryUse(
         weights=weights,
@@ -101,6 +99,12 @@ def memory_use(case: StepCase) -> MemoryUse:
         buffers=buffers,
         total=peak + buffers,
     )
+
+
+def _fuller(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    """The kinds of whichever stage holds more, layout by layout."""
+    more = sum(b) > sum(a)
+    return tuple(np.where(more, of_b, of_a) for of_a, of_b in zip(a, b, strict=True))
 
 
 def _stages(case: StepCase) -> tuple[_Stage, _Stage, _Stage]:
@@ -143,7 +147,7 @@ def _in_flight(case: StepCase, behind: Array) -> Array:
     return held
 
 
-def _stage_use(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array, Array, Array]:
+def _stage_use(case: StepCase, stage: _Stage) -> tuple[Array, ...]:
     """Weights, gradients, optimizer state, activations and logits of one stage."""
     logits = stage.head * _logits(case)
     held, rerun = _activations(case, stage)
