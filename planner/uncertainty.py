@@ -210,8 +210,9 @@ class Response:
         """The factor on the site's watts: nodes, what is above them, and what PUE counts beside both."""
         joules = self.plan.campaign.energy_j
         nodes_j = joules["gpu"] + joules["host"]
-        above = joules["network_storage"] / nodes_j
-        overhead = joules["cooling"] / (nodes_j + joules["network_storage"])
+        above_j = joules["network"] + joules["storage"]
+        above = above_j / nodes_j
+        overhead = joules["cooling"] / (nodes_j + above_j)
         one = np.ones(1)
         nodes, share, cooling = (factors.get(name, one) for name in ("node_power", "above_node_share", "cooling"))
         grown: Array = nodes * (1 + above * share) * (1 + overhead * cooling) / (1 + above) / (1 + overhead)

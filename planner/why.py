@@ -218,7 +218,8 @@ def _ettr(plan: Plan) -> Reason:
 PART_ROWS = {
     "gpu": ("GPU power by activity", "GPU power in communication and waiting", "GPU"),
     "host": ("Node beside its GPUs", "Spare nodes"),
-    "network_storage": ("Switches, optics, storage",),
+    "network": ("Switches, optics, storage",),
+    "storage": ("Switches, optics, storage",),
     "cooling": ("PUE",),
 }
 

@@ -13,6 +13,7 @@ from planner.costs import load_rental
 from planner.tariffs import load_tariff
 from profiler.architecture import available_models, load_architecture
 from sim.calibration import load_calibration
+from sim.climate import load_climate
 from sim.hardware import load_fabric, load_gpu, load_node, load_storage
 from sim.reliability import load_reliability
 from sim.stacks import available_stacks, load_stack
@@ -98,6 +99,7 @@ LOADERS: dict[str, Any] = {
     "fabrics": load_fabric,
     "storage": load_storage,
     "reliability": load_reliability,
+    "climate": load_climate,
 }
 
 COVERED = {
@@ -106,6 +108,7 @@ COVERED = {
                   "link_bandwidth_bytes_per_s"},
     "rates": {"count"},
     "restart": {"restart_gpus", "restart_times_s"},
+    "climate": {"mean_c", "annual_amplitude_c", "warmest_day", "daily_amplitude_c", "warmest_hour"},
     "fabric": {"gpus_per_node"},  # a node's user guide
 }  # fmt: skip
 

@@ -46,7 +46,8 @@ ACTIVITIES = {
 ENERGY_PARTS = {
     "gpu": ("GPUs", "gpu"),
     "host": ("Hosts, fans, conversion", "host"),
-    "network_storage": ("Network and storage", "network"),
+    "network": ("Network", "network"),
+    "storage": ("Storage and management", "memory"),
     "cooling": ("Cooling and distribution", "cooling"),
 }
 

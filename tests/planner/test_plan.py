@@ -109,7 +109,7 @@ def test_power_and_energy_are_physical(name: str) -> None:
     least_w = plan.cluster.gpus * gpu.idle_power_w
     assert least_w < energy_mwh * 1e6 / hours < plan.peak_power_mw * 1e6 <= most_w * 1.02  # spares beside the job
     parts = plan.campaign.energy_j
-    machines = parts["gpu"] + parts["host"] + parts["network_storage"]
+    machines = parts["gpu"] + parts["host"] + parts["network"] + parts["storage"]
     assert parts["cooling"] == pytest.approx((plan.request.site.pue - 1) * machines)
     assert plan.carbon.location_based_tco2e == pytest.approx(energy_mwh * plan.grid.intensity_kg_per_kwh)
 

@@ -26,7 +26,8 @@ def test_parts_add_up_to_the_meter(gpu_w: float, pue: float, share: float, busy:
     assert tuple(parts.by_part()) == PARTS
     assert sum(parts.by_part().values()) == pytest.approx(parts.total_w)
     assert site.site_power_w(MLPERF, gpu_w, busy=busy, spare_nodes=spares) == parts.total_w
-    it_w = parts.gpu_w + parts.host_w + parts.network_storage_w
+    it_w = parts.gpu_w + parts.host_w + parts.network_w + parts.storage_w
+    assert parts.it_w == pytest.approx(it_w)
     assert parts.total_w == pytest.approx(pue * it_w)
     assert min(parts.by_part().values()) >= 0
 
@@ -55,10 +56,24 @@ def test_405b_takes_about_thirty_gigawatt_hours() -> None:
 
 
 def test_spares_idle() -> None:
+    """A spare node draws its idle power, and switches and storage stand behind it as behind any other."""
     site = SitePower()
     spare_w = site.site_power_w(MLPERF, 600.0, busy=True, spare_nodes=1) - site.site_power_w(MLPERF, 600.0, busy=True)
     node, gpu = MLPERF.node, MLPERF.gpu
-    assert spare_w == pytest.approx((8 * gpu.idle_power_w + node.host_idle_power_w) * 1.10 * 1.09)
+    above_w = 0.10 * 0.76 * node.rated_power_w
+    assert spare_w == pytest.approx((8 * gpu.idle_power_w + node.host_idle_power_w + above_w) * 1.09)
+
+
+def test_what_is_above_the_nodes_is_a_tenth_of_them_and_stays_when_they_stop() -> None:
+    """ElasticTree (NSDI 2010): a switch draws nearly the same at any traffic."""
+    site = SitePower()
+    works = site.parts_w(MLPERF, 625.0, busy=True)
+    stops = site.parts_w(MLPERF, MLPERF.gpu.idle_power_w, busy=False)
+    above_w = works.network_w + works.storage_w
+    assert above_w == pytest.approx(0.10 * (works.gpu_w + works.host_w), rel=0.15)
+    assert (stops.network_w, stops.storage_w) == (works.network_w, works.storage_w)
+    leaf_w_per_gpu = 686 / 64  # MLPerf Training v4.1, one leaf switch
+    assert works.network_w / MLPERF.gpus == pytest.approx(2.5 * leaf_w_per_gpu, rel=0.15)
 
 
 @pytest.mark.parametrize(("kind", "value"), [("pue", 0.9), ("pue", float("nan")), ("above_node_share", -0.1)])
