@@ -128,6 +128,8 @@ class StepCase:
     keeps_fp8_inputs: Array
     sixteen_bit_state: Array
     accumulates_whole: Array
+    shards_gradients_fp32: Array
+    keeps_gathered_inputs: Array
     keeps_stage_outputs: Array
     bucket_bytes: Array
     # a measured block, where a profile holds this very shape; NaN elsewhere
@@ -373,6 +375,8 @@ def _memory_columns(stack: SoftwareStack, precision: Precision) -> dict[str, Any
         "keeps_fp8_inputs": habits.keeps_fp8_inputs and precision == "fp8",
         "sixteen_bit_state": habits.sixteen_bit_state,
         "accumulates_whole": habits.accumulates_whole,
+        "shards_gradients_fp32": habits.shards_gradients_fp32,
+        "keeps_gathered_inputs": habits.keeps_gathered_inputs,
         "keeps_stage_outputs": habits.keeps_stage_outputs,
         "bucket_bytes": habits.bucket_bytes,
     }

@@ -31,7 +31,7 @@ allocated and reserved peaks; the upper end is taken."""
 Fit = Literal["fits", "tight", "does not fit"]
 """tight: the capacity lies within the model's error of the predicted peak."""
 
-ERROR_P90 = 0.20
+ERROR_P90 = 0.15
 """90th percentile of the relative error of the predicted peak over the published runs that state one."""
 
 
@@ -150,9 +150,9 @@ def _in_flight(case: StepCase, behind: Array) -> Array:
 def _stage_use(case: StepCase, stage: _Stage) -> tuple[Array, ...]:
     """Weights, gradients, optimizer state, activations and logits of one stage."""
     logits = stage.head * _logits(case)
-    held, rerun = _activations(case, stage)
-    # the logits are gone when the last block is run again
-    return *_state(case, stage), held + np.maximum(rerun - logits, 0.0), logits
+    held, working = _activations(case, stage)
+    # the logits are gone when the last block's backward pass begins
+    return *_state(case, stage), held + np.maximum(working - logits, 0.0), logits
 
 
 def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
@@ -179,7 +179,7 @@ def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
     arriving = np.where(summed, 4 * parameters, kept * parameters / ranks + case.gradient_bytes * block)
     spread = np.where(case.sharding == ZERO2, ranks, 1.0)
     gradients = np.where(fsdp, arriving, kept * parameters / spread + case.bucket_bytes)
-    adam = np.where(plain, 4.0, np.where(fsdp, 8.0, 12.0))
+    adam = np.where(plain, 4.0, np.where(fsdp, 8.0, np.where(shared & (case.shards_gradients_fp32 > 0), 16.0, 12.0)))
     optimizer = adam * parameters / np.where(shared, ranks, 1.0)
     return weights, gradients, optimizer
 
@@ -197,6 +197,7 @@ def block_activation_bytes(case: StepCase) -> Array:
     )
     kept = kept + 2 * (case.norm_tensors - 2) * hidden + case.gated * (case.gated_tensors - 3) * ffn
     kept = kept + np.where(case.keeps_fp8_inputs > 0, 0.5 * (width - ffn) - hidden, 0.0)
+    kept = kept + np.where(case.keeps_gathered_inputs > 0, 2 * (case.hidden - hidden), 0.0)
     scores = np.where(case.keeps_scores > 0, _scores(case) + hidden, 0.0)
     return BF16 * tokens_per_pass(case) * (kept + scores)
 
@@ -231,15 +232,18 @@ def _selective_bytes(case: StepCase, whole: Array, block_input: Array) -> Array:
 
 
 def _activations(case: StepCase, stage: _Stage) -> tuple[Array, Array]:
-    """Bytes held for the micro-batches in flight, and those of the block that is being run again."""
+    """Bytes held for the micro-batches in flight, and those of one block's backward pass beside them: what is run
+    again, and the gradients of its input, its output and its widest MLP tensors."""
     whole = block_activation_bytes(case)
     block_input = BF16 * tokens_per_pass(case) * case.hidden / _over_sequence(case)
     selective = _selective_bytes(case, whole, block_input)
     kept = np.where(case.recompute == FULL, block_input, np.where(case.recompute == SELECTIVE, selective, whole))
-    rerun = np.where(stage.layers > 0, whole - kept, 0.0)
+    widest = (1 + case.gated) * case.ffn / case.tp
+    gradients = 2 * block_input + BF16 * tokens_per_pass(case) * widest
+    working = np.where(stage.layers > 0, whole - kept + gradients, 0.0)
     kept = case.recompute_share * kept + (1 - case.recompute_share) * whole
     outputs = np.where((case.keeps_stage_outputs > 0) & (case.pp > 1), block_input, 0.0)
-    return (kept * stage.layers + outputs) * stage.in_flight, rerun
+    return (kept * stage.layers + outputs) * stage.in_flight, working
 
 
 def _logits(case: StepCase) -> Array:

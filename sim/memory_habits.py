@@ -41,6 +41,11 @@ class MemoryHabits:
     (FSDP2 with set_requires_gradient_sync(False))."""
     gradients_beside_sums: bool = False
     """True where 16-bit gradients stay beside their fp32 sums (DeepSpeed's BF16_Optimizer)."""
+    shards_gradients_fp32: bool = False
+    """True where the sharded optimizer state of ZeRO-1 and -2 holds the shard's gradients in fp32 too: 16 bytes per
+    parameter, not 12 (DeepSpeed, estimate_zero2_model_states_mem_needs)."""
+    keeps_gathered_inputs: bool = False
+    """True where a column-parallel product keeps its gathered input, not its share of the sequence."""
     keeps_stage_outputs: bool = False
     """True where a pipeline stage keeps the output of each micro-batch in flight (DeepSpeed's pipe buffers)."""
     bucket_bytes: Amount = 0.0
