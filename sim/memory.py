@@ -79,14 +79,28 @@ class _Stage:
     """1 where the head's weights are not the embedding it already holds."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _BlockUse:
+    """Activation bytes of one block and one micro-batch."""
+
+    kept: Array
+    """From the forward to the backward pass."""
+    working: Array
+    """During its backward pass: what is run again, and the gradients of its input, its output and its widest
+    MLP tensors."""
+    stage_output: Array
+    """Of the stage it sits on."""
+
+
 def memory_use(case: StepCase) -> MemoryUse:
     """Peak bytes per GPU of each step: of the first, the second or the last stage, whichever is fullest.
 
     The first holds the embedding and most micro-batches, the last the logits; where the embedding takes a layer's
     place, the second is fuller than the first.
     """
+    block, logits_bytes = _block_use(case), _logits(case)
     weights, gradients, optimizer, activations, logits = reduce(
-        _fuller, (_stage_use(case, stage) for stage in _stages(case))
+        _fuller, (_stage_use(case, stage, block, logits_bytes) for stage in _stages(case))
     )
     peak = weights + gradients + optimizer + activations + logits
     buffers = CONTEXT_BYTES + FRAGMENTATION * peak
@@ -147,12 +161,13 @@ def _in_flight(case: StepCase, behind: Array) -> Array:
     return held
 
 
-def _stage_use(case: StepCase, stage: _Stage) -> tuple[Array, ...]:
+def _stage_use(case: StepCase, stage: _Stage, block: _BlockUse, logits_bytes: Array) -> tuple[Array, ...]:
     """Weights, gradients, optimizer state, activations and logits of one stage."""
-    logits = stage.head * _logits(case)
-    held, working = _activations(case, stage)
+    logits = stage.head * logits_bytes
+    held = (block.kept * stage.layers + block.stage_output) * stage.in_flight
     # the logits are gone when the last block's backward pass begins
-    return *_state(case, stage), held + np.maximum(working - logits, 0.0), logits
+    working = np.where(stage.layers > 0, np.maximum(block.working - logits, 0.0), 0.0)
+    return *_state(case, stage), held + working, logits
 
 
 def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
@@ -168,7 +183,7 @@ def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
     block = case.layer_parameters / case.tp
     parameters = stage.layers * block + tables
     ranks = np.minimum(case.shard_degree, case.dp * case.cp)
-    fsdp, plain = sharded_weights(case) & (ranks > 1), case.sixteen_bit_state > 0
+    fsdp, plain = np.logical_and(sharded_weights(case), ranks > 1), case.sixteen_bit_state > 0
     shared = fsdp | (case.sharding == ZERO1) | (case.sharding == ZERO2)
     kept = np.where(plain, 2.0, np.where(fsdp, 4.0, case.kept_gradient_bytes))
     summed = (case.micro_batches > 1) & ((case.accumulates_whole > 0) | (case.pp > 1))
@@ -231,19 +246,17 @@ def _selective_bytes(case: StepCase, whole: Array, block_input: Array) -> Array:
     )
 
 
-def _activations(case: StepCase, stage: _Stage) -> tuple[Array, Array]:
-    """Bytes held for the micro-batches in flight, and those of one block's backward pass beside them: what is run
-    again, and the gradients of its input, its output and its widest MLP tensors."""
+def _block_use(case: StepCase) -> _BlockUse:
     whole = block_activation_bytes(case)
     block_input = BF16 * tokens_per_pass(case) * case.hidden / _over_sequence(case)
     selective = _selective_bytes(case, whole, block_input)
     kept = np.where(case.recompute == FULL, block_input, np.where(case.recompute == SELECTIVE, selective, whole))
-    widest = (1 + case.gated) * case.ffn / case.tp
-    gradients = 2 * block_input + BF16 * tokens_per_pass(case) * widest
-    working = np.where(stage.layers > 0, whole - kept + gradients, 0.0)
-    kept = case.recompute_share * kept + (1 - case.recompute_share) * whole
-    outputs = np.where((case.keeps_stage_outputs > 0) & (case.pp > 1), block_input, 0.0)
-    return (kept * stage.layers + outputs) * stage.in_flight, working
+    widest = BF16 * tokens_per_pass(case) * (1 + case.gated) * case.ffn / case.tp
+    return _BlockUse(
+        kept=case.recompute_share * kept + (1 - case.recompute_share) * whole,
+        working=whole - kept + 2 * block_input + widest,
+        stage_output=np.where((case.keeps_stage_outputs > 0) & (case.pp > 1), block_input, 0.0),
+    )
 
 
 def _logits(case: StepCase) -> Array:
