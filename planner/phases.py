@@ -212,6 +212,12 @@ def stated_layout(choice: LayoutChoice, cluster: Cluster) -> ParallelLayout:
             f"tp {choice.tp} x cp {choice.cp} x pp {choice.pp} = {per_replica} does not divide {cluster.gpus} GPUs; "
             f"{nearest} would do."
         )
+    ranks = cluster.gpus // (choice.tp * choice.pp)
+    if choice.shard_degree and ranks % choice.shard_degree:
+        raise InputError(
+            f"shard_degree is {choice.shard_degree}, which does not divide the {ranks} data- and context-parallel "
+            "ranks."
+        )
     return ParallelLayout(
         tp=choice.tp,
         cp=choice.cp,
@@ -220,6 +226,7 @@ def stated_layout(choice: LayoutChoice, cluster: Cluster) -> ParallelLayout:
         dp=cluster.gpus // per_replica,
         micro_batch=choice.micro_batch,
         sharding=choice.sharding,
+        shard_degree=choice.shard_degree,
         recompute=choice.recompute,
         recompute_layers=choice.recompute_layers,
         sequence_parallel=choice.sequence_parallel,

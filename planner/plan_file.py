@@ -50,6 +50,8 @@ class LayoutChoice:
     """Sequences in one forward pass of one replica."""
     sharding: Sharding = "zero1"
     """What data-parallel ranks share out: none, ddp, zero1, zero2, fsdp or hsdp."""
+    shard_degree: Count | None = None
+    """Ranks that share one copy of what is sharded; all data- and context-parallel ranks where nothing is said."""
     recompute: Recompute = "none"
     """Activations recomputed in the backward pass: none, selective or full."""
     recompute_layers: Count | None = None

@@ -2,15 +2,16 @@
 
 import itertools
 import tracemalloc
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from planner.plan_file import plan_request
+from planner.phases import stated_layout
+from planner.plan_file import LayoutChoice, plan_request
 from planner.search import LayoutSpace, SearchResult, search_layouts
 from planner.search.losses import OVER_NODE
 from planner.search.ranking import rank
@@ -251,6 +252,7 @@ def test_a_grid_of_layouts_costs_what_each_alone_costs(stack: str, model: str, g
     """Broadcasting shares work between layouts and changes no bit of a result."""
     where = space(model, gpus, stack, 512)
     blocks = list(where.blocks())
+    assume(blocks)
     grid = blocks[block % len(blocks)]
     shape = shape_of(grid)
     flat = {name: np.broadcast_to(values, shape).ravel() for name, values in grid.items()}
@@ -342,6 +344,32 @@ def test_a_plan_file_is_searched_in_its_longest_phase() -> None:
     }
     found = search_request(plan_request(data, source="here"), 10)
     assert replace(found, seconds=0) == replace(search(), seconds=0)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        ParallelLayout(tp=2, dp=32, sharding="hsdp", shard_degree=8, sequence_parallel=False),
+        ParallelLayout(tp=8, cp=2, pp=4, vp=8, dp=1, micro_batch=2, recompute="selective", shard_degree=None),
+    ],
+)
+def test_a_found_layout_can_be_stated_in_a_plan(layout: ParallelLayout) -> None:
+    assert layout in set(layouts(space()))
+    said = {k: v for k, v in asdict(layout).items() if k not in ("dp", "recompute_layers") and v is not None}
+    data = {
+        "model": "llama3.1-8b",
+        "tokens": "1T",
+        "cluster": {"gpus": 64},
+        "training": {"global_batch": 512, "layout": said},
+    }
+    choice = plan_request(data, source="here").training.layout
+    assert choice is not None
+    assert stated_layout(choice, build_cluster("h100-sxm", 64)) == layout
+
+
+def test_a_shard_degree_that_does_not_divide_is_one_sentence() -> None:
+    with pytest.raises(InputError, match="shard_degree is 5, which does not divide the 32"):
+        stated_layout(LayoutChoice(tp=2, sharding="hsdp", shard_degree=5), build_cluster("h100-sxm", 64))
 
 
 @pytest.mark.parametrize(
