@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from planner.commands import campaign, dashboard, layouts, plan, report, runs
+from planner.commands import campaign, dashboard, decide, files, layouts, plan, report, runs, track
 
 UsageError: Any = typer.BadParameter.__bases__[0]
 """What typer raises for a mistyped command, option or value."""
@@ -36,6 +36,12 @@ app = typer.Typer(
 
 COMMANDS = (
     plan.plan,
+    files.init,
+    files.explain,
+    files.diff,
+    decide.uncertainty,
+    decide.goal,
+    track.track,
     runs.estimate,
     runs.validate,
     campaign.simulate,
