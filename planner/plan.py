@@ -249,7 +249,7 @@ def make_plan(request: PlanRequest) -> Plan:
     error = load_calibration().left_out_p90
     days = campaign.duration_s / DAY_S
     prices = load_prices(request, cluster.gpu)
-    electricity = _bill(request, campaign, prices)
+    electricity = campaign_bill(request, campaign, prices)
     charges = Charges(setup=setup, money=request.money)
     grid = load_grid(request.site.grid)
     return Plan(
@@ -356,8 +356,12 @@ def _with_ettr(setup: CampaignSetup, ratio: float) -> CampaignSetup:
     return at((low + high) / 2)
 
 
-def _bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> Bill:
-    """The electricity bill of the simulated campaign, hour by hour."""
+def campaign_bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> Bill:
+    """The electricity bill of a simulated campaign, hour by hour.
+
+    Raises:
+        InputError: a first day that is none.
+    """
     try:
         start = datetime.fromisoformat(request.start)
     except ValueError:
