@@ -34,7 +34,14 @@ class Work:
         )
 
 
-def layer_work(workload: str, share: ModelArchitecture, micro_batch: int, seq_len: int, precision: str) -> Work:
+def layer_work(
+    workload: str,
+    share: ModelArchitecture,
+    micro_batch: int,
+    seq_len: int,
+    precision: str,
+    context_len: int | None = None,
+) -> Work:
     """Work of one of a model's workloads on one rank.
 
     Args:
@@ -42,8 +49,11 @@ def layer_work(workload: str, share: ModelArchitecture, micro_batch: int, seq_le
         share: that rank's share of the model (`profiler.sharding.rank_share`).
         micro_batch, seq_len: sequences and tokens in each.
         precision: of weights and activations.
+        context_len: tokens of the whole sequence, for the attention of a context-parallel rank.
     """
     element = ELEMENT_BYTES[precision]
+    if workload == "attention":
+        return _attention(share, micro_batch * seq_len, seq_len, context_len or seq_len, element)
     if workload == "block":
         parts = (layer_work(part, share, micro_batch, seq_len, precision) for part in BLOCK_PARTS)
         return sum(parts, Work())
@@ -55,8 +65,9 @@ BLOCK_PARTS = ("qkv", "attention", "attention_out", "mlp", "norms")
 
 
 def matmul_work(size: int, precision: str) -> Work:
-    """One product of two square matrices `size` wide."""
-    moved = 3.0 * size**2 * ELEMENT_BYTES[precision]
+    """One product of two square matrices `size` wide; the result of an fp8 product is bf16."""
+    element = ELEMENT_BYTES[precision]
+    moved = float(size) ** 2 * (2 * element + max(element, ELEMENT_BYTES["bf16"]))
     return Work(forward_flops=2.0 * size**3, forward_bytes=moved)
 
 
@@ -66,17 +77,19 @@ def copy_work(size: int) -> Work:
 
 
 def optimizer_work(size: int, precision: str) -> Work:
-    """AdamW over `size` fp32 master weights, then their copy in `precision` where that is narrower.
+    """AdamW over `size` fp32 master weights; where the model computes in less, conversions besides.
 
-    Reads weight, gradient and two moments, writes weight and moments; element-wise FLOPs are not counted.
+    Reads weight, gradient and two moments, writes weight and moments. In a narrower `precision` it first reads
+    the gradients and writes them as fp32, and last reads the weights and writes them narrow. Element-wise FLOPs
+    are not counted.
     """
-    copy = 0 if precision == "fp32" else FP32_BYTES + ELEMENT_BYTES[precision]
-    return Work(forward_bytes=float(size) * (7 * FP32_BYTES + copy))
+    conversions = 0 if precision == "fp32" else 2 * (FP32_BYTES + ELEMENT_BYTES[precision])
+    return Work(forward_bytes=float(size) * (7 * FP32_BYTES + conversions))
 
 
 def grad_norm_work(size: int) -> Work:
-    """One read of `size` fp32 gradients."""
-    return Work(forward_bytes=float(size) * FP32_BYTES)
+    """One read of `size` fp32 gradients for their norm, one read and write to scale them."""
+    return Work(forward_bytes=3.0 * size * FP32_BYTES)
 
 
 def _linear(tokens: int, inputs: int, outputs: int, element: int) -> Work:
@@ -98,10 +111,13 @@ def _qkv(share: ModelArchitecture, tokens: int, _seq_len: int, element: int) -> 
     return q + kv + kv
 
 
-def _attention(share: ModelArchitecture, tokens: int, seq_len: int, element: int) -> Work:
-    per_token = share.attention_flops_per_token(seq_len, "causal") / share.layers
-    q, kv = tokens * share.attention_width, tokens * share.kv_width
-    rotary = 2 * (q + kv)  # read and write queries and keys
+def _attention(share: ModelArchitecture, tokens: int, seq_len: int, context_len: int, element: int) -> Work:
+    # of queries × keys the causal mask leaves half, also for a context-parallel rank's two balanced chunks
+    per_token = share.attention_flops_per_token(context_len, "causal") / share.layers
+    q = tokens * share.attention_width
+    k = tokens * share.kv_width
+    kv = k * context_len // seq_len  # keys or values of every token that this rank's queries may see
+    rotary = 2 * (q + k)  # read and write this rank's queries and keys
     return Work(
         forward_flops=tokens * per_token / 3,
         backward_flops=tokens * per_token * 2 / 3,
@@ -149,7 +165,6 @@ def _head_loss(share: ModelArchitecture, tokens: int, _seq_len: int, element: in
 
 _WORK: dict[str, Callable[[ModelArchitecture, int, int, int], Work]] = {
     "qkv": _qkv,
-    "attention": _attention,
     "attention_out": _attention_out,
     "mlp": _mlp,
     "norms": _norms,

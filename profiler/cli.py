@@ -48,18 +48,25 @@ def doctor() -> None:
 
 @app.command()
 def run(
-    model: Annotated[str, typer.Option(help="A model's name, or a .toml file of the same form.")] = "llama3.1-8b",
+    model: Annotated[
+        str,
+        typer.Option(help="Models' names or .toml files; of every list the first is worth most."),
+    ] = "llama3.1-8b",
     tp: Annotated[
-        str | None, typer.Option(help="Tensor-parallel degrees, such as 1,2,4,8 [default: by device]")
+        str | None, typer.Option(help="Tensor-parallel degrees, such as 8,4,2,1 [default: by device]")
     ] = None,
     micro_batch: Annotated[str, typer.Option(help="Sequences in a micro-batch, such as 1,2")] = "1",
     seq_len: Annotated[
-        str | None, typer.Option(help="Tokens in a sequence, such as 4096,8192 [default: 4096; 128 on a CPU]")
+        str | None, typer.Option(help="Tokens in a sequence, such as 8192,4096 [default: 8192; 128 on a CPU]")
     ] = None,
-    execution: Annotated[str, typer.Option(help="eager, compiled or both")] = "eager",
+    context_len: Annotated[
+        str | None,
+        typer.Option(help="Whole sequences, of which a context-parallel rank holds --seq-len, or none"),
+    ] = None,
+    execution: Annotated[str, typer.Option(help="eager, compiled or eager,compiled")] = "eager",
     recompute: Annotated[str, typer.Option(help="Of none, selective, full")] = "none",
     precision: Annotated[str | None, typer.Option(help="bf16, fp16 or fp32 [default: bf16; fp32 on a CPU]")] = None,
-    attention: Annotated[str, typer.Option(help="flash, cudnn or math")] = "flash",
+    attention: Annotated[str, typer.Option(help="Of flash, cudnn, math; the first for blocks")] = "flash",
     collectives: Annotated[
         str, typer.Option(help="Tensor-parallel layout: shared (2 all-reduces in backward) or reference (5)")
     ] = "shared",
@@ -80,6 +87,7 @@ def run(
         tensor_parallel=tp,
         micro_batches=micro_batch,
         seq_lens=seq_len,
+        context_lens=context_len,
         executions=execution,
         recomputes=recompute,
         precision=precision,
@@ -95,8 +103,50 @@ def run(
     require_torch()
     from profiler.progress import run_with_progress
 
-    if not run_with_progress(options, out, resume=resume and not overwrite):
-        raise typer.Exit(130)
+    if code := run_with_progress(options, out, resume=resume and not overwrite):
+        raise typer.Exit(code)
+
+
+@app.command()
+def selfcheck(
+    model: Annotated[str, typer.Option(help="A model's name, or a .toml file of the same form.")] = "llama3.1-8b",
+    layers: Annotated[int | None, typer.Option(min=1, help="Blocks of the model [default: 4; 2 on a CPU]")] = None,
+    tp: Annotated[
+        int | None, typer.Option(min=1, help="Take one rank's share at this degree [default: 1; 8 on a CPU]")
+    ] = None,
+    micro_batch: Annotated[int, typer.Option(min=1, help="Sequences in a micro-batch.")] = 1,
+    seq_len: Annotated[
+        int | None, typer.Option(min=1, help="Tokens in a sequence [default: 8192; 64 on a CPU]")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16, fp16 or fp32 [default: bf16; fp32 on a CPU]")] = None,
+    execution: Annotated[str, typer.Option(help="eager or compiled")] = "eager",
+    recompute: Annotated[str, typer.Option(help="none, selective or full")] = "none",
+    attention: Annotated[str, typer.Option(help="flash, cudnn or math")] = "flash",
+    device: Annotated[str | None, typer.Option(help="cuda or cpu [default: a GPU if there is one]")] = None,
+    seconds: Annotated[float, typer.Option(help="Measure each part this long; longer for an energy meter.")] = 2.0,
+    json_to: Annotated[str, typer.Option("--json", metavar="FILE", help="Also write JSON; - is the terminal.")] = "",
+) -> None:
+    """Predict a small model's training step from its layers, run it for real, and print the error."""
+    from profiler.options import SelfCheckOptions, require_torch
+
+    options = SelfCheckOptions(
+        model=model,
+        layers=layers,
+        tensor_parallel=tp,
+        micro_batch=micro_batch,
+        seq_len=seq_len,
+        precision=precision,
+        execution=execution,
+        recompute=recompute,
+        attention=attention,
+        device=device,
+        window_s=seconds,
+    )
+    options.check()
+    require_torch()
+    from profiler.progress import selfcheck_with_progress
+
+    selfcheck_with_progress(options, json_to)
 
 
 @app.command()

@@ -24,6 +24,7 @@ import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from fairscale.nn.model_parallel import cross_entropy, layers, mappings
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.bias import causal_lower_right
 from torch.utils.checkpoint import checkpoint
 
 from profiler.architecture import ModelArchitecture, RopeScaling
@@ -100,7 +101,9 @@ def rotate(x_BSHE: Tensor, cos_SE: Tensor, sin_SE: Tensor) -> Tensor:
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend) -> Tensor:
-    """Grouped-query causal attention by one kernel: (B, S, H, E) from (B, S, H, E) and twice (B, S, K, E).
+    """Grouped-query causal attention by one kernel: (B, S, H, E) from (B, S, H, E) and twice (B, T, K, E).
+
+    Where there are more keys than queries (T > S), the queries are those of the last S positions.
 
     Raises:
         RuntimeError: the kernel cannot run here, or on this dtype; there is no silent other choice.
@@ -110,9 +113,30 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend)
     if grouped and backend == "cudnn":  # cuDNN refuses grouped heads
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
         grouped = False
+    square = q.shape[2] == k.shape[2]
+    mask = None if square else _mask_to_the_last_key(q.shape[2], k.shape[2], q.device)
     with sdpa_kernel(_KERNELS[backend]):
-        y: Tensor = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        y: Tensor = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=square, enable_gqa=grouped)
     return y.transpose(1, 2)
+
+
+def _mask_to_the_last_key(queries: int, keys: int, device: torch.device) -> Tensor:
+    """The causal mask of the last `queries` of `keys` positions: a name for the GPU's flash kernel, a matrix else."""
+    if device.type == "cuda":
+        return causal_lower_right(queries, keys)
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+def context_parallel_attention(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend) -> Tensor:
+    """Attention of one context-parallel rank: (B, S, H, E) from its queries and all gathered keys and values.
+
+    Every rank holds two of 2·CP chunks of the sequence, the i-th and the i-th last, so that all do the same
+    work (arXiv:2407.21783 section 3.3.2); this is the first rank. The causal mask leaves half of queries × keys.
+    """
+    near, far = q.chunk(2, dim=1)
+    seen = near.shape[1]
+    first = causal_attention(near, k[:, :seen], v[:, :seen], backend)
+    return torch.cat((first, causal_attention(far, k, v, backend)), dim=1)
 
 
 class RmsNorm(nn.Module):
@@ -183,6 +207,16 @@ class Attention(nn.Module):
         """Rotary embedding, causal attention; returns (B, S, H·E)."""
         q, k = rotate(q, cos_SE, sin_SE), rotate(k, cos_SE, sin_SE)
         return causal_attention(q, k, v, self.settings.attention_backend).flatten(2)
+
+    def attend_context(
+        self, q: Tensor, k: Tensor, all_k: Tensor, all_v: Tensor, cos_SE: Tensor, sin_SE: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A context-parallel rank's share: rotates its own q and k, attends to `all_k` and `all_v` (B, T, K, E).
+
+        Returns the attention's output (B, S, H·E) and the rotated k, which the other ranks gather.
+        """
+        q, k = rotate(q, cos_SE, sin_SE), rotate(k, cos_SE, sin_SE)
+        return context_parallel_attention(q, all_k, all_v, self.settings.attention_backend).flatten(2), k
 
     def forward(self, x_BSD: Tensor, cos_SE: Tensor, sin_SE: Tensor) -> Tensor:
         """Attention over this rank's heads, summed over the ranks: (B, S, D)."""
@@ -286,9 +320,11 @@ def embedding(architecture: ModelArchitecture) -> nn.Module:
 
 
 def initialise(module: nn.Module, seed: int) -> None:
-    """Draw this rank's matrices from N(0, 0.02²); norms keep their ones, equal on every rank."""
+    """Draw this rank's matrices from N(0, 0.02²); norms are ones, equal on every rank."""
     with torch.no_grad():
         for i, parameter in enumerate(module.parameters()):
-            if parameter.dim() > 1:
+            if parameter.dim() == 1:
+                parameter.fill_(1.0)
+            else:
                 generator = torch.Generator(parameter.device).manual_seed(seed * 100_003 + i)
                 parameter.normal_(0.0, _INIT_STD, generator=generator)

@@ -38,6 +38,8 @@ class NvmlSensor:
     """One GPU's energy counter, instant power, clock, temperature and throttle reasons."""
 
     name = "NVML"
+    least_window_s = 10.0
+    """A hundred steps of the energy counter, and time for the averaged readings to follow."""
 
     def __init__(self, index: int = 0, uuid: str | None = None) -> None:
         """Open the GPU with this `uuid` ("GPU-…"), or this index where none is given.
@@ -45,7 +47,8 @@ class NvmlSensor:
         CUDA can number GPUs otherwise than NVML does, so a UUID is safer.
 
         Raises:
-            NotMeasured: no library, no driver, no permission, no such GPU.
+            NotMeasured: no library, no driver, no permission, no such GPU, or one divided into MIG instances,
+                whose meters count them all.
         """
         self._nvml = _load()
         nvml = self._nvml
@@ -57,6 +60,9 @@ class NvmlSensor:
                 self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
         except nvml.NVMLError as error:
             raise NotMeasured(_explain(nvml, error)) from None
+        mode = self._optional(lambda: nvml.nvmlDeviceGetMigMode(self._handle))
+        if mode is not None and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE:
+            raise NotMeasured("this GPU is divided into MIG instances, and its meters count all of them together")
 
     def energy_j(self) -> float | None:
         """Joules since the driver loaded. Unit of NVML: mJ."""

@@ -1,8 +1,9 @@
 """What to measure, in which order: the points of a run, the most valuable first. No torch here."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
+from typing import Literal
 
 from profiler.architecture import ModelArchitecture
 from profiler.arithmetic import (
@@ -18,13 +19,10 @@ from profiler.files import InputError
 from profiler.profile import Execution, LayerRow, Precision, Recompute, Workload
 from profiler.sharding import rank_share
 
+OptimizerKernels = Literal["", "fused", "foreach"]
+
 SHAPELESS = ("matmul", "copy", "optimizer", "grad_norm", "launch")
 """Workloads that belong to the device, not to a model's shape."""
-_WINDOW_WEIGHT = {"block": 5.0, "matmul": 3.0, "head_loss": 2.0, "launch": 0.2}
-"""Share of the time budget by workload, against 1 for the others."""
-MEASURING_SHARE = 0.6
-"""Part of the budget planned for measured windows; warm-up, compilation and building take the rest."""
-SHORTEST_WINDOW_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +35,7 @@ class Point:
     tp: int = 1
     micro_batch: int = 1
     seq_len: int = 1
+    context_len: int | None = None
     precision: Precision = "bf16"
     recompute: Recompute = "none"
     execution: Execution = "eager"
@@ -44,17 +43,25 @@ class Point:
     """Of workloads that hold attention."""
     collective_layout: str = ""
     """Where tensor-parallel collectives run inside the workload; empty when none does."""
+    optimizer_kernels: OptimizerKernels = ""
+    accumulates: bool = False
     size: int | None = None
 
     def label(self) -> str:
         """A short name for a person."""
         if self.size is not None:
-            return f"{self.workload} {self.size:,}" + (f" {self.precision}" if self.workload == "matmul" else "")
+            detail = self.precision if self.workload == "matmul" else self.optimizer_kernels
+            return f"{self.workload} {self.size:,} {detail}".rstrip()
         if self.workload in SHAPELESS:
             return self.workload
-        words = [self.workload, f"TP {self.tp}", f"{self.micro_batch}×{self.seq_len}", self.precision]
+        shape = f"{self.micro_batch}×{self.seq_len}"
+        words = [self.workload, f"TP {self.tp}", shape]
+        words += [f"of {self.context_len}"] if self.context_len else []
+        words += [self.precision]
+        words += [self.attention_backend] if self.attention_backend not in ("", "flash") else []
         words += [self.execution] if self.execution != "eager" else []
         words += [f"{self.recompute} recompute"] if self.recompute != "none" else []
+        words += ["accumulating"] if self.accumulates else []
         return " ".join(words)
 
 
@@ -65,72 +72,146 @@ def point_of(row: LayerRow) -> Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a person asked to measure.
+    """What a person asked to measure; of every list, the first is worth most.
 
     Raises:
-        InputError: a degree that does not divide the model, a sequence beyond its context.
+        InputError: a degree that does not divide a model, a sequence beyond its context, a context that the
+            sequence length does not divide into twice as many chunks as it has ranks.
     """
 
-    architecture: ModelArchitecture
+    architectures: tuple[ModelArchitecture, ...]
     tensor_parallel: tuple[int, ...]
     micro_batches: tuple[int, ...]
     seq_lens: tuple[int, ...]
+    context_lens: tuple[int, ...]
+    """Whole sequences of which a context-parallel rank holds the longest of `seq_lens`."""
     executions: tuple[Execution, ...]
     recomputes: tuple[Recompute, ...]
     precision: Precision
-    attention_backend: str
+    attention_backends: tuple[str, ...]
     collective_layout: str
     """Empty when one rank's share is measured in a world of one."""
     matmul_sizes: tuple[int, ...]
+    fp8: bool
+    """Whether to look for the fp8 matmul ceiling."""
     copy_bytes: int
     parameter_counts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        for tp in self.tensor_parallel:
-            rank_share(self.architecture, tp)
-        longest = max(self.seq_lens)
-        if longest > self.architecture.context:
-            raise InputError(
-                f"sequence length {longest} is beyond {self.architecture.name}'s context of "
-                f"{self.architecture.context} tokens."
-            )
+        for architecture in self.architectures:
+            for tp in self.tensor_parallel:
+                rank_share(architecture, tp)
+            longest = max((*self.seq_lens, *self.context_lens))
+            if longest > architecture.context:
+                raise InputError(
+                    f"sequence length {longest} is beyond {architecture.name}'s context of "
+                    f"{architecture.context} tokens."
+                )
+        for context_len in self.context_lens:
+            if context_len % self.query_block or context_len == self.query_block or self.query_block % 2:
+                raise InputError(
+                    f"--context-len is {context_len}; an even --seq-len and a larger multiple of it are needed "
+                    f"(it is {self.query_block}), of which one context-parallel rank holds that many tokens."
+                )
+
+    @property
+    def query_block(self) -> int:
+        """Tokens that a context-parallel rank holds."""
+        return max(self.seq_lens)
 
 
 def points(request: Request) -> tuple[Point, ...]:
-    """Everything to measure, most valuable first: ceilings, blocks, the model's ends, then the parts."""
+    """Everything to measure, the most valuable first.
+
+    The two ceilings, then all that one step of the first shape needs (its eager blocks, the model's ends, the
+    optimizer, compiled blocks, parts, long context, recompute, other attention kernels), then other shapes.
+    """
     return tuple(dict.fromkeys(_ordered(request)))
 
 
 def _ordered(request: Request) -> Iterator[Point]:
-    yield Point(workload="matmul", precision=request.precision, size=request.matmul_sizes[0])
-    yield Point(workload="copy", precision=request.precision, size=request.copy_bytes)
-    yield from _layers(request, ("block",), "none")
-    yield from _layers(request, ("head_loss", "embedding"), "none")
-    for size in request.parameter_counts:
-        yield Point(workload="optimizer", precision=request.precision, size=size)
-    for recompute in request.recomputes:
-        yield from _layers(request, ("block",), recompute)
-    yield from _layers(request, BLOCK_PARTS, "none")
-    for size in request.parameter_counts:
-        yield Point(workload="grad_norm", precision=request.precision, size=size)
+    first = (request.seq_lens[0], request.micro_batches[0])
+    others = [shape for shape in product(request.seq_lens, request.micro_batches) if shape != first]
+    yield from _ceilings(request)
+    yield from _layers(request, ("block",), [first])
+    if request.fp8:
+        yield Point(workload="matmul", precision="fp8", size=request.matmul_sizes[0])
+    yield from _layers(request, ("head_loss", "embedding"), [first])
+    yield from _updates(request, request.parameter_counts[:1])
+    yield from _layers(request, ("block",), [first], executions=request.executions)
+    yield from _layers(request, BLOCK_PARTS, [first])
+    yield from _long_context(request)
+    yield from _layers(request, ("block",), [first], recomputes=request.recomputes, executions=request.executions)
+    yield from _layers(request, ("attention", "block"), [first], backends=request.attention_backends)
+    yield from (replace(point, accumulates=True) for point in _layers(request, ("block",), [first]))
+    yield from _updates(request, request.parameter_counts)
     yield Point(workload="launch", precision=request.precision)
+    yield from _layers(request, ("block",), others)
+    yield from _layers(request, ("head_loss", "embedding"), others)
+    yield from _layers(request, ("block",), others, executions=request.executions)
+    yield from _layers(request, BLOCK_PARTS, others)
+    yield from _layers(request, ("attention",), others, backends=request.attention_backends)
+    yield from _layers(request, ("block",), others, recomputes=request.recomputes, executions=request.executions)
+    ends = ("head_loss", "embedding", *BLOCK_PARTS)
+    yield from _layers(request, ends, [first, *others], executions=request.executions)
     for size in request.matmul_sizes[1:]:
         yield Point(workload="matmul", precision=request.precision, size=size)
 
 
-def _layers(request: Request, workloads: Sequence[str], recompute: Recompute) -> Iterator[Point]:
-    shapes = product(request.executions, request.seq_lens, request.micro_batches, request.tensor_parallel)
-    for (execution, seq_len, micro_batch, tp), workload in product(shapes, workloads):
+def _ceilings(request: Request) -> Iterator[Point]:
+    yield Point(workload="matmul", precision=request.precision, size=request.matmul_sizes[0])
+    yield Point(workload="copy", precision=request.precision, size=request.copy_bytes)
+
+
+def _updates(request: Request, counts: Sequence[int]) -> Iterator[Point]:
+    """What happens to weights once in a step: optimizer and gradient norm."""
+    kernels: tuple[OptimizerKernels, ...] = ("fused", "foreach")
+    for size in counts:
+        for kernel in kernels:
+            yield Point(workload="optimizer", precision=request.precision, size=size, optimizer_kernels=kernel)
+        yield Point(workload="grad_norm", precision=request.precision, size=size)
+
+
+def _long_context(request: Request) -> Iterator[Point]:
+    """A context-parallel rank's attention. Only kernels that know a mask aligned to the last key can run it."""
+    backend = next((b for b in request.attention_backends if b != "cudnn"), "flash")
+    for context_len in sorted(request.context_lens, reverse=True):
+        shape = [(request.query_block, 1)]
+        for point in _layers(request, ("attention",), shape, backends=(backend,)):
+            yield replace(point, context_len=context_len)
+
+
+def _layers(
+    request: Request,
+    workloads: Sequence[str],
+    shapes: Sequence[tuple[int, int]],
+    *,
+    executions: Sequence[Execution] = ("eager",),
+    recomputes: Sequence[Recompute] = ("none",),
+    backends: Sequence[str] = (),
+) -> Iterator[Point]:
+    """Points of `workloads` at every shape (sequence length, micro-batch), degree and model, in that order.
+
+    An execution, recompute or kernel that was not asked for falls back to the first that was.
+    """
+    executions = executions if "eager" in request.executions else request.executions
+    recomputes = recomputes if "none" in request.recomputes else request.recomputes
+    backends = backends or request.attention_backends[:1]
+    ways = product(executions, recomputes, backends)
+    where = product(shapes, request.tensor_parallel, request.architectures)
+    for (execution, recompute, backend), ((seq_len, micro_batch), tp, architecture), workload in product(
+        ways, where, workloads
+    ):
         yield Point(
             workload=workload,  # type: ignore[arg-type]  # the callers name workloads only
-            model=request.architecture.name,
+            model=architecture.name,
             tp=tp,
             micro_batch=micro_batch,
             seq_len=seq_len,
             precision=request.precision,
-            recompute=recompute,
+            recompute=recompute if workload == "block" else "none",
             execution=execution,
-            attention_backend=request.attention_backend if workload in ("block", "attention") else "",
+            attention_backend=backend if workload in ("block", "attention") else "",
             collective_layout=request.collective_layout if tp > 1 and _communicates(workload) else "",
         )
 
@@ -139,8 +220,8 @@ def _communicates(workload: str) -> bool:
     return workload not in ("attention", "norms")
 
 
-def work_of(point: Point, architecture: ModelArchitecture) -> Work:
-    """FLOPs and bytes of a point, on one rank."""
+def work_of(point: Point, architecture: ModelArchitecture | None) -> Work:
+    """FLOPs and bytes of a point, on one rank; `architecture` is that of its model, if it has one."""
     size = point.size or 0
     match point.workload:
         case "matmul":
@@ -154,12 +235,6 @@ def work_of(point: Point, architecture: ModelArchitecture) -> Work:
         case "launch":
             return Work()
         case workload:
+            assert architecture is not None, f"{workload} belongs to a model"
             share = rank_share(architecture, point.tp)
-            return layer_work(workload, share, point.micro_batch, point.seq_len, point.precision)
-
-
-def windows_s(todo: Sequence[Point], budget_s: float, longest_s: float) -> dict[Point, float]:
-    """Seconds to spend measuring each point: the budget divided by value, none beyond `longest_s`."""
-    weights = {point: _WINDOW_WEIGHT.get(point.workload, 1.0) for point in todo}
-    each_s = MEASURING_SHARE * budget_s / max(sum(weights.values()), 1.0)
-    return {p: min(max(w * each_s, SHORTEST_WINDOW_S), longest_s) for p, w in weights.items()}
+            return layer_work(workload, share, point.micro_batch, point.seq_len, point.precision, point.context_len)

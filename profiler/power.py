@@ -2,8 +2,8 @@
 
 The energy counter is the primary meter: its difference over the window. Power sampled meanwhile from a thread
 is the cross-check, and takes over where the counter does not exist or stands still. A GPU updates its counter
-about every 100 ms and its instant power sees a quarter of the time (arXiv:2312.02741), so short windows are
-refused and a disagreement between the two is reported.
+about every 100 ms and its instant power sees a quarter of the time (arXiv:2312.02741), so windows shorter than a
+sensor needs are refused and a disagreement between the two is reported.
 """
 
 import statistics
@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 SAMPLES_PER_S = 25.0
-MIN_WINDOW_S = 1.0
-"""Shorter windows hold fewer than ten steps of the energy counter."""
+WINDOW_MARGIN = 1.05
+"""Windows are planned this much longer than a sensor needs, since repetitions may turn out quicker."""
 DISAGREEMENT = 0.10
 """Relative difference of the two meters above which the reading says so."""
 
@@ -43,6 +43,8 @@ class Sensor(Protocol):
     """One device's meters. Methods raise `NotMeasured` when the device no longer answers at all."""
 
     name: str
+    least_window_s: float
+    """Shortest window over which its readings mean something [s]."""
 
     def energy_j(self) -> float | None:
         """Joules since some fixed moment, or None without a counter."""
@@ -81,9 +83,9 @@ class PowerMeter:
         self.last = self._nothing(self.reason)
 
     @property
-    def measures(self) -> bool:
-        """Whether windows are worth lengthening for the meter's sake."""
-        return self.sensor is not None
+    def window_s(self) -> float | None:
+        """Length of window to plan for this meter [s]; None where there is none to lengthen windows for."""
+        return None if self.sensor is None else WINDOW_MARGIN * self.sensor.least_window_s
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -109,14 +111,14 @@ class PowerMeter:
         except NotMeasured as error:
             self._lose(error)
             return
-        self.last = read_window(self.sensor.name, before_j, after_j, sampler.samples, started, window_s)
+        self.last = read_window(self.sensor, before_j, after_j, sampler.samples, started, window_s)
 
-    def idle_power_w(self, seconds: float = 2.0) -> float | None:
-        """Mean power while this process does nothing [W]; None where it cannot be measured."""
-        if self.sensor is None:
+    def idle_power_w(self) -> float | None:
+        """Mean power over one window while this process does nothing [W]; None where it cannot be measured."""
+        if self.window_s is None:
             return None
         with self.watch():
-            time.sleep(seconds)
+            time.sleep(self.window_s)
         return self.last.mean_w
 
     def _lose(self, error: NotMeasured) -> None:
@@ -166,7 +168,7 @@ class _Sampler:
 
 
 def read_window(
-    name: str,
+    sensor: Sensor,
     before_j: float | None,
     after_j: float | None,
     samples: list[Sample],
@@ -176,15 +178,16 @@ def read_window(
     """Turn a counter's two ends and the samples between into one reading.
 
     Args:
-        name: the meter's name, for `source`.
+        sensor: whose readings they are.
         before_j, after_j: the energy counter at both ends [J].
         samples: in order of time, on `time.perf_counter`'s clock.
         started_s, window_s: begin and length of the window [s].
     """
+    name = sensor.name
     powers = [(s.time_s, s.power_w) for s in samples if s.power_w is not None]
     reading = _state(name, samples, [power for _, power in powers], window_s)
-    if window_s < MIN_WINDOW_S:
-        short = f"not measured: a window of {window_s:.2g} s is too short for {name}"
+    if window_s < sensor.least_window_s:
+        short = f"not measured: windows under {sensor.least_window_s:g} s are too short for {name}"
         return replace(reading, source=short, p95_w=None)
     sampled_w = _time_weighted_mean(powers, started_s, started_s + window_s)
     counted_j = None if before_j is None or after_j is None else after_j - before_j
@@ -241,6 +244,8 @@ class RaplSensor:
     """
 
     name = "RAPL (whole CPU packages)"
+    least_window_s = 1.0
+    """A thousand updates of its counter (Intel SDM vol. 3B, section 15.10: about 1 ms)."""
 
     def __init__(self, root: Path = Path("/sys/class/powercap")) -> None:
         self._counters = [zone / "energy_uj" for zone in sorted(root.glob("intel-rapl:[0-9]*"))]

@@ -18,7 +18,7 @@ from profiler.units import Amount, Count, Positive
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PROFILES = Path(__file__).parent / "profiles"
 
 Origin = Literal["measured", "scaled", "roofline"]
@@ -35,8 +35,8 @@ Workload = Literal[
     "norms",  # both RMSNorms and residual additions of a block
     "embedding",
     "head_loss",  # final norm, output projection, vocabulary-parallel cross entropy
-    "optimizer",  # AdamW over `size` parameters
-    "grad_norm",  # global norm over `size` parameters
+    "optimizer",  # AdamW over `size` parameters on one rank, conversions to and from fp32 included
+    "grad_norm",  # norm of `size` fp32 gradients, and their clipping
     "launch",  # host time of launching one empty kernel
     "matmul",  # the matmul ceiling: square, `size` wide
     "copy",  # the copy ceiling: `size` bytes read and written
@@ -63,12 +63,16 @@ class LayerRow:
     micro_batch: Count = 1
     seq_len: Count = 1
     context_len: Count | None = None
-    """Keys each query may see, where longer than `seq_len` (a context-parallel rank)."""
+    """Tokens of the whole sequence, where a context-parallel rank holds `seq_len` of its queries: it attends to
+    the gathered keys and values of all of them, and the causal mask leaves half of `seq_len` × `context_len`."""
     precision: Precision = "bf16"
     recompute: Recompute = "none"
     execution: Execution = "eager"
     attention_backend: str = ""
     collective_layout: Literal["", "reference", "shared"] = ""
+    optimizer_kernels: Literal["", "fused", "foreach"] = ""
+    accumulates: bool = False
+    """Backward adds to gradients that exist, as every micro-batch after a step's first does."""
     size: int | None = None
     forward_s: Positive | None = None
     forward_p10_s: Positive | None = None
@@ -81,7 +85,12 @@ class LayerRow:
     backward_flops: Amount = 0.0
     forward_bytes: Amount = 0.0
     backward_bytes: Amount = 0.0
+    resident_bytes: int | None = None
+    """Allocated before a pass: weights, inputs, the output's gradient, an optimizer's state."""
+    kept_bytes: int | None = None
+    """What the forward pass leaves allocated for the backward pass, its output included, its input not."""
     peak_bytes: int | None = None
+    """Highest allocation during a pass, `resident_bytes` included."""
     power_mean_w: Amount | None = None
     power_p95_w: Amount | None = None
     energy_j: Amount | None = None
@@ -152,7 +161,9 @@ class Provenance:
     idle_power_w: Amount | None = None
     memory_bytes: Amount | None = None
     peak_matmul_flops: Amount | None = None
-    """The measured (or datasheet) matmul ceiling, FLOP/s."""
+    """The measured (or datasheet) matmul ceiling at 16 or 32 bits, FLOP/s."""
+    peak_fp8_matmul_flops: Amount | None = None
+    """The measured fp8 matmul ceiling (scaled per tensor), FLOP/s."""
     copy_bytes_per_s: Amount | None = None
     """The measured (or datasheet) copy ceiling, bytes read plus written per second."""
     scaled_from: str = ""

@@ -31,23 +31,37 @@ FLOPS_NOTE = (
     "FLOPs are model FLOPs of matrix products, attention causal, recomputation not counted; "
     "bytes are the least traffic; energy is that of one forward with its backward."
 )
-OPTIMIZER_NOTE = "optimizer is fused AdamW on fp32 master weights plus their copy to the model's precision."
+OPTIMIZER_NOTE = (
+    "optimizer is AdamW on fp32 master weights, with gradients brought to fp32 before and weights back to the "
+    "model's precision after; grad_norm includes clipping."
+)
+CONTEXT_NOTE = (
+    "attention of N tokens of a longer context is a context-parallel rank's: the first and last of its 2·CP "
+    "chunks of queries against all keys; the causal mask leaves half of queries × keys, and FLOPs count that half."
+)
+H100_96GB_LIMIT_W = 550.0
+"""The catalogue's 96 GB H100 is the 500 W part with HBM2e; a board that draws more is another."""
 
 
 def open_meter(device: torch.device) -> PowerMeter:
     """The power meter of `device`, or one that says why there is none."""
     try:
         if device.type == "cuda":
-            return PowerMeter(NvmlSensor(device.index or 0, gpu_uuid(device)))
+            return PowerMeter(_gpu_sensor(device))
         return PowerMeter(RaplSensor())
     except NotMeasured as error:
         return PowerMeter(None, str(error))
 
 
-def gpu_uuid(device: torch.device) -> str | None:
-    """NVML's name of a CUDA device, which CUDA_VISIBLE_DEVICES may have renumbered."""
+def _gpu_sensor(device: torch.device) -> NvmlSensor:
+    """The meters of a CUDA device, which CUDA_VISIBLE_DEVICES may number otherwise than NVML does."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if "MIG" in visible:
+        raise NotMeasured("this process runs on a MIG instance, and a GPU's meters count all its instances together")
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
-    return None if uuid is None else f"GPU-{uuid}"
+    if uuid is None and visible:
+        raise NotMeasured("this PyTorch does not say which of NVML's GPUs CUDA_VISIBLE_DEVICES chose")
+    return NvmlSensor(device.index or 0, None if uuid is None else f"GPU-{uuid}")
 
 
 def device_name(device: torch.device) -> str:
@@ -64,7 +78,7 @@ def device_name(device: torch.device) -> str:
 
 
 def describe(world: World, meter: PowerMeter) -> Provenance:
-    """Everything about this run but its rows' results. Measures idle power for two seconds."""
+    """Everything about this run but its rows' results. Measures idle power over one window."""
     kind = world.device.type
     provenance = Provenance(
         device=device_name(world.device),
@@ -83,7 +97,7 @@ def describe(world: World, meter: PowerMeter) -> Provenance:
         ranks=world.ranks,
         idle_power_w=meter.idle_power_w(),
         memory_bytes=_memory_bytes(world.device),
-        notes=(FLOPS_NOTE, OPTIMIZER_NOTE, SHARE_NOTE if world.ranks == 1 else TRUE_NOTE),
+        notes=(FLOPS_NOTE, OPTIMIZER_NOTE, CONTEXT_NOTE, SHARE_NOTE if world.ranks == 1 else TRUE_NOTE),
     )
     return _with_gpu_facts(provenance, meter)
 
@@ -97,6 +111,7 @@ def _with_gpu_facts(provenance: Provenance, meter: PowerMeter) -> Provenance:
         return provenance
     return replace(
         provenance,
+        gpu=catalogue_name(provenance.device, facts.enforced_power_limit_w),
         driver=facts.driver,
         power_limit_w=facts.enforced_power_limit_w,
         sm_clock_max_mhz=facts.sm_clock_max_mhz,
@@ -105,29 +120,36 @@ def _with_gpu_facts(provenance: Provenance, meter: PowerMeter) -> Provenance:
 
 
 def with_ceilings(provenance: Provenance, rows: Iterable[LayerRow]) -> Provenance:
-    """Fill in the two measured ceilings: the fastest matmul and the fastest copy among `rows`."""
-    measured = [row for row in rows if row.forward_s]
-    matmul = [r.forward_flops / r.forward_s for r in measured if r.workload == "matmul" and r.forward_s]
-    copy = [r.forward_bytes / r.forward_s for r in measured if r.workload == "copy" and r.forward_s]
+    """Fill in the measured ceilings: the fastest matmul, fp8 matmul and copy among `rows`."""
+    timed = [(row, row.forward_s) for row in rows if row.status == "ok" and row.forward_s]
+    matmul = {r: r.forward_flops / s for r, s in timed if r.workload == "matmul"}
+    copy = [r.forward_bytes / s for r, s in timed if r.workload == "copy"]
     return replace(
         provenance,
-        peak_matmul_flops=max(matmul, default=None),
+        peak_matmul_flops=max((rate for r, rate in matmul.items() if r.precision != "fp8"), default=None),
+        peak_fp8_matmul_flops=max((rate for r, rate in matmul.items() if r.precision == "fp8"), default=None),
         copy_bytes_per_s=max(copy, default=None),
     )
 
 
-def catalogue_name(device: str) -> str:
-    """herdplan's name for a GPU from the driver's, such as "h100-sxm"; empty for one it does not know."""
+def catalogue_name(device: str, power_limit_w: float | None = None) -> str:
+    """herdplan's name for a GPU from the driver's, such as "h100-sxm"; empty for one it does not know.
+
+    Boards that share a chip but not its memory or power (PCIe, NVL, GH200, H100s of other sizes) have no name.
+    """
     rules = (
         (r"\bGB200\b", "gb200"),
         (r"\bB200\b", "b200-sxm"),
-        (r"\bH200\b(?!.*NVL)", "h200-sxm"),
+        (r"\bH200\b(?!.*(NVL|PCIe))", "h200-sxm"),
         (r"\bH100 80GB HBM3\b", "h100-sxm"),
+        (r"\bH100\b(?!.*(NVL|PCIe)).*\b96GB\b", "h100-96gb"),
         (r"\bA100-SXM4-80GB\b", "a100-80gb"),
         (r"\bA100-SXM4-40GB\b", "a100-40gb"),
         (r"\bRTX 4090\b(?! Laptop)", "rtx-4090"),
     )
-    return next((name for pattern, name in rules if re.search(pattern, device)), "")
+    name = next((name for pattern, name in rules if re.search(pattern, device)), "")
+    other_96gb = name == "h100-96gb" and power_limit_w is not None and power_limit_w > H100_96GB_LIMIT_W
+    return "" if other_96gb else name
 
 
 def version_of(package: str) -> str:

@@ -6,20 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from profiler.budget import MEASURING_SHARE, windows_s
 from profiler.collectives import key_of, measure_collectives
 from profiler.files import InputError
-from profiler.points import MEASURING_SHARE, Point, Request, point_of, points, windows_s
+from profiler.measure import DeviceLost, failed_row, measure
+from profiler.points import Point, Request, point_of, points
 from profiler.power import DISAGREEMENT
 from profiler.profile import CollectiveRow, LayerRow, Profile, Provenance, read_profile
 from profiler.provenance import describe, open_meter, with_ceilings
-from profiler.workloads import Bench, measure
+from profiler.rollcall import Failure, RollCall
+from profiler.workloads import Bench
 from profiler.world import World, use_tensor_parallel
 
 T = TypeVar("T")
 
-WITH_POWER_WINDOW_S = 10.0
-"""Longest window where energy is measured: a hundred steps of a GPU's counter."""
-TIME_ONLY_WINDOW_S = 3.0
+SHORTEST_WINDOW_S = {"cuda": 1.0, "cpu": 0.1}
+"""A GPU shows its sustained clocks only after its power limit has set in, some tenths of a second."""
 COLLECTIVES_SHARE = 0.2
 """Part of the budget for collectives, where there are ranks to measure them between."""
 
@@ -33,6 +35,8 @@ class Listener:
     on_point: Callable[[str, float], None] = lambda label, remaining_s: None
     """What is measured now, and about how many seconds the run will still take."""
     on_row: Callable[[LayerRow | CollectiveRow], None] = lambda row: None
+    on_lost: Callable[[str], None] = lambda reason: None
+    """Another rank failed alone: called from another thread, this one is stuck and must be ended."""
 
 
 def run(request: Request, world: World, out: Path, budget_s: float, *, resume: bool, tell: Listener) -> int:
@@ -42,6 +46,7 @@ def run(request: Request, world: World, out: Path, budget_s: float, *, resume: b
 
     Raises:
         InputError: ranks or degrees that do not fit, or `resume` on a profile of another device or software.
+        RankLost, DeviceLost: nothing further can be measured by these processes; what was is in `out`.
     """
     deadline = time.perf_counter() + budget_s
     if world.ranks > 1:
@@ -50,10 +55,9 @@ def run(request: Request, world: World, out: Path, budget_s: float, *, resume: b
     meter = open_meter(world.device)
     fresh = Profile(name=out.stem, provenance=describe(world, meter))
     recorder = Recorder(_resumed(out, fresh) if resume and out.exists() else fresh, out, world.leads)
-    bench = Bench(architecture=request.architecture, world=world, meter=meter)
+    bench = Bench(architectures=request.architectures, world=world, meter=meter)
     _measure_collectives(recorder, world, COLLECTIVES_SHARE * budget_s, tell)
-    longest_s = WITH_POWER_WINDOW_S if meter.measures else TIME_ONLY_WINDOW_S
-    return _measure_points(request, recorder, bench, deadline, longest_s, tell)
+    return _Run(request, recorder, bench, deadline, tell).measure_points()
 
 
 class Recorder:
@@ -130,20 +134,62 @@ def _from_leader(value: T, world: World) -> T:
     return held[0]
 
 
-def _measure_points(
-    request: Request, recorder: Recorder, bench: Bench, deadline: float, longest_s: float, tell: Listener
-) -> int:
-    wanted = points(request)
-    done = {point_of(row) for row in recorder.profile.layers if row.status != "error"}
-    todo: list[Point] = _from_leader([point for point in wanted if point not in done], bench.world)
-    tell.on_plan(len(wanted) - len(todo), len(wanted))
-    for i, point in enumerate(todo):
-        remaining_s = bench.world.agree(deadline - time.perf_counter())
-        if remaining_s <= 0:
-            return len(todo) - i
-        windows = windows_s(todo[i:], remaining_s, longest_s)
-        tell.on_point(point.label(), min(remaining_s, sum(windows.values()) / MEASURING_SHARE))
-        row = measure(point, bench, windows[point])
-        recorder.add(row)
-        tell.on_row(row)
-    return 0
+class _Run:
+    """The points of one run on this rank."""
+
+    def __init__(self, request: Request, recorder: Recorder, bench: Bench, deadline: float, tell: Listener) -> None:
+        self._recorder = recorder
+        self._bench = bench
+        self._deadline = deadline
+        self._tell = tell
+        self._wanted = points(request)
+        self._todo: list[Point] = _from_leader(self._unmeasured(), bench.world)
+
+    def _unmeasured(self) -> list[Point]:
+        """What no row holds yet, then what failed before: a point that ends runs must not stand before others."""
+        rows = {point_of(row): row.status for row in self._recorder.profile.layers}
+        new = [point for point in self._wanted if point not in rows]
+        return new + [point for point in self._wanted if rows.get(point) == "error"]
+
+    def measure_points(self) -> int:
+        """Measure until the deadline; return how many points are left."""
+        world, todo = self._bench.world, self._todo
+        self._tell.on_plan(len(self._wanted) - len(todo), len(self._wanted))
+        windows = _from_leader(self._windows_s(), world)
+        roll_call = RollCall(world, self._on_lost)
+        for i, point in enumerate(todo):
+            remaining_s = world.agree(self._deadline - time.perf_counter())
+            if remaining_s <= 0:
+                roll_call.close()
+                return len(todo) - i
+            planned_s = sum(windows[p] for p in todo[i:]) / MEASURING_SHARE
+            self._tell.on_point(point.label(), min(remaining_s, planned_s))
+            try:
+                row = measure(point, self._bench, windows[point])
+            except DeviceLost as error:
+                self._keep(failed_row(point, self._bench, str(error)))
+                roll_call.settle(i, f"{point.label()}: {error}")
+                raise
+            self._keep(row)
+            if row.status != "ok":
+                roll_call.settle(i, f"{point.label()}: {row.message}")
+        roll_call.close()
+        return 0
+
+    def _windows_s(self) -> dict[Point, float]:
+        world = self._bench.world
+        return windows_s(
+            self._todo,
+            world.agree(self._deadline - time.perf_counter()),
+            shortest_s=SHORTEST_WINDOW_S[world.device.type],
+            energy_window_s=self._bench.meter.window_s,
+        )
+
+    def _keep(self, row: LayerRow) -> None:
+        self._recorder.add(row)
+        self._tell.on_row(row)
+
+    def _on_lost(self, failure: Failure) -> None:
+        if failure.number is not None:
+            self._keep(failed_row(self._todo[failure.number], self._bench, str(failure)[:300]))
+        self._tell.on_lost(str(failure))

@@ -11,6 +11,7 @@ from profiler.collective_fit import fit_latency_and_bandwidth
 from profiler.doctor import Finding
 from profiler.points import point_of
 from profiler.profile import CollectiveRow, LayerRow, Profile, Provenance
+from profiler.selfcheck import ENERGY_GOAL, MEMORY_GOAL, TIME_GOAL, SelfCheck
 from profiler.units import GIB, GIGA, TERA
 
 NOT_MEASURED = "–"
@@ -65,10 +66,13 @@ def print_profile(profile: Profile) -> None:
     for line in _provenance_lines(profile):
         screen.print(Text(line))
     screen.print(_layer_table(profile))
+    for row in profile.layers:
+        if row.status != "ok":
+            screen.print(row_line(row))
     for reason in sorted({row.power_source for row in profile.layers if row.energy_j is None and row.power_source}):
         screen.print(Text(f"power {reason}"))
     if profile.collectives:
-        screen.print(_collective_table(profile.collectives))
+        screen.print(collective_table(profile.collectives))
 
 
 def _provenance_lines(profile: Profile) -> list[str]:
@@ -76,6 +80,7 @@ def _provenance_lines(profile: Profile) -> list[str]:
     versions = (("driver", p.driver), ("CUDA", p.cuda), ("torch", p.torch), ("fairscale", p.fairscale))
     ceilings = (
         f"matmul {p.peak_matmul_flops / TERA:.4g} TFLOP/s" if p.peak_matmul_flops else "",
+        f"fp8 matmul {p.peak_fp8_matmul_flops / TERA:.4g} TFLOP/s" if p.peak_fp8_matmul_flops else "",
         f"copy {p.copy_bytes_per_s / GIGA:.4g} GB/s" if p.copy_bytes_per_s else "",
         f"power limit {p.power_limit_w:.0f} W" if p.power_limit_w else "",
         f"idle {p.idle_power_w:.0f} W" if p.idle_power_w else "",
@@ -92,13 +97,12 @@ def _layer_table(profile: Profile) -> Table:
     with_power = any(row.energy_j is not None for row in profile.layers)
     with_memory = any(row.peak_bytes is not None for row in profile.layers)
     table = Table("workload", box=None, pad_edge=False, header_style="bold")
-    for heading in ("forward", "backward", "TFLOP/s", "GB/s", "of roofline"):
+    for heading in ("forward", "backward", "TFLOP/s", "of matmul", "GB/s", "of roofline"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in (["peak GiB"] if with_memory else []) + (["W", "J"] if with_power else []):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in profile.layers:
         if row.status != "ok":
-            table.add_row(point_of(row).label(), Text(f"{row.status}: {row.message[:60]}", style="yellow"))
             continue
         cells = [seconds(row.forward_s), seconds(row.backward_s), *_rates(row, profile.provenance)]
         cells += [_number(row.peak_bytes, GIB)] if with_memory else []
@@ -107,21 +111,28 @@ def _layer_table(profile: Profile) -> Table:
     return table
 
 
-def _number(value: float | None, unit: float = 1.0) -> str:
-    return NOT_MEASURED if value is None else f"{value / unit:.3g}"
+def _number(value: float | None, unit: float = 1.0, name: str = "") -> str:
+    return NOT_MEASURED if value is None else f"{value / unit:.3g} {name}".rstrip()
 
 
-def _rates(row: LayerRow, provenance: Provenance) -> tuple[str, str, str]:
-    """FLOP rate, byte rate and share of the roofline, forward and backward together."""
+def _rates(row: LayerRow, provenance: Provenance) -> tuple[str, ...]:
+    """FLOP rate, its share of the matmul ceiling, byte rate, share of the roofline; both passes together."""
     total_s = (row.forward_s or 0.0) + (row.backward_s or 0.0)
     flops = row.forward_flops + row.backward_flops
     moved = row.forward_bytes + row.backward_bytes
+    peak = _matmul_ceiling(row, provenance)
     share = roofline_share(row, provenance)
     return (
         f"{flops / total_s / TERA:.3g}" if flops and total_s else NOT_MEASURED,
+        f"{100 * flops / total_s / peak:.0f} %" if flops and total_s and peak else NOT_MEASURED,
         f"{moved / total_s / GIGA:.3g}" if moved and total_s else NOT_MEASURED,
         f"{100 * share:.0f} %" if share is not None else NOT_MEASURED,
     )
+
+
+def _matmul_ceiling(row: LayerRow, provenance: Provenance) -> float | None:
+    """The measured matmul ceiling at a row's precision [FLOP/s]."""
+    return provenance.peak_fp8_matmul_flops if row.precision == "fp8" else provenance.peak_matmul_flops
 
 
 def roofline_share(row: LayerRow, provenance: Provenance) -> float | None:
@@ -130,7 +141,7 @@ def roofline_share(row: LayerRow, provenance: Provenance) -> float | None:
     The least time of a pass is the larger of its FLOPs over the matmul ceiling and its bytes over the copy
     ceiling.
     """
-    peak, speed = provenance.peak_matmul_flops, provenance.copy_bytes_per_s
+    peak, speed = _matmul_ceiling(row, provenance), provenance.copy_bytes_per_s
     total_s = (row.forward_s or 0.0) + (row.backward_s or 0.0)
     if not peak or not speed or not total_s or not row.forward_bytes:
         return None
@@ -140,7 +151,8 @@ def roofline_share(row: LayerRow, provenance: Provenance) -> float | None:
     return least_s / total_s
 
 
-def _collective_table(rows: Sequence[CollectiveRow]) -> Table:
+def collective_table(rows: Sequence[CollectiveRow]) -> Table:
+    """Latency and bus bandwidth fitted for each operation on each group of ranks."""
     table = Table("collective", "ranks", "scope", "sizes", box=None, pad_edge=False, header_style="bold")
     for heading in ("latency", "bus GB/s fitted", "best bus GB/s"):
         table.add_column(heading, justify="right")
@@ -187,3 +199,29 @@ def _change(before: float | None, after: float | None) -> str:
     if before is None or after is None or not before:
         return NOT_MEASURED
     return f"{100 * (after / before - 1):+.1f} %"
+
+
+def print_selfcheck(found: SelfCheck) -> None:
+    """The step as predicted from its parts, as it ran, and how far apart they are."""
+    screen, trial = console(), found.trial
+    words = trial.point.label().removeprefix("block ")
+    screen.print(f"{trial.architecture.name}, {trial.layers} layers, {words}, on {found.device}", highlight=False)
+    table = Table("", box=None, pad_edge=False, header_style="bold")
+    for heading in ("sum of parts", "whole step", "error", "goal"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    errors, sum_, whole = found.errors(), found.predicted, found.measured
+    for name, key in (("forward", "forward_s"), ("backward and update", "backward_and_update_s"), ("step", "step_s")):
+        goal = f"{100 * TIME_GOAL:.0f} %" if key == "step_s" else ""
+        table.add_row(name, seconds(getattr(sum_, key)), seconds(getattr(whole, key)), _percent(errors[key]), goal)
+    peaks = (_number(sum_.peak_bytes, GIB, "GiB"), _number(whole.peak_bytes, GIB, "GiB"))
+    table.add_row("peak memory", *peaks, _percent(errors["peak_bytes"]), f"{100 * MEMORY_GOAL:.0f} %")
+    energies = (_number(sum_.energy_j, 1.0, "J"), _number(whole.energy_j, 1.0, "J"))
+    table.add_row("energy", *energies, _percent(errors["energy_j"]), f"{100 * ENERGY_GOAL:.0f} %")
+    screen.print(table)
+    screen.print(f"{found.repetitions} steps; goals are for a quiet GPU.", highlight=False)
+    screen.print(Text(f"memory: {found.memory_source}"))
+    screen.print(Text(f"energy: {found.power_source}"))
+
+
+def _percent(error: float | None) -> str:
+    return NOT_MEASURED if error is None else f"{100 * error:+.1f} %"

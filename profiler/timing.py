@@ -16,6 +16,8 @@ STABLE_WITHIN = 0.05
 """Warm-up ends when three successive repetitions agree this closely."""
 WARM_UP_SHARE = 0.2
 """Least warm-up, as a share of the window: clocks and power take a second or two to settle."""
+GPU_WARM_UP_S = 0.5
+"""Least warm-up on a GPU, which runs faster in a burst than its power limit lets it go on."""
 WARM_UP_MAX_REPETITIONS = 50
 
 
@@ -110,6 +112,7 @@ def time_runnable(
     *,
     watching: Callable[[], AbstractContextManager[object]],
     agree: Callable[[float], float] = lambda value: value,
+    warm_up_s: float = 0.0,
 ) -> Timing:
     """Warm up until stable, then time repetitions for about `window_s` seconds (at least five of them).
 
@@ -119,8 +122,9 @@ def time_runnable(
         window_s: length of the measured window [s].
         watching: entered around the measured window only, both ends synchronised (the power meter).
         agree: makes ranks that run together take the same decisions, by the largest of their values.
+        warm_up_s: least warm-up, where a share of the window would be less [s].
     """
-    expected_s = _warm_up(runnable, clock, window_s, agree)
+    expected_s = _warm_up(runnable, clock, window_s, max(warm_up_s, WARM_UP_SHARE * window_s), agree)
     repetitions = min(max(math.ceil(window_s / expected_s), MIN_REPETITIONS), MAX_REPETITIONS)
     with watching():
         started = time.perf_counter()
@@ -149,7 +153,9 @@ def _repeat(runnable: Runnable, clock: Clock, i: int) -> tuple[Any, Any, Any]:
     return start, middle, end
 
 
-def _warm_up(runnable: Runnable, clock: Clock, window_s: float, agree: Callable[[float], float]) -> float:
+def _warm_up(
+    runnable: Runnable, clock: Clock, window_s: float, least_s: float, agree: Callable[[float], float]
+) -> float:
     """Repeat until three repetitions agree and the device is warm; return the seconds of one."""
     recent: list[float] = []
     spent_s = 0.0
@@ -163,7 +169,7 @@ def _warm_up(runnable: Runnable, clock: Clock, window_s: float, agree: Callable[
         spent_s += took_s
         stable = len(recent) == 3 and max(recent) - min(recent) <= STABLE_WITHIN * min(recent)
         settled = stable or i + 1 >= WARM_UP_MAX_REPETITIONS or spent_s > window_s
-        if settled and len(recent) == 3 and spent_s >= WARM_UP_SHARE * window_s:
+        if settled and len(recent) == 3 and spent_s >= least_s:
             break
     return statistics.median(recent)
 

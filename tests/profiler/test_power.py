@@ -58,6 +58,20 @@ def _result(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return result
 
 
+class Meter:
+    """A sensor's name and least window, for windows that are made up."""
+
+    name = "meter"
+    least_window_s = 1.0
+
+    def energy_j(self) -> float | None:
+        return None
+
+    def sample(self) -> Sample:
+        return Sample(time_s=0.0)
+
+
+METER = Meter()
 Gpus = dict[str, dict[str, Any]]
 ONE_STEP = 1.1 * 0.1 / WINDOW_S
 """The counter moves every 100 ms, so a window can miss or gain one step."""
@@ -166,14 +180,14 @@ def test_the_work_keeps_its_own_exceptions() -> None:
 )
 def test_constant_power_has_its_mean_whenever_it_is_sampled(times: list[float], power_w: float) -> None:
     samples = [Sample(time_s=time_s, power_w=power_w) for time_s in sorted(times)]
-    reading = read_window("meter", None, None, samples, 0.0, 10.0)
+    reading = read_window(METER, None, None, samples, 0.0, 10.0)
     assert reading.mean_w == pytest.approx(power_w)
     assert reading.energy_j == pytest.approx(10.0 * power_w)
 
 
 @given(before_j=st.floats(0.0, 1e9), energy_j=st.floats(1.0, 1e6), window_s=st.floats(1.0, 100.0))
 def test_energy_is_the_counters_difference(before_j: float, energy_j: float, window_s: float) -> None:
-    reading = read_window("meter", before_j, before_j + energy_j, [], 0.0, window_s)
+    reading = read_window(METER, before_j, before_j + energy_j, [], 0.0, window_s)
     assert reading.energy_j == pytest.approx(energy_j, rel=1e-4)
     assert reading.mean_w == pytest.approx(energy_j / window_s, rel=1e-4)
 

@@ -61,7 +61,7 @@ def test_bus_bandwidth_is_nccl_tests() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"schema_version": 2}, "schema version 2; this herdplan reads 1"),
+        ({"schema_version": 1}, "schema version 1; this herdplan reads 2"),
         ({"name": "other"}, "does not match its digest"),
         ({"sha256": None}, "does not match its digest"),
         ({"layers": None}, "layers"),

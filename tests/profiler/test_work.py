@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from profiler.architecture import ModelArchitecture, load_architecture
-from profiler.arithmetic import BLOCK_PARTS, layer_work, matmul_work, optimizer_work
+from profiler.arithmetic import BLOCK_PARTS, grad_norm_work, layer_work, matmul_work, optimizer_work
+from profiler.budget import ENERGY_SHARE, LONGEST_TIME_WINDOW_S, MEASURING_SHARE, windows_s
 from profiler.files import InputError
 from profiler.options import Options
-from profiler.points import MEASURING_SHARE, Point, Request, point_of, points, windows_s, work_of
+from profiler.points import Point, Request, point_of, points, work_of
 from profiler.power import PowerMeter
 from profiler.profile import LayerRow
 from profiler.sharding import rank_share
@@ -59,7 +60,9 @@ def test_a_decode_like_product_is_bound_by_its_weights() -> None:
 
 def test_known_bytes() -> None:
     assert optimizer_work(1000, "fp32").forward_bytes == 28_000  # read w, g, m, v; write w, m, v
-    assert optimizer_work(1000, "bf16").forward_bytes == 34_000  # and copy w to bf16
+    assert optimizer_work(1000, "bf16").forward_bytes == 40_000  # g from bf16 to fp32 first, w to bf16 last
+    assert grad_norm_work(1000).forward_bytes == 12_000  # read g; read and write g
+    assert matmul_work(1024, "fp8").forward_bytes == 1024**2 * (1 + 1 + 2)  # the result is bf16
     assert matmul_work(1024, "bf16").forward_flops == 2 * 1024**3
 
 
@@ -67,7 +70,7 @@ def _counted(point: Point, architecture: ModelArchitecture) -> tuple[int, int]:
     """Forward and backward FLOPs as torch counts them while the prepared workload really runs."""
     with open_world("cpu") as world:
         use_tensor_parallel(1)
-        bench = Bench(architecture=architecture, world=world, meter=PowerMeter(None))
+        bench = Bench(architectures=(architecture,), world=world, meter=PowerMeter(None))
         runnable = prepare(point, bench)
         with FlopCounterMode(display=False) as forward:
             output = runnable.forward(0)
@@ -101,15 +104,49 @@ def test_attention_states_the_causal_half_of_the_products_that_run(tiny: ModelAr
 
 
 def _request(**changes: object) -> Request:
-    return replace(Options(tensor_parallel="1,2", executions="eager,compiled").request("cuda", 1), **changes)
+    words = Options(
+        model="llama3.1-8b,llama3.1-70b",
+        tensor_parallel="8,1",
+        seq_lens="8192,4096",
+        context_lens="16384,131072",
+        executions="eager,compiled",
+        recomputes="none,full",
+        attention="flash,cudnn",
+    )
+    return replace(words.request("cuda", 1), **changes)
 
 
-def test_ceilings_come_first_then_blocks_and_nothing_twice() -> None:
-    ordered = points(_request(recomputes=("none", "full")))
+def test_ceilings_come_first_then_blocks_of_the_first_shape_and_nothing_twice() -> None:
+    ordered = points(_request())
     assert [p.workload for p in ordered[:6]] == ["matmul", "copy", *["block"] * 4]
+    assert [(p.tp, p.model) for p in ordered[2:6]] == [
+        (8, "llama3.1-8b"), (8, "llama3.1-70b"), (1, "llama3.1-8b"), (1, "llama3.1-70b"),
+    ]  # fmt: skip
     assert len(set(ordered)) == len(ordered)
-    first_part = next(i for i, p in enumerate(ordered) if p.workload == "qkv")
-    assert all(i < first_part for i, p in enumerate(ordered) if p.workload in ("head_loss", "optimizer"))
+    first_of = {}
+    for i, point in enumerate(ordered):
+        first_of.setdefault((point.workload, point.seq_len), i)
+    order = [("block", 8192), ("head_loss", 8192), ("optimizer", 1), ("qkv", 8192), ("block", 4096), ("qkv", 4096)]
+    assert sorted(order, key=first_of.__getitem__) == order
+
+
+def test_a_hopper_profile_holds_all_that_a_plan_asks_of_it() -> None:
+    """What a shipped GPU profile is to hold, for every model, degree and shape."""
+    found = points(_request(micro_batches=(1, 2, 4)))
+    blocks = {
+        (p.model, p.tp, p.seq_len, p.micro_batch, p.execution, p.recompute) for p in found if p.workload == "block"
+    }
+    assert len(blocks) == 2 * 2 * 2 * 3 * 2 * 2
+    assert {p.precision for p in found if p.workload == "matmul"} == {"bf16", "fp8"}
+    assert {p.optimizer_kernels for p in found if p.workload == "optimizer"} == {"fused", "foreach"}
+    long = [p for p in found if p.context_len]
+    assert [p.context_len for p in long[:1]] == [131_072]  # the longest says most
+    assert {(p.model, p.tp, p.context_len) for p in long} >= {
+        ("llama3.1-70b", 8, 16_384),
+        ("llama3.1-8b", 1, 131_072),
+    }
+    assert {p.attention_backend for p in found if p.workload == "attention"} == {"flash", "cudnn"}
+    assert any(p.accumulates for p in found)
 
 
 def test_every_workload_is_measured() -> None:
@@ -126,14 +163,27 @@ def test_a_row_knows_its_point() -> None:
         assert point_of(row) == point
 
 
-@given(budget_s=st.floats(1.0, 1e5))
-def test_windows_keep_to_the_budget_and_favour_blocks(budget_s: float) -> None:
+@given(budget_s=st.floats(1.0, 1e5), meter=st.booleans())
+def test_windows_keep_to_the_budget_and_favour_what_is_worth_most(budget_s: float, meter: bool) -> None:
     todo = points(_request())
-    windows = windows_s(todo, budget_s, 10.0)
-    floor = 0.1 * len(todo)
-    assert sum(windows.values()) <= MEASURING_SHARE * budget_s + floor
-    blocks = [w for p, w in windows.items() if p.workload == "block"]
-    assert min(blocks) == max(windows.values()) <= 10.0
+    energy_window_s = 10.5 if meter else None
+    windows = windows_s(todo, budget_s, shortest_s=0.1, energy_window_s=energy_window_s)
+    assert list(windows) == list(todo)
+    assert sum(windows.values()) <= MEASURING_SHARE * budget_s + 0.1 * len(todo)
+    long = [point for point, window in windows.items() if window > LONGEST_TIME_WINDOW_S]
+    if not meter:
+        assert not long
+        return
+    assert 10.5 * len(long) <= ENERGY_SHARE * MEASURING_SHARE * budget_s
+    # the ceilings are also the compute-bound and memory-bound power, so they come before all others
+    assert [point.workload for point in long[:2]] == ["matmul", "copy"][: len(long)]
+    assert all(windows[p] == 10.5 for p in long)  # long enough for the meter, or not long at all
+
+
+def test_ten_minutes_give_ceilings_and_blocks_with_their_energy() -> None:
+    todo = points(_request())
+    windows = windows_s(todo, 480.0, shortest_s=1.0, energy_window_s=10.5)
+    assert {p.workload for p, window in windows.items() if window > 10} >= {"matmul", "copy", "block", "head_loss"}
 
 
 def test_a_sequence_beyond_the_context_is_refused() -> None:
@@ -141,11 +191,17 @@ def test_a_sequence_beyond_the_context_is_refused() -> None:
         _request(seq_lens=(131_073,))
 
 
+@pytest.mark.parametrize(("seq_len", "context_len"), [(8192, 8192), (8192, 12_288), (4095, 8190)])
+def test_a_context_that_no_rank_could_share_is_refused(seq_len: int, context_len: int) -> None:
+    with pytest.raises(InputError, match=f"--context-len is {context_len}"):
+        _request(seq_lens=(seq_len,), context_lens=(context_len,))
+
+
 def test_running_out_of_memory_is_a_row(tiny: ModelArchitecture) -> None:
-    from profiler.workloads import measure
+    from profiler.measure import measure
 
     with open_world("cpu") as world:
-        bench = Bench(architecture=tiny, world=world, meter=PowerMeter(None))
+        bench = Bench(architectures=(tiny,), world=world, meter=PowerMeter(None))
         row = measure(Point(workload="copy", precision="fp32", size=2**50), bench, 0.1)
         after = measure(Point(workload="copy", precision="fp32", size=2**10), bench, 0.01)
     assert (row.status, row.forward_s) == ("oom", None)
@@ -154,12 +210,12 @@ def test_running_out_of_memory_is_a_row(tiny: ModelArchitecture) -> None:
 
 
 def test_a_kernel_that_cannot_run_is_a_row_not_another_kernel(tiny: ModelArchitecture) -> None:
-    from profiler.workloads import measure
+    from profiler.measure import measure
 
     if torch.cuda.is_available():
         pytest.skip("cuDNN attention may run here")
     point = Point(workload="attention", model="tiny", seq_len=32, precision="fp32", attention_backend="cudnn")
     with open_world("cpu") as world:
-        row = measure(point, Bench(architecture=tiny, world=world, meter=PowerMeter(None)), 0.1)
+        row = measure(point, Bench(architectures=(tiny,), world=world, meter=PowerMeter(None)), 0.1)
     assert row.status == "error"
     assert row.message
