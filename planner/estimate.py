@@ -10,9 +10,10 @@ import numpy as np
 
 from planner.runs import TrainingRun, UnreadableRun
 from profiler.units import GIB
-from sim.case import Array, StepCase, build_case, concatenate
+from sim.case import Array, StepCase, concatenate
 from sim.floor import floor_s
-from sim.memory import memory_use
+from sim.memory import fit, memory_use
+from sim.memory_habits import LOGS
 from sim.power import step_power_w
 from sim.step import StepTimes, step_times
 
@@ -45,9 +46,11 @@ class Prediction:
     tokens_per_s_per_gpu: float | None = None
     mfu_pct: float | None = None
     peak_mem_gib: float | None = None
+    """As the framework's own log counts it (`sim.memory_habits.MemoryLog`)."""
     gpu_power_w: float | None = None
     node_power_w: float | None = None
     fits: bool | None = None
+    """False only where the peak is too large even at the optimistic end of the model's error."""
     note: str = ""
     step_time_low_s: float | None = None
     """Over the virtual pipeline stages that are possible where the row does not state them."""
@@ -79,25 +82,7 @@ class Prediction:
 
 def run_cases(runs: Sequence[TrainingRun], calibration: Mapping[str, float] | None = None) -> StepCase:
     """All runs in one case, in order."""
-    return concatenate(
-        [
-            build_case(
-                architecture=run.architecture,
-                gpu=run.gpu,
-                node=run.node,
-                gpus_per_node=run.gpus_per_node,
-                fabric=run.fabric,
-                stack=run.stack,
-                layouts=[run.layout],
-                seq_len=run.seq_len,
-                global_batch=run.global_batch,
-                precision=run.precision,
-                zero_bubble=run.zero_bubble,
-                calibration=calibration,
-            )
-            for run in runs
-        ]
-    )
+    return concatenate([run.case(calibration) for run in runs])
 
 
 def estimate_runs(rows: Sequence[TrainingRun | UnreadableRun]) -> list[Prediction]:
@@ -114,9 +99,10 @@ def estimate_runs(rows: Sequence[TrainingRun | UnreadableRun]) -> list[Predictio
 def _predict(runs: list[TrainingRun]) -> list[Prediction]:
     case = run_cases(runs)
     times = step_times(case)
+    memory = memory_use(case)
     columns = {
         "step_time_s": times.total,
-        "memory_bytes": memory_use(case).total,
+        **{f"{log}_memory_bytes": memory.logged(log) for log in LOGS},
         "gpu_power_w": _power_w(runs, times),
         "floor_s": floor_s(case),
     }
@@ -161,17 +147,23 @@ def _prediction(
     step_time_s = found["step_time_s"]
     rate = run.global_batch * run.seq_len / step_time_s / run.layout.gpus
     flops = run.architecture.flops_per_token(run.seq_len, "noncausal")
-    fits = found["memory_bytes"] <= run.gpu.memory_bytes
-    notes = run.notes if fits else (*run.notes, f"peak memory over the {run.gpu.memory_gib:.0f} GiB there are")
+    device_bytes = found["device_memory_bytes"]
+    fits = fit(device_bytes, run.gpu.memory_bytes)
+    gib, capacity = f"{device_bytes / GIB:.0f}", f"{run.gpu.memory_gib:.0f}"
+    notes = {
+        "fits": run.notes,
+        "tight": (*run.notes, f"memory is tight: {gib} GiB of the {capacity} there are"),
+        "does not fit": (*run.notes, f"peak memory of {gib} GiB is over the {capacity} there are"),
+    }[fits]
     return Prediction(
         id=run.id,
         step_time_s=step_time_s,
         tokens_per_s_per_gpu=rate,
         mfu_pct=100 * flops * rate / run.gpu.peak_bf16_flops,
-        peak_mem_gib=found["memory_bytes"] / GIB,
+        peak_mem_gib=found[f"{run.stack.memory.log}_memory_bytes"] / GIB,
         gpu_power_w=found["gpu_power_w"],
         node_power_w=run.gpus_per_node * found["gpu_power_w"] + run.node.host_load_power_w,
-        fits=fits,
+        fits=fits != "does not fit",
         note="; ".join(notes),
         step_time_low_s=min([step_time_s, *others_s]),
         step_time_high_s=max([step_time_s, *others_s]),

@@ -13,6 +13,7 @@ from sim.campaign import Phase
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster
 from sim.layout import ParallelLayout, check_heads
+from sim.memory import ERROR_P90
 from sim.stacks import SoftwareStack
 
 SMALL_BATCH_TOKENS = 4 * 2**20
@@ -158,7 +159,7 @@ def _plan_phase(
         precision=request.training.precision,
         profile=profile,
     )
-    if not step.fits:
+    if step.memory_fit == "does not fit":
         raise InputError(
             f"phase '{phase.name}': {layout.label} needs {step.peak_memory_bytes / GIB:.1f} GiB per GPU, most of it "
             f"{step.largest_memory}, and {cluster.gpu.label} has {cluster.gpu.memory_gib:.0f} GiB; leave "
@@ -182,7 +183,7 @@ def _plan_phase(
         searched=searched,
         stated=stated is not None,
         architecture_flops_per_token=per_token,
-        notes=stack.notes,
+        notes=(*stack.notes, *_memory_notes(phase.name, step)),
     )
 
 
@@ -230,4 +231,15 @@ def stated_layout(choice: LayoutChoice, cluster: Cluster) -> ParallelLayout:
         recompute=choice.recompute,
         recompute_layers=choice.recompute_layers,
         sequence_parallel=choice.sequence_parallel,
+    )
+
+
+def _memory_notes(name: str, step: StepEstimate) -> tuple[str, ...]:
+    """What to say of a stated layout whose peak is over the memory there is, but within the model's error."""
+    if step.fits:
+        return ()
+    return (
+        f"phase '{name}': the layout is taken as stated, though its predicted peak of "
+        f"{step.peak_memory_bytes / GIB:.0f} GiB is over the {step.capacity_bytes / GIB:.0f} GiB there are "
+        f"(the prediction is within {100 * ERROR_P90:.0f} % nine times in ten)",
     )

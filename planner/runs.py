@@ -16,9 +16,11 @@ from planner.cells import Cells
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest, read_text
 from profiler.profile import Precision, Recompute
+from sim.case import StepCase, build_case
 from sim.estimate import check_precision
 from sim.hardware import Fabric, Gpu, Node, load_fabric, load_gpu, load_node, names
 from sim.layout import ParallelLayout, Sharding, check_heads
+from sim.memory import fit, memory_use
 from sim.stacks import DEFAULT_STACK, SoftwareStack, load_stack, stack_of_framework
 
 PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
@@ -54,6 +56,23 @@ class TrainingRun:
     observed_step_time_s: float | None = None
     observed_peak_mem_gib: float | None = None
     observed_node_power_w_per_gpu: float | None = None
+
+    def case(self, calibration: Mapping[str, float] | None = None) -> StepCase:
+        """The run as numbers."""
+        return build_case(
+            architecture=self.architecture,
+            gpu=self.gpu,
+            node=self.node,
+            gpus_per_node=self.gpus_per_node,
+            fabric=self.fabric,
+            stack=self.stack,
+            layouts=[self.layout],
+            seq_len=self.seq_len,
+            global_batch=self.global_batch,
+            precision=self.precision,
+            zero_bubble=self.zero_bubble,
+            calibration=calibration,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +147,19 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         observed_peak_mem_gib=c.number("peak_mem_gib"),
         observed_node_power_w_per_gpu=c.number("power_w_per_gpu"),
     )
+    if not c.text("recompute"):
+        run = _recompute_that_fits(run, c)
     return replace(run, notes=tuple(c.notes))
+
+
+def _recompute_that_fits(run: TrainingRun, c: Cells) -> TrainingRun:
+    """A run that was made fitted: full recompute where the stack's habit could not have."""
+    full = replace(run, layout=replace(run.layout, recompute="full"))
+    habit, fuller = (fit(float(memory_use(r.case()).total[0]), r.gpu.memory_bytes) for r in (run, full))
+    if habit == "does not fit" and fuller != habit:
+        c.notes.append("recompute taken as full: the habit would not fit in memory")
+        return full
+    return run
 
 
 def _observed_step_time_s(c: Cells, batch: int) -> float | None:

@@ -13,7 +13,7 @@ from sim.case import StepCase, build_case
 from sim.floor import floor_s
 from sim.hardware import Cluster, Gpu
 from sim.layout import ParallelLayout, check_layout
-from sim.memory import largest_kind, memory_use
+from sim.memory import Fit, fit, largest_kind, memory_use
 from sim.power import step_power_w
 from sim.roofline import measured_blocks
 from sim.stacks import SoftwareStack
@@ -53,8 +53,13 @@ class StepEstimate:
 
     @property
     def fits(self) -> bool:
-        """Whether the fullest GPU's peak stays within its memory."""
+        """Whether the fullest GPU's predicted peak stays within its memory."""
         return self.peak_memory_bytes <= self.capacity_bytes
+
+    @property
+    def memory_fit(self) -> Fit:
+        """The same, given how far the prediction is to be trusted."""
+        return fit(self.peak_memory_bytes, self.capacity_bytes)
 
     @property
     def tokens_per_s_per_gpu(self) -> float:

@@ -1,13 +1,14 @@
 """What a software stack does with memory beyond the arithmetic of its layout."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from profiler.units import Amount
 
 MemoryLog = Literal["allocated", "reserved", "device"]
 """What a published peak counts: live tensors (torch's max_memory_allocated); those and what the caching
 allocator holds on to (max_memory_reserved); or all that the driver has handed out (nvidia-smi)."""
+LOGS: tuple[MemoryLog, ...] = get_args(MemoryLog)
 
 
 @dataclass(frozen=True, kw_only=True)
