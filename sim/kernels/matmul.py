@@ -9,10 +9,40 @@ edges, `columns` in fp8 also for quantising X. Sources and errors stand in sim/c
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
+from typing import Protocol
 
 from profiler.profile import Precision
 from profiler.units import Amount, Share
 from sim.kernels.tables import Evidence, Values, family_of, load_curves
+
+
+class MatmulShape(Protocol):
+    """What a product's time depends on beside its FLOPs: of one curve, or of one step each."""
+
+    @property
+    def depth(self) -> Values: ...
+
+    @property
+    def rows(self) -> Values: ...
+
+    @property
+    def columns(self) -> Values: ...
+
+
+class MatmulShape(Protocol):
+    """What the shape of a product costs: three numbers, or three arrays with one entry per step."""
+
+    @property
+    def depth(self) -> Values:
+        """Inner dimension at which tile prologues and epilogues take as long as the products."""
+
+    @property
+    def rows(self) -> Values:
+        """Rows of X at which cut-off tiles take as long as the products; likewise `columns` of W."""
+
+    @property
+    def columns(self) -> Values: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +89,16 @@ def block_shapes(
     return BlockShapes(weights=hidden * (first + second), outputs=first + 2 * hidden, inputs=2 * hidden + second)
 
 
-def forward_s(m: Values, shapes: BlockShapes, flops_per_s: Values, curve: MatmulCurve) -> Values:
+def forward_s(m: Values, shapes: BlockShapes, flops_per_s: Values, curve: MatmulShape) -> Values:
     """Seconds of a block's products over `m` tokens, at `flops_per_s` for large ones; without overheads."""
-    edges = shapes.weights * (1 + curve.rows / m)
-    return 2 * m * (edges + curve.depth * shapes.outputs + curve.columns * shapes.inputs) / flops_per_s
+    edges = shapes.weights * (1 + shape.rows / m)
+    return 2 * m * (edges + shape.depth * shapes.outputs + shape.columns * shapes.inputs) / flops_per_s
 
 
-def backward_s(m: Values, shapes: BlockShapes, flops_per_s: Values, curve: MatmulCurve) -> Values:
+def backward_s(m: Values, shapes: BlockShapes, flops_per_s: Values, curve: MatmulShape) -> Values:
     """Seconds of the gradients of a block's products: dX[m, k] over depth n, and dW[n, k] over depth m."""
-    of_inputs = shapes.weights * (1 + curve.rows / m) + curve.depth * shapes.inputs + curve.columns * shapes.outputs
-    of_weights = shapes.weights * (1 + curve.depth / m) + curve.rows * shapes.inputs + curve.columns * shapes.outputs
+    of_inputs = shapes.weights * (1 + shape.rows / m) + shape.depth * shapes.inputs + shape.columns * shapes.outputs
+    of_weights = shapes.weights * (1 + shape.depth / m) + shape.rows * shapes.inputs + shape.columns * shapes.outputs
     return 2 * m * (of_inputs + of_weights) / flops_per_s
 
 

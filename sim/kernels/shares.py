@@ -1,0 +1,56 @@
+"""How much of a step's time stands on what: shares of measured, interpolated, published and guessed kernels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from sim.kernels.measured import NOT_MEASURED, Footing, MeasuredStep
+
+Basis = Literal["measured", "interpolated", "published", "guessed"]
+
+BASES: Mapping[Footing, Basis] = {"measured": "measured", "scaled": "interpolated", "interpolated": "interpolated"}
+
+BLOCK_PARTS = ("matmul", "attention", "elementwise", "recompute", "bubble")
+"""Parts of a step that are blocks running, or a stage waiting for blocks."""
+COMMUNICATION = ("tensor_parallel", "context_parallel", "pipeline", "data_parallel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelShares:
+    """Shares of a step's time by what they stand on; they add up to one."""
+
+    measured: float
+    """Shapes that a profile holds."""
+    interpolated: float
+    """Shapes between those, parts of them added up, or a profile of another GPU."""
+    published: float
+    """Kernels whose published timings the constants start from, on this part or one of its family."""
+    guessed: float
+    """The rest: counted bytes at a calibrated bandwidth, fixed times, parts that nobody has timed."""
+
+    def text(self) -> str:
+        """In one line, leaving out what is not there."""
+        shares = {f.name: getattr(self, f.name) for f in fields(self)}
+        return ", ".join(f"{100 * share:.0f} % {name}" for name, share in shares.items() if share >= 0.005)
+
+
+def kernel_shares(
+    parts_s: Mapping[str, float], measured: MeasuredStep = NOT_MEASURED, *, timed_part: bool = True
+) -> KernelShares:
+    """Divide the parts of a step (as `StepTimes`) by what their seconds stand on.
+
+    `timed_part` says whether kernels of the GPU's own family were published.
+    """
+    tables: Basis = "published" if timed_part else "guessed"
+    block = BASES.get(measured.block.footing, tables)
+    basis: dict[str, Basis] = {
+        **dict.fromkeys(BLOCK_PARTS, block),
+        **dict.fromkeys(COMMUNICATION, tables),
+        "head": BASES.get(measured.head.footing, tables),
+        "optimizer": BASES.get(measured.update.footing, "guessed"),
+    }
+    shares: dict[Basis, float] = {"measured": 0.0, "interpolated": 0.0, "published": 0.0, "guessed": 0.0}
+    total = sum(parts_s.values())
+    for name, seconds in parts_s.items():
+        shares[basis.get(name, "guessed")] += seconds / total
+    return KernelShares(**shares)
