@@ -1,6 +1,6 @@
 """Which cluster: plans over GPU types and counts, and those that no other beats in days, dollars, MWh and tonnes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from planner.plan_file import PlanRequest
 from profiler.files import InputError
 from sim.case import Array
 from sim.hardware import load_gpu
+from sim.replicas import fan_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,27 +58,46 @@ def dominates(a: Array, b: Array) -> NDArray[np.bool_]:
     return beats
 
 
-def compare_clusters(request: PlanRequest, gpus: Sequence[str], counts: Sequence[int]) -> ClusterComparison:
-    """Plan the request on every GPU type in every number, each with its own best layout.
+def compare_clusters(
+    request: PlanRequest,
+    gpus: Sequence[str],
+    counts: Sequence[int],
+    *,
+    workers: int = 1,
+    scheduler: str = "",
+    done: Callable[[int], object] = lambda _: None,
+) -> ClusterComparison:
+    """Plan the request on every GPU type in every number, each with its own fastest layout.
 
-    A layout or throughput that the request states is left out, for it belongs to one cluster.
+    Of the Llama 3.1 models none has a layout that takes 0.5 % less energy than its fastest one: the front needs no
+    other. A layout or throughput that the request states is left out, for it belongs to one cluster. `workers`,
+    `scheduler` and `done` are those of `sim.replicas.fan_out`; after Ctrl-C what was planned is compared.
 
     Raises:
-        InputError: no cluster can run it (the first one's reason), or a name is unknown.
+        InputError: no cluster can run it (the first one's reason), or a GPU that is not known.
     """
     for name in gpus:
         load_gpu(name)
-    found: list[Contender] = []
-    impossible: list[tuple[str, str]] = []
-    for cluster_request in _on_clusters(request, gpus, counts):
-        cluster = cluster_request.cluster
-        try:
-            found.append(_contender(make_plan(cluster_request)))
-        except InputError as error:
-            impossible.append((f"{cluster.gpus:,} x {cluster.gpu}", str(error)))
+    requests = list(_on_clusters(request, gpus, counts))
+    results = fan_out(_plan_on, requests, workers=workers, scheduler=scheduler, done=done)
+    unplanned = ["not planned: interrupted"] * (len(requests) - len(results))
+    found = [result for result in results if isinstance(result, Contender)]
+    impossible = [
+        (f"{asked.cluster.gpus:,} x {asked.cluster.gpu}", result)
+        for asked, result in zip(requests, [*results, *unplanned], strict=True)
+        if isinstance(result, str)
+    ]
     if not found:
         raise InputError(impossible[0][1])
     return compare(found, impossible)
+
+
+def _plan_on(request: PlanRequest) -> Contender | str:
+    """A cluster's plan, or why there is none."""
+    try:
+        return _contender(make_plan(request))
+    except InputError as error:
+        return str(error)
 
 
 def _on_clusters(request: PlanRequest, gpus: Sequence[str], counts: Sequence[int]) -> Iterator[PlanRequest]:

@@ -1,12 +1,15 @@
 """`herdplan search`: the layouts of one cluster, or clusters against each other."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from planner.commands.shared import JsonOption, SettingsOption, overrides, requests, sentences, write_json
 from profiler.files import InputError
+
+if TYPE_CHECKING:
+    from planner.plan_file import PlanRequest
 
 
 def search(
@@ -21,14 +24,13 @@ def search(
     stack: Annotated[str, typer.Option(help="Software stack.")] = "",
     keep: Annotated[int, typer.Option(min=1, help="How many layouts to show.")] = 20,
     pareto: Annotated[bool, typer.Option("--pareto", help="Only clusters that no other beats.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes among which clusters are shared out.")] = 1,
+    scheduler: Annotated[str, typer.Option(help="Address of a Dask scheduler, whose workers plan instead.")] = "",
     settings: SettingsOption = None,
     json_to: JsonOption = "",
 ) -> None:
     """Rank every valid layout of a model on a cluster; with several clusters, their days, dollars, MWh and tonnes."""
     with sentences():
-        from planner.search.request import search_request
-        from planner.search.text import comparison_dict, print_comparison, print_search, search_dict
-
         if file is None and not (gpu and gpus):
             raise InputError("nothing to search: give a plan file, or --model, --gpu and --gpus.")
         names, counts = [name.strip() for name in gpu.split(",")], _counts(gpus)
@@ -50,22 +52,45 @@ def search(
             settings or [],
         )
         [request] = requests([file] if file else [], given)
+        if request.phases and (seq_len or global_batch):
+            raise InputError(f"the phases of {file} have their own lengths and batches; set those in the file.")
         if several:
-            from planner.pareto import compare_clusters
+            _compare(request, names if gpu else [], counts, workers, scheduler, pareto, json_to)
+        else:
+            _rank(request, keep, json_to)
 
-            comparison = compare_clusters(
-                request, names if gpu else [request.cluster.gpu], counts or [request.cluster.gpus]
-            )
-            if json_to:
-                write_json(json_to, comparison_dict(comparison))
-            if json_to != "-":
-                print_comparison(comparison, front_only=pareto)
-            return
-        result = search_request(request, keep)
-        if json_to:
-            write_json(json_to, search_dict(result))
-        if json_to != "-":
-            print_search(result)
+
+def _rank(request: "PlanRequest", keep: int, json_to: str) -> None:
+    from planner.search.request import search_request
+    from planner.search.text import print_search, search_dict
+
+    result = search_request(request, keep)
+    if json_to:
+        write_json(json_to, search_dict(result))
+    if json_to != "-":
+        print_search(result)
+
+
+def _compare(
+    request: "PlanRequest",
+    names: list[str],
+    counts: list[int],
+    workers: int,
+    scheduler: str,
+    front_only: bool,
+    json_to: str,
+) -> None:
+    from planner.pareto import compare_clusters
+    from planner.progress import progress
+    from planner.search.text import comparison_dict, print_comparison
+
+    names, counts = names or [request.cluster.gpu], counts or [request.cluster.gpus]
+    with progress("clusters", len(set(names)) * len(set(counts))) as done:
+        comparison = compare_clusters(request, names, counts, workers=workers, scheduler=scheduler, done=done)
+    if json_to:
+        write_json(json_to, comparison_dict(comparison))
+    if json_to != "-":
+        print_comparison(comparison, front_only=front_only)
 
 
 def _counts(text: str) -> list[int]:

@@ -7,17 +7,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.search.space import Columns, LayoutSpace, shape_of
+from planner.search.leaders import Leaders
+from planner.search.space import LayoutSpace, shape_of
 from profiler.units import GIB
 from sim.case import Array
 from sim.layout import ParallelLayout
 from sim.memory import MemoryUse, largest_kind, memory_use
 from sim.step import StepTimes, step_times
 
+Indices = NDArray[np.int8]
+TENSOR = "tensor-parallel communication"
 PARTS: dict[str, tuple[str, ...]] = {
     "slower kernels": ("matmul", "attention", "elementwise", "head", "host"),
     "recompute": ("recompute",),
-    "tensor-parallel communication": ("tensor_parallel",),
+    TENSOR: ("tensor_parallel",),
     "context-parallel communication": ("context_parallel",),
     "pipeline transfers": ("pipeline",),
     "pipeline bubble": ("bubble",),
@@ -41,42 +44,52 @@ class LossReason:
     unit: Literal["GiB", "%"]
 
 
-def count_losses(space: LayoutSpace, best: ParallelLayout, chunk: int) -> tuple[LossReason, ...]:
-    """Why every layout but `best` loses, the most frequent reason first.
+def explain_losses(
+    space: LayoutSpace, best: ParallelLayout, chunk: int, keep: int
+) -> tuple[tuple[LossReason, ...], list[ParallelLayout]]:
+    """Why every layout but `best` loses, the most frequent reason first, and the `keep` nearest misses.
 
     One that does not fit counts under the kind that takes most of its memory; one that is slower under the part of
-    the step that grew most against the best.
+    the step that grew most against the best. A miss is faster than the best but does not fit, by how little it
+    does not.
     """
     found: dict[str, LossReason] = {}
+    misses = Leaders(keep)
     reference = step_times(space.case([best]))
     for columns in space.blocks(chunk):
-        for loss in _block_losses(space, columns, reference):
+        case, shape = space.case(columns), shape_of(columns)
+        times, memory = step_times(case), memory_use(case)
+        over_gib = np.broadcast_to((memory.total - space.cluster.gpu.memory_bytes) / GIB, shape)
+        slower_pct = np.broadcast_to((times.total / reference.total - 1) * 100, shape)
+        misses.offer(over_gib, columns, (over_gib > 0) & (slower_pct < 0))
+        kind = _largest([getattr(memory, name) for name in KINDS], shape)
+        part = _largest(_excess(times, reference), shape)
+        beyond = np.broadcast_to(columns["tp"] > space.cluster.gpus_per_node, shape)
+        for loss in _block_losses(over_gib, slower_pct, kind, part, beyond):
             known = found.get(loss.reason)
             found[loss.reason] = loss if known is None else _both(known, loss)
-    return tuple(sorted(found.values(), key=lambda loss: (-loss.layouts, loss.reason)))
+    losses = tuple(sorted(found.values(), key=lambda loss: (-loss.layouts, loss.reason)))
+    return losses, [space.layout(row) for row in misses.rows]
 
 
 def _both(a: LossReason, b: LossReason) -> LossReason:
     return LossReason(reason=a.reason, layouts=a.layouts + b.layouts, nearest=min(a.nearest, b.nearest), unit=a.unit)
 
 
-def _block_losses(space: LayoutSpace, columns: Columns, reference: StepTimes) -> list[LossReason]:
-    case, shape = space.case(columns), shape_of(columns)
-    times, memory = step_times(case), memory_use(case)
-    over_gib = np.broadcast_to((memory.total - space.cluster.gpu.memory_bytes) / GIB, shape)
-    slower_pct = np.broadcast_to((times.total / reference.total - 1) * 100, shape)
+def _block_losses(
+    over_gib: Array, slower_pct: Array, kind: Indices, part: Indices, beyond: NDArray[np.bool_]
+) -> list[LossReason]:
+    """The losses of one block from its largest kinds of memory and its parts that grew most; `beyond` the node."""
     over, slower = over_gib > 0, (over_gib <= 0) & (slower_pct > 0)
-    kind = _largest([getattr(memory, name) for name in KINDS], shape)
-    part = _largest(_excess(times, reference), shape)
-    beyond = np.broadcast_to(columns["tp"] > space.cluster.gpus_per_node, shape)
-    communication = part == list(PARTS).index("tensor-parallel communication")
-    groups = [
+    across = slower & beyond & (part == list(PARTS).index(TENSOR))
+    within = slower & ~across
+    groups: list[tuple[str, NDArray[np.bool_], Array, Literal["GiB", "%"]]] = [
         *((f"does not fit, most of it {name}", over & (kind == k), over_gib, "GiB") for k, name in enumerate(KINDS)),
-        *((name, slower & (part == k) & ~(communication & beyond), slower_pct, "%") for k, name in enumerate(PARTS)),
-        (OVER_NODE, slower & communication & beyond, slower_pct, "%"),
+        *((name, within & (part == k), slower_pct, "%") for k, name in enumerate(PARTS)),
+        (OVER_NODE, across, slower_pct, "%"),
     ]
     return [
-        LossReason(reason=reason, layouts=int(mask.sum()), nearest=float(amount[mask].min()), unit=unit)  # type: ignore[arg-type]
+        LossReason(reason=reason, layouts=int(mask.sum()), nearest=float(amount[mask].min()), unit=unit)
         for reason, mask, amount, unit in groups
         if mask.any()
     ]
@@ -87,7 +100,7 @@ def _excess(times: StepTimes, reference: StepTimes) -> list[Array]:
     return [sum(getattr(times, name) - getattr(reference, name) for name in names) for names in PARTS.values()]
 
 
-def _largest(parts: Sequence[Array], shape: tuple[int, ...]) -> NDArray[np.int8]:
+def _largest(parts: Sequence[Array], shape: tuple[int, ...]) -> Indices:
     """Which of the parts is the largest, the first of equals."""
     most = np.broadcast_to(parts[0], shape).copy()
     which = np.zeros(shape, dtype=np.int8)
@@ -115,5 +128,5 @@ def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, 
         for part, names in PARTS.items()
     }
     part = max(excess, key=lambda name: excess[name])
-    name = OVER_NODE if part.startswith("tensor") and layout.tp > space.cluster.gpus_per_node else part
+    name = OVER_NODE if part == TENSOR and layout.tp > space.cluster.gpus_per_node else part
     return f"{slower * 100:.1f} % slower: {name} +{excess[part]:.2g} s"

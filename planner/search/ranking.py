@@ -2,18 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from planner.search.losses import LossReason, count_losses, loss_sentence
-from planner.search.space import CHUNK, COLUMNS, Columns, LayoutSpace, shape_of
+from planner.search.leaders import Leaders
+from planner.search.losses import LossReason, explain_losses, loss_sentence
+from planner.search.space import CHUNK, LayoutSpace, shape_of
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Precision
 from profiler.units import GIB, JOULES_PER_KWH
-from sim.case import Array
 from sim.estimate import check_precision
 from sim.hardware import Cluster
 from sim.layout import ParallelLayout
@@ -41,14 +40,15 @@ class RankedLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The best layouts first, then the fastest that do not fit."""
+    """The best layouts first, then the nearest misses: faster than the best, but they do not fit."""
 
+    space: LayoutSpace
     evaluated: int
     fitting: int
     seconds: float
     layouts: tuple[RankedLayout, ...]
     losses: tuple[LossReason, ...] = ()
-    """Why all the others lose, the most frequent reason first; counted only where asked for."""
+    """Why all the others lose, the most frequent reason first; looked for, as misses are, only where asked."""
 
     @property
     def best(self) -> RankedLayout:
@@ -70,8 +70,8 @@ def search_layouts(
 ) -> SearchResult:
     """Evaluate every layout of a `LayoutSpace` and rank those that fit in memory by step time.
 
-    `explain` counts why each of the others loses, which evaluates them twice. The answer does not depend on
-    `chunk`, the number of layouts evaluated at once; memory does.
+    `explain` counts why each of the others loses and lists the nearest misses, which evaluates all of them twice.
+    The answer does not depend on `chunk`, the number of layouts evaluated at once; memory does.
 
     Raises:
         InputError: no layout divides the batch and the GPUs, none fits in memory (says by how much), or a precision
@@ -87,7 +87,7 @@ def search_layouts(
         global_batch=global_batch,
         precision=precision,
     )
-    fastest, over, leanest = _Leaders(keep), _Leaders(keep), _Leaders(1)
+    fastest, leanest = Leaders(keep), Leaders(1)
     evaluated = fitting = 0
     for columns in space.blocks(chunk):
         shape = shape_of(columns)
@@ -96,46 +96,20 @@ def search_layouts(
         memory_bytes = np.broadcast_to(memory_use(case).total, shape)
         fits = memory_bytes <= cluster.gpu.memory_bytes
         fastest.offer(step_time_s, columns, fits)
-        over.offer(step_time_s, columns, ~fits)
         leanest.offer(memory_bytes, columns)
         evaluated += fits.size
         fitting += int(fits.sum())
     _check_found(space, evaluated, fitting, leanest)
-    rows = np.concatenate([fastest.rows, over.rows])
-    ranked = rank(space, [space.layout(row) for row in rows])
-    losses = count_losses(space, ranked[0].layout, chunk) if explain else ()
+    layouts = [space.layout(row) for row in fastest.rows]
+    losses, misses = explain_losses(space, layouts[0], chunk, keep) if explain else ((), [])
+    ranked = rank(space, [*layouts, *misses])
     seconds = time.perf_counter() - started
-    return SearchResult(evaluated=evaluated, fitting=fitting, seconds=seconds, layouts=ranked, losses=losses)
+    return SearchResult(
+        space=space, evaluated=evaluated, fitting=fitting, seconds=seconds, layouts=ranked, losses=losses
+    )
 
 
-@dataclass
-class _Leaders:
-    """The `keep` layouts of least score among all that were offered, in whatever order they came."""
-
-    keep: int
-    rows: Array = field(default_factory=lambda: np.empty((0, len(COLUMNS))))
-    """`COLUMNS` of each, the least score first; equal scores in the order of the columns."""
-    scores: Array = field(default_factory=lambda: np.empty(0))
-
-    def offer(self, score: Array, columns: Columns, among: NDArray[np.bool_] | None = None) -> None:
-        """Let the layouts of a block compete, or those `among` them."""
-        worst = self.scores[-1] if self.scores.size == self.keep else np.inf
-        good = score <= worst if among is None else (score <= worst) & among
-        chosen = np.flatnonzero(good)
-        if chosen.size == 0:
-            return
-        scores = score[good]
-        if chosen.size > self.keep:
-            enough = scores <= np.partition(scores, self.keep - 1)[self.keep - 1]
-            chosen, scores = chosen[enough], scores[enough]
-        at = np.unravel_index(chosen, score.shape)
-        found = np.stack([np.broadcast_to(columns[name], score.shape)[at] for name in COLUMNS], axis=1)
-        rows, scores = np.concatenate([self.rows, found]), np.concatenate([self.scores, scores])
-        order = np.lexsort((*rows.T[::-1], scores))[: self.keep]
-        self.rows, self.scores = rows[order], scores[order]
-
-
-def _check_found(space: LayoutSpace, evaluated: int, fitting: int, leanest: _Leaders) -> None:
+def _check_found(space: LayoutSpace, evaluated: int, fitting: int, leanest: Leaders) -> None:
     a, cluster = space.architecture, space.cluster
     if evaluated == 0:
         raise InputError(

@@ -16,7 +16,15 @@ def search_dict(result: SearchResult) -> dict[str, object]:
     for ranked in result.layouts:
         row = asdict(ranked)
         layouts.append({**row.pop("layout"), "label": ranked.layout.label, **row})
+    space = result.space
     return {
+        "model": space.architecture.name,
+        "gpu": space.cluster.gpu.name,
+        "gpus": space.cluster.gpus,
+        "stack": space.stack.name,
+        "precision": space.precision,
+        "seq_len": space.seq_len,
+        "global_batch": space.global_batch,
         "evaluated": result.evaluated,
         "fitting": result.fitting,
         "seconds": result.seconds,
@@ -27,8 +35,12 @@ def search_dict(result: SearchResult) -> dict[str, object]:
 
 def print_search(result: SearchResult) -> None:
     """The ranking as a table, and why the others lose."""
+    space = result.space
     table = Table(
-        title=f"{result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit", title_justify="left"
+        title=f"{space.architecture.name} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, {space.stack.name}, "
+        f"{space.precision}, {space.global_batch:,} sequences of {space.seq_len:,} tokens a step: "
+        f"{result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit",
+        title_justify="left",
     )
     for column in ("layout", "step", "MFU", "memory", "GPU power", "energy a step", ""):
         table.add_column(column, justify="left" if column in ("layout", "") else "right")

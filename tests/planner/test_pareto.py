@@ -1,6 +1,7 @@
 """Clusters against each other: the front is what no other beats, and each row is the plan one would get."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import planner.pareto
 from planner.cli import app
 from planner.pareto import ClusterComparison, Contender, compare, compare_clusters, dominates
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
 from profiler.files import InputError
 
-EXAMPLE = str(Path(__file__).parents[2] / "examples" / "llama3.1-8b.toml")
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE, EXAMPLE_405B = str(EXAMPLES / "llama3.1-8b.toml"), str(EXAMPLES / "llama3.1-405b.toml")
 
 
 def contender(name: str, days: float, usd: float, mwh: float, tonnes: float) -> Contender:
@@ -96,6 +99,23 @@ def test_each_row_is_the_plan_of_that_cluster(compared: ClusterComparison) -> No
 def test_what_was_stated_for_one_cluster_is_not_held_against_another() -> None:
     stated = request(**{"training.layout.tp": 8, "training.layout.recompute": "full", "stated.tflops_per_gpu": 100})
     assert compare_clusters(stated, ["h100-sxm"], [64]) == compare_clusters(request(), ["h100-sxm"], [64])
+
+
+def test_two_processes_compare_what_one_does(compared: ClusterComparison) -> None:
+    told: list[int] = []
+    shared = compare_clusters(request(), ["h100-sxm", "h200-sxm"], [32, 64], workers=2, done=told.append)
+    assert shared == compared
+    assert told == [1, 2, 3, 4]
+
+
+def test_what_was_planned_before_ctrl_c_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(function: Any, tasks: Sequence[PlanRequest], **_: object) -> list[Any]:
+        return [function(task) for task in tasks[:1]]
+
+    monkeypatch.setattr(planner.pareto, "fan_out", interrupted)
+    result = compare_clusters(request(), ["h100-sxm"], [32, 64])
+    assert [c.gpus for c in result.front] == [32]
+    assert result.impossible == (("64 x h100-sxm", "not planned: interrupted"),)
 
 
 def test_a_cluster_that_cannot_run_it_says_why_and_the_others_are_compared() -> None:
@@ -179,6 +199,7 @@ def test_the_command_takes_a_plan_file() -> None:
         (("--model", "llama3.1-8b", "--gpus", "8"), "--gpu"),
         ((*MANY[:4], "--gpus", "many"), "gpus is 'many'"),
         ((*MANY[:4], "--gpus", "8,,16"), "gpus is '8,,16'"),
+        ((EXAMPLE_405B, "--seq-len", "4096"), "have their own lengths and batches"),
         ((*MANY, "--gpu", "h100-sxm,b17"), "GPU 'b17' is not in the catalogue"),
     ],
 )

@@ -1,0 +1,36 @@
+"""The best few of millions of layouts, block by block."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.search.space import COLUMNS, Columns
+from sim.case import Array
+
+
+@dataclass
+class Leaders:
+    """The `keep` layouts of least score among all that were offered, in whatever order they came."""
+
+    keep: int
+    rows: Array = field(default_factory=lambda: np.empty((0, len(COLUMNS))))
+    """`COLUMNS` of each, the least score first; equal scores in the order of the columns."""
+    scores: Array = field(default_factory=lambda: np.empty(0))
+
+    def offer(self, score: Array, columns: Columns, among: NDArray[np.bool_] | None = None) -> None:
+        """Let the layouts of a block compete, or those `among` them."""
+        worst = self.scores[-1] if self.scores.size == self.keep else np.inf
+        good = score <= worst if among is None else (score <= worst) & among
+        chosen = np.flatnonzero(good)
+        if chosen.size == 0:
+            return
+        scores = score[good]
+        if chosen.size > self.keep:
+            enough = scores <= np.partition(scores, self.keep - 1)[self.keep - 1]
+            chosen, scores = chosen[enough], scores[enough]
+        at = np.unravel_index(chosen, score.shape)
+        found = np.stack([np.broadcast_to(columns[name], score.shape)[at] for name in COLUMNS], axis=1)
+        rows, scores = np.concatenate([self.rows, found]), np.concatenate([self.scores, scores])
+        order = np.lexsort((*rows.T[::-1], scores))[: self.keep]
+        self.rows, self.scores = rows[order], scores[order]
