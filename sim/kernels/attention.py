@@ -11,7 +11,7 @@ and errors stand in sim/catalogue/kernels/attention.toml.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, Protocol, Protocol
+from typing import Literal, Protocol
 
 from profiler.units import Amount, Positive
 from sim.kernels.tables import Evidence, Values, load_curves
@@ -48,25 +48,6 @@ class AttentionShape(Protocol):
     def softmax(self) -> Values: ...
 
 
-class AttentionShape(Protocol):
-    """What `AttentionCurve` says of rates and shapes: numbers, or arrays with one entry per step."""
-
-    @property
-    def flops_per_s(self) -> Values: ...
-    @property
-    def backward_flops_per_s(self) -> Values: ...
-    @property
-    def half(self) -> Values: ...
-    @property
-    def backward_half(self) -> Values: ...
-    @property
-    def mask(self) -> Values: ...
-    @property
-    def fill(self) -> Values: ...
-    @property
-    def softmax(self) -> Values: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class AttentionCurve:
     """One library on one part; rates are those of long sequences and heads of 128."""
@@ -90,24 +71,24 @@ class AttentionCurve:
 
 def head_dim_slowdown(head_dim: Values, curve: AttentionShape) -> Values:
     """Time over that of heads of 128, for the same FLOPs."""
-    return (1 + shape.softmax / head_dim) / (1 + shape.softmax / TIMED_HEAD_DIM)
+    return (1 + curve.softmax / head_dim) / (1 + curve.softmax / TIMED_HEAD_DIM)
 
 
 def slowdown(
     seq_len: Values, sequences_heads: Values, curve: AttentionShape, *, causal: bool = True, backward: bool = False
 ) -> Values:
     """Time over that of long sequences on a full GPU; `sequences_heads` is micro-batch × heads of one rank."""
-    half = (shape.backward_half if backward else shape.half) + (shape.mask if causal else 0.0)
-    return 1 + (half + shape.fill / sequences_heads) / seq_len
+    half = (curve.backward_half if backward else curve.half) + (curve.mask if causal else 0.0)
+    return 1 + (half + curve.fill / sequences_heads) / seq_len
 
 
 def backward_over_forward(
     seq_len: Values, sequences_heads: Values, curve: AttentionShape, *, causal: bool = True
 ) -> Values:
     """Backward time over forward time of the same attention."""
-    forward = slowdown(seq_len, sequences_heads, shape, causal=causal)
-    backward = slowdown(seq_len, sequences_heads, shape, causal=causal, backward=True)
-    return BACKWARD_FLOPS * shape.flops_per_s / shape.backward_flops_per_s * backward / forward
+    forward = slowdown(seq_len, sequences_heads, curve, causal=causal)
+    backward = slowdown(seq_len, sequences_heads, curve, causal=causal, backward=True)
+    return BACKWARD_FLOPS * curve.flops_per_s / curve.backward_flops_per_s * backward / forward
 
 
 def attention_s(

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
-from typing import Protocol
 
 from profiler.profile import Precision
 from profiler.units import Amount, Share
@@ -25,21 +24,6 @@ class MatmulShape(Protocol):
 
     @property
     def rows(self) -> Values: ...
-
-    @property
-    def columns(self) -> Values: ...
-
-
-class MatmulShape(Protocol):
-    """What the shape of a product costs: three numbers, or three arrays with one entry per step."""
-
-    @property
-    def depth(self) -> Values:
-        """Inner dimension at which tile prologues and epilogues take as long as the products."""
-
-    @property
-    def rows(self) -> Values:
-        """Rows of X at which cut-off tiles take as long as the products; likewise `columns` of W."""
 
     @property
     def columns(self) -> Values: ...
@@ -91,14 +75,14 @@ def block_shapes(
 
 def forward_s(m: Values, shapes: BlockShapes, flops_per_s: Values, curve: MatmulShape) -> Values:
     """Seconds of a block's products over `m` tokens, at `flops_per_s` for large ones; without overheads."""
-    edges = shapes.weights * (1 + shape.rows / m)
-    return 2 * m * (edges + shape.depth * shapes.outputs + shape.columns * shapes.inputs) / flops_per_s
+    edges = shapes.weights * (1 + curve.rows / m)
+    return 2 * m * (edges + curve.depth * shapes.outputs + curve.columns * shapes.inputs) / flops_per_s
 
 
 def backward_s(m: Values, shapes: BlockShapes, flops_per_s: Values, curve: MatmulShape) -> Values:
     """Seconds of the gradients of a block's products: dX[m, k] over depth n, and dW[n, k] over depth m."""
-    of_inputs = shapes.weights * (1 + shape.rows / m) + shape.depth * shapes.inputs + shape.columns * shapes.outputs
-    of_weights = shapes.weights * (1 + shape.depth / m) + shape.rows * shapes.inputs + shape.columns * shapes.outputs
+    of_inputs = shapes.weights * (1 + curve.rows / m) + curve.depth * shapes.inputs + curve.columns * shapes.outputs
+    of_weights = shapes.weights * (1 + curve.depth / m) + curve.rows * shapes.inputs + curve.columns * shapes.outputs
     return 2 * m * (of_inputs + of_weights) / flops_per_s
 
 
