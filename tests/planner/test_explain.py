@@ -1,0 +1,109 @@
+"""Explanations: every number followed down rests on something, and its parts add up to it."""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from planner.explain import read_taken
+from planner.plan import Plan, make_plan
+from planner.plan_file import plan_request, read_plan_request
+from planner.why import NUMBERS, Reason, why
+from profiler.files import InputError
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+KINDS = {"given", "measured", "scaled", "calibrated", "published", "assumed"}
+
+
+@cache
+def plan(mode: str = "rent") -> Plan:
+    return make_plan(read_plan_request(EXAMPLES / "llama3.1-405b.toml", [("money.mode", mode)]))
+
+
+@pytest.mark.parametrize("mode", ["rent", "own"])
+@pytest.mark.parametrize("number", sorted(NUMBERS))
+def test_every_number_rests_on_a_measurement_a_source_an_assumption_or_what_was_given(number: str, mode: str) -> None:
+    found = why(plan(mode), number)
+    assert found.parts
+    for leaf in found.leaves():
+        assert leaf.kind in KINDS, leaf
+        assert leaf.source, leaf
+        assert leaf.value, leaf
+
+
+def test_the_headline_numbers_can_be_followed() -> None:
+    assert set(NUMBERS) == {"days", "gpu_hours", "cost_usd", "energy_mwh", "peak_mw", "tco2e", "mfu", "ettr"}
+    p = plan()
+    said = {
+        "days": p.days.expected,
+        "gpu_hours": p.gpu_hours.expected,
+        "cost_usd": p.cost.expected,
+        "energy_mwh": p.energy_mwh.expected,
+        "peak_mw": p.peak_power_mw,
+        "tco2e": p.carbon.location_based_tco2e,
+        "mfu": p.mfu,
+        "ettr": p.campaign.ettr,
+    }
+    assert {number: why(p, number).amount for number in NUMBERS} == pytest.approx(said)
+
+
+def amounts(reason: Reason, *leave_out: str) -> float:
+    return math.fsum(part.amount or 0.0 for part in reason.parts if part.what not in leave_out)
+
+
+def find(reason: Reason, what: str) -> Reason:
+    """The first part of that name, however deep."""
+    if reason.what == what:
+        return reason
+    for part in reason.parts:
+        try:
+            return find(part, what)
+        except LookupError:
+            continue
+    raise LookupError(what)
+
+
+@pytest.mark.parametrize("mode", ["rent", "own"])
+def test_what_adds_up_adds_up_in_the_tree(mode: str) -> None:
+    days = why(plan(mode), "days")
+    assert amounts(days) == pytest.approx(days.amount)
+    training = find(days, "Training")
+    assert amounts(training) == pytest.approx(training.amount, rel=1e-6)
+    step = find(days, f"Step time, {plan().main_phase.name}")
+    assert amounts(step) == pytest.approx(step.amount)
+    cost = why(plan(mode), "cost_usd")
+    assert amounts(cost) == pytest.approx(cost.amount)
+    energy = why(plan(mode), "energy_mwh")
+    assert amounts(energy, "Days") == pytest.approx(energy.amount)
+
+
+def test_a_stated_throughput_and_price_are_leaves_that_were_given() -> None:
+    small: dict[str, Any] = {"model": "llama3.1-8b", "tokens": "200B", "cluster": {"gpus": 64}}
+    told = [("stated.tflops_per_gpu", 400.0), ("money.price_usd_per_gpu_hour", 2.0)]
+    found = why(make_plan(plan_request(small, told, source="test")), "cost_usd")
+    leaves = {leaf.what: leaf for leaf in found.leaves()}
+    assert leaves["Throughput"].kind == "given"
+    assert leaves["Rent"].kind == "given"
+
+
+def test_a_number_that_cannot_be_followed_names_those_that_can() -> None:
+    with pytest.raises(InputError, match=r"'cost' cannot be followed; allowed: cost_usd, .*did you mean 'cost_usd'"):
+        why(plan(), "cost")
+
+
+def test_every_key_is_shown_with_who_said_it(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text('model = "llama3.1-8b"\ntokens = "15T"\n[site]\ngrid = "NOR"\n[training.layout]\ntp = 2\n')
+    request, rows = read_taken(file, [("cluster.gpus", 512)])
+    taken = {row.key: row for row in rows}
+    assert request.cluster.gpus == 512
+    assert {key for key, row in taken.items() if row.given} == {
+        "model", "tokens", "site.grid", "cluster.gpus", "training.layout",
+    }  # fmt: skip
+    assert (taken["tokens"].value, taken["cluster.gpus"].value) == ('"15T"', "512")
+    assert taken["site.pue"].value == "1.09"
+    assert taken["training.layout"].value == "tp 2, sharding zero1"
+    assert "Google" in taken["site.pue"].doc
+    assert taken["phases"].value == "nothing"

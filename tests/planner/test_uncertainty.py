@@ -1,0 +1,200 @@
+"""How sure: the response gives the plan back, agrees with the simulated campaign, and moves the way physics does."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.plan import Plan, make_plan
+from planner.plan_file import plan_request, read_plan_request
+from planner.priors import NORMAL, Prior, catalogue, normals, plan_priors
+from planner.uncertainty import OUTCOMES, Response, sample_plan
+from profiler.files import InputError
+from sim.campaign import simulate_replicas
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SMALL: Mapping[str, Any] = {
+    "model": "llama3.1-8b",
+    "tokens": "2T",
+    "cluster": {"gpus": 512},
+    "training": {"global_batch": 512, "layout": {"tp": 2, "sharding": "zero1"}},
+}
+
+
+@cache
+def small(*overrides: tuple[str, Any]) -> Plan:
+    return make_plan(plan_request(SMALL, overrides, source="test"))
+
+
+@cache
+def example(name: str, mode: str = "rent") -> Plan:
+    return make_plan(read_plan_request(EXAMPLES / f"llama3.1-{name}.toml", [("money.mode", mode)]))
+
+
+PLANS = pytest.mark.parametrize(("name", "mode"), [("8b", "rent"), ("405b", "rent"), ("405b", "own")])
+
+
+@PLANS
+def test_with_every_factor_one_the_response_is_the_plan(name: str, mode: str) -> None:
+    plan = example(name, mode)
+    found = {key: float(value[0]) for key, value in Response(plan).outcomes({}).items()}
+    assert found == pytest.approx(
+        {
+            "days": plan.campaign.duration_s / 86_400,
+            "gpu_hours": plan.campaign.gpu_hours,
+            "cost_usd": plan.cost.expected,
+            "energy_mwh": plan.campaign.total_energy_j / 3.6e9,
+            "tco2e": plan.carbon.location_based_tco2e,
+            "peak_mw": plan.peak_power_mw,
+        },
+        rel=1e-9,
+    )
+
+
+@PLANS
+def test_intervals_hold_the_plan_and_their_order(name: str, mode: str) -> None:
+    plan = example(name, mode)
+    assert set(plan.intervals) == set(OUTCOMES)
+    for interval in plan.intervals.values():
+        assert 0 < interval.low < interval.expected < interval.high
+    found = sample_plan(plan)
+    for outcome, q in found.outcomes.items():
+        assert q.p5 < q.p50 < q.p95
+        assert found.chance(outcome, q.p50) == pytest.approx(0.5, abs=0.002)
+    assert float(np.ptp(found.drawn["gpu_hours"] / found.drawn["days"])) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_spread_of_chance_alone_is_that_of_simulated_replicas() -> None:
+    """The compound Poisson term against a hundred simulated campaigns of the published cluster."""
+    plan = example("405b")
+    days = np.array([c.duration_s / 86_400 for c in simulate_replicas(plan.setup, 7, 100)])
+    certain = {name: (1.0, 1.0) for name, prior in plan_priors(plan).items() if name != "chance" and prior.unsure}
+    alone = sample_plan(plan, changes=certain).drawn["days"]
+    assert float(alone.std()) == pytest.approx(float(days.std()), rel=0.3)
+    assert float(alone.mean()) == pytest.approx(float(days.mean()), rel=0.005)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_the_rate_of_failures_acts_as_in_a_campaign_simulated_with_it(factor: float) -> None:
+    """First order in the share lost: half and twice the failures of the published record."""
+    plan = example("405b")
+    record = plan.setup.reliability
+    scaled = replace(plan.setup, reliability=record.scaled(record.failures_per_1000_node_days * factor))
+    scaled = replace(scaled, checkpoints=replace(scaled.checkpoints, interval_s=plan.setup.cadence.interval_s))
+    simulated = np.mean([c.duration_s / 86_400 for c in simulate_replicas(scaled, 3, 20)])
+    base = np.mean([c.duration_s / 86_400 for c in simulate_replicas(plan.setup, 3, 20)])
+    response = Response(plan).outcomes({"failures": np.array([factor])})["days"][0]
+    assert response / plan.days.expected == pytest.approx(float(simulated / base), rel=0.005)
+
+
+FACTORS = st.floats(0.5, 2.0)
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(sorted(set(plan_priors(example("8b"))) - {"chance"})), FACTORS, FACTORS)
+def test_more_of_anything_never_takes_less(name: str, a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    found = Response(small()).outcomes({name: np.array([low, high])})
+    for values in found.values():
+        assert values[0] <= values[-1] * (1 + 1e-12)
+
+
+@settings(max_examples=30)
+@given(st.floats(0.2, 0.9), st.floats(1.1, 5), st.floats(1, 3), st.sampled_from(["rent_price", "failures", "tokens"]))
+def test_wider_priors_widen_intervals(low: float, high: float, wider: float, name: str) -> None:
+    """A prior's logarithm stretched at both ends stretches the interval of the cost."""
+
+    def width(ends: tuple[float, float]) -> float:
+        cost = sample_plan(small(), changes={name: ends}, samples=400).outcomes["cost_usd"]
+        return cost.p95 / cost.p5
+
+    assert width((low**wider, high**wider)) >= width((low, high)) * 0.99
+
+
+@settings(max_examples=20)
+@given(st.floats(0.5, 10), st.floats(1, 3))
+def test_a_cheaper_price_never_costs_more_in_any_sample(price: float, dearer: float) -> None:
+    """Common random numbers: the same luck meets both plans."""
+    cheap, dear = (small(("money.price_usd_per_gpu_hour", p)) for p in (price, price * dearer))
+    assert np.all(sample_plan(cheap).drawn["cost_usd"] <= sample_plan(dear).drawn["cost_usd"] * (1 + 1e-12))
+
+
+def test_samples_of_a_prior_have_its_percentiles_and_its_median_is_one() -> None:
+    z = normals("a name", 4000, 1)
+    assert float(z.mean()) == pytest.approx(0, abs=0.01)
+    assert float(z.std()) == pytest.approx(1, abs=0.01)
+    for prior in catalogue().values():
+        factors = prior.factors(z)
+        ends = np.quantile(factors, ((1 - prior.coverage) / 2, 0.5, (1 + prior.coverage) / 2))
+        assert ends == pytest.approx([prior.low, 1.0, prior.high], rel=0.05)
+
+
+@given(st.integers(2, 300), st.integers(0, 2**31))
+def test_a_latin_hypercube_has_one_sample_in_each_stratum(samples: int, seed: int) -> None:
+    shares = sorted(NORMAL.cdf(z) for z in normals("x", samples, seed).tolist())
+    assert [int(share * samples) for share in shares] == list(range(samples))
+
+
+def test_the_same_seed_is_the_same_and_another_is_not() -> None:
+    assert sample_plan(small(), seed=3).outcomes == sample_plan(small(), seed=3).outcomes
+    assert sample_plan(small(), seed=3).outcomes != sample_plan(small(), seed=4).outcomes
+
+
+def test_what_the_person_states_has_no_spread() -> None:
+    stated = {
+        "stated.tflops_per_gpu": "step_time",
+        "stated.effective_time_ratio": "failures",
+        "money.price_usd_per_gpu_hour": "rent_price",
+    }
+    values = (400.0, 0.97, 2.0)
+    for (key, name), value in zip(stated.items(), values, strict=True):
+        assert plan_priors(small())[name].unsure
+        assert not plan_priors(small((key, value)))[name].unsure
+    path = EXAMPLES / "llama3.1-405b.toml"
+    told = [("stated.tflops_per_gpu", 400.0), ("stated.effective_time_ratio", 0.9)]
+    days = make_plan(read_plan_request(path, told)).days
+    assert days.high / days.low < 1.05  # chance alone
+
+
+def test_a_given_pue_is_surer_than_the_default() -> None:
+    default, given_pue = (plan_priors(small(*o))["cooling"] for o in ((), (("site.pue", 1.2),)))
+    assert given_pue.high < default.high
+
+
+def test_every_prior_has_a_source_and_owning_has_one_for_each_price() -> None:
+    priors = plan_priors(example("405b", "own"))
+    assert {"server_usd_per_gpu", "interconnect_share", "value_loss", "financing", "electricity_price"} <= set(priors)
+    assert "rent_price" not in priors
+    for name, prior in priors.items():
+        assert prior.source, name
+        assert prior.low <= 1 <= prior.high
+
+
+@pytest.mark.parametrize(
+    ("changes", "samples", "says"),
+    [
+        ({"luck": (0.5, 2.0)}, 100, "prior 'luck' is none of this plan; allowed: "),
+        ({"tokens": (1.1, 2.0)}, 100, "factors with 1 between them"),
+        ({"tokens": (0.0, 2.0)}, 100, "factors with 1 between them"),
+        ({"tokens": (0.5, float("inf"))}, 100, "factors with 1 between them"),
+        ({}, 3, "at least 20"),
+    ],
+)
+def test_what_cannot_be_sampled_is_one_sentence(
+    changes: dict[str, tuple[float, float]], samples: int, says: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        sample_plan(small(), changes=changes, samples=samples)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_prior_without_one_between_its_ends_is_refused() -> None:
+    with pytest.raises(InputError, match="1 must lie between"):
+        Prior(label="x", low=1.5, high=2.0, kind="assumed", source="x")
