@@ -245,7 +245,7 @@ def test_a_measured_block_is_labelled_wherever_the_plan_stands_on_it(monkeypatch
         ([("model", "llama4")], "model 'llama4' is not known"),
         ([("training.layout", {"tp": 3})], "32 heads and 8 key/value heads, which it must divide: 2 does"),
         ([("training.layout", {"tp": 2, "pp": 3})], "tp 2 x cp 1 x pp 3 = 6 does not divide 64 GPUs; 72 would do"),
-        ([("training.layout", {"tp": 1})], "GiB per GPU, most of it"),
+        ([("training.layout", {"tp": 1, "micro_batch": 2})], "GiB per GPU, most of it"),
         ([("model", "llama3.1-405b"), ("training.layout", None)], "does not fit on 64 x H100"),
         ([("training.stack", "fairscale-eager"), ("training.layout", {"tp": 2, "pp": 2})], "runs no pipeline"),
         ([("training.precision", "fp8"), ("cluster.gpu", "a100-80gb")], "no fp8 matrix units"),
