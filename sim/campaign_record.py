@@ -1,53 +1,143 @@
 """What a simulated campaign leaves behind: its interruptions, its segments and the totals they add up to."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from profiler.files import InputError
 from profiler.units import HOUR_S
-from sim.campaign_setup import CampaignSetup
-from sim.energy import PARTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
 
 ACTIVITIES = (
     "training",
     "checkpointing",
     "lost_work",
+    "stragglers",
+    "fewer_replicas",
+    "pauses",
     "detection",
+    "drain",
     "restart",
     "waiting_for_repair",
     "maintenance",
 )
-"""Where the seconds of a campaign go; they add up to its duration."""
+"""Where the seconds of a campaign go; they add up to its duration. Of the time in which steps run, `stragglers`,
+`fewer_replicas` and `pauses` are what it took longer than on the whole, undisturbed cluster."""
 
-_TRAINING, _LOST = ACTIVITIES.index("training"), ACTIVITIES.index("lost_work")
+TRAINING, LOST = ACTIVITIES.index("training"), ACTIVITIES.index("lost_work")
 
 PLANNED = "Planned maintenance"
 """The cause of an interruption that was planned."""
 
+REJOIN = "Replicas rejoin"
+"""The cause of a stop that the job chose, to take repaired nodes back."""
+
+TIMELINE = (
+    "start_s",
+    "end_s",
+    "activity",
+    "phase",
+    "replicas",
+    "tokens",
+    "checkpointing_s",
+    "straggler_s",
+    "fewer_replicas_s",
+    "pause_s",
+)
+"""Columns of `Campaign.timeline`; activity and phase are indices."""
+
+STOPS = (
+    "time_s",
+    "cause",
+    "lost_s",
+    "detection_s",
+    "drain_s",
+    "maintenance_s",
+    "wait_s",
+    "restart_s",
+    "nodes_lost",
+    "spares_left",
+    "replicas",
+    "warm",
+)
+"""Columns of `Campaign.stops`; cause is an index."""
+
+
+class Table:
+    """Rows of numbers under named columns; compares, pickles and goes through JSON."""
+
+    def __init__(self, names: tuple[str, ...], data: Floats) -> None:
+        self.names, self.data = names, data
+
+    def column(self, name: str) -> Floats:
+        """One column."""
+        return self.data[:, self.names.index(name)]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Table) and self.names == other.names and np.array_equal(self.data, other.data)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> Any:
+        """As an object of lists, one per column."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(
+            lambda value: value if isinstance(value, cls) else cls.from_lists(value),
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_lists),
+        )
+
+    def to_lists(self) -> dict[str, list[float]]:
+        """Columns by name."""
+        return dict(zip(self.names, self.data.T.tolist(), strict=True))
+
+    @classmethod
+    def from_lists(cls, columns: Mapping[str, list[float]]) -> "Table":
+        """The same back."""
+        return cls(tuple(columns), np.array(list(columns.values()), dtype=np.float64).T.copy())
+
 
 class Interruption(NamedTuple):
-    """One stop of the job and what it cost, in seconds."""
+    """One stop of the job and what it cost, in seconds.
+
+    After `time_s` come detection, drain, maintenance, wait and restart, in this order; the work lost lies before it,
+    or until it was noticed where the failure was silent.
+    """
 
     time_s: float
     cause: str
     lost_s: float
-    """Time since the last safe checkpoint, to be trained again."""
+    """Time since the last checkpoint that the failure left, to be trained again."""
     detection_s: float
-    restart_s: float
+    drain_s: float
+    maintenance_s: float
     wait_s: float
     """For a repaired node, the spares being used up."""
-    maintenance_s: float
+    restart_s: float
+    nodes_lost: int
+    spares_left: int
+    """Good spare nodes after the replacement."""
+    replicas: float
+    """Share of the data-parallel replicas that train on."""
+    warm: bool
+    """Whether the restart was a warm one."""
 
     @property
     def planned(self) -> bool:
-        """Whether it was planned maintenance."""
-        return self.cause == PLANNED
+        """Whether it was planned maintenance or chosen by the job."""
+        return self.cause in (PLANNED, REJOIN)
 
 
 class Segment(NamedTuple):
@@ -65,6 +155,11 @@ class Segment(NamedTuple):
     """Trained and kept."""
     checkpointing_s: float
     """Held up by checkpoints within the segment."""
+    straggler_s: float
+    fewer_replicas_s: float
+    pause_s: float
+    replicas: float
+    """Share of the data-parallel replicas that run; 0 while the job is down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +173,56 @@ class Campaign:
     steps: int
     seconds: Mapping[str, float]
     """By activity (`ACTIVITIES`)."""
-    interruptions: tuple[Interruption, ...]
-    segments: tuple[Segment, ...]
+    phases: tuple[str, ...]
+    causes: tuple[str, ...]
+    timeline: Table
+    """Columns `TIMELINE`, a row per segment."""
+    stops: Table
+    """Columns `STOPS`, a row per interruption."""
+    state_parts_w: tuple[tuple[float, ...], ...]
+    """Watts at the meter by power state (`state_names`) and part (`sim.energy.PARTS`)."""
     energy_j: Mapping[str, float]
     """By part (`sim.energy.PARTS`)."""
     peak_site_power_w: float
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The power states: each phase, held up by a checkpoint, the job waiting, the cluster idle."""
+        return (*self.phases, "checkpoint", "wait", "idle")
+
+    @cached_property
+    def state_s(self) -> Floats:
+        """Seconds that each segment draws each power state, segments × states; a mix where replicas are missing."""
+        return state_seconds(self.timeline, len(self.phases))
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """What happened, stretch by stretch."""
+        column, power_w = self.timeline.column, self.state_s @ np.array(self.state_parts_w).sum(axis=1)
+        lengths_s = column("end_s") - column("start_s")
+        columns = zip(
+            column("start_s").tolist(),
+            column("end_s").tolist(),
+            [ACTIVITIES[i] for i in column("activity").astype(int)],
+            [self.phases[i] for i in column("phase").astype(int)],
+            (power_w / lengths_s).tolist(),
+            column("tokens").tolist(),
+            column("checkpointing_s").tolist(),
+            column("straggler_s").tolist(),
+            column("fewer_replicas_s").tolist(),
+            column("pause_s").tolist(),
+            column("replicas").tolist(),
+            strict=True,
+        )
+        return tuple(map(Segment._make, columns))
+
+    @cached_property
+    def interruptions(self) -> tuple[Interruption, ...]:
+        """Every stop, in order of time."""
+        return tuple(
+            Interruption._make((time, self.causes[int(cause)], *rest, int(nodes), int(spares), replicas, bool(warm)))
+            for time, cause, *rest, nodes, spares, replicas, warm in self.stops.data.tolist()
+        )
 
     @property
     def ettr(self) -> float:
@@ -106,143 +246,53 @@ class Campaign:
 
     @property
     def unexpected_interruptions(self) -> int:
-        """Interruptions that were not planned."""
-        return sum(not stop.planned for stop in self.interruptions)
+        """Interruptions that were neither planned nor chosen."""
+        chosen = [i for i, name in enumerate(self.causes) if name in (PLANNED, REJOIN)]
+        return int((~np.isin(self.stops.column("cause"), chosen)).sum())
 
-    def progress(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def progress(self) -> tuple[Floats, Floats]:
         """Times [s] and the tokens trained and kept until then, straight lines between them."""
-        times_s = np.array([0.0, *(segment.end_s for segment in self.segments)])
-        tokens = np.cumsum([0.0, *(segment.tokens for segment in self.segments)])
-        return times_s, tokens
+        times_s = np.append(0.0, self.timeline.column("end_s"))
+        return times_s, np.append(0.0, np.cumsum(self.timeline.column("tokens")))
 
-    def power_series(self, step_s: float = HOUR_S) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def power_series(self, step_s: float = HOUR_S) -> tuple[Floats, Floats]:
         """Starts [s] of intervals of `step_s` and the mean site power [W] in each.
 
         The last interval ends with the campaign. Power times length adds up to the energy.
         """
         if not step_s > 0:
             raise InputError(f"step_s is {step_s}; a time above 0 is needed.")
-        ends_s = np.array([segment.end_s for segment in self.segments])
-        lengths_s = np.diff(ends_s, prepend=0.0)
-        powers_w = np.array([segment.site_power_w for segment in self.segments])
-        used_j = np.concatenate([[0.0], np.cumsum(powers_w * lengths_s)])
+        ends_s = self.timeline.column("end_s")
+        used_j = np.cumsum(self.state_s @ np.array(self.state_parts_w).sum(axis=1))
         # a sliver at the end, left by rounding, joins the interval before: its mean would be rounding alone
         sliver_s = min(1e-6 * self.duration_s, step_s / 2)
         edges_s = np.append(np.arange(0.0, self.duration_s - sliver_s, step_s), self.duration_s)
-        energy_j = np.interp(edges_s, np.concatenate([[0.0], ends_s]), used_j)
+        energy_j = np.interp(edges_s, np.append(0.0, ends_s), np.append(0.0, used_j))
         return edges_s[:-1], np.diff(energy_j) / np.diff(edges_s)
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self) -> "pd.DataFrame":
         """The segments, one row each."""
+        import pandas as pd
+
         return pd.DataFrame(self.segments, columns=list(Segment._fields))
 
 
-class Ledger:
-    """What happened when, row by row, and the totals at the end."""
+def state_seconds(timeline: Table, phases: int) -> Floats:
+    """Seconds that each segment draws each power state, segments × (phases, checkpoint, wait, idle).
 
-    def __init__(self, setup: CampaignSetup) -> None:
-        self.setup = setup
-        self.bounds_s = np.cumsum([0.0, *(phase.training_s for phase in setup.phases)]).tolist()
-        self.work_s: float = self.bounds_s[-1]
-        self.tokens_per_s = [phase.tokens_per_step / phase.step_time_s for phase in setup.phases]
-        count = len(setup.phases)
-        self.checkpoint, self.wait, self.idle = count, count + 1, count + 2
-        self.rows: list[tuple[float, float, int, int, int, float, float]] = []
-        """Start, end, activity, phase, power state, seconds of checkpoints, tokens kept."""
-        self.phase = 0
-
-    def down(self, start_s: float, end_s: float, activity: str) -> None:
-        """The job does not train."""
-        if end_s > start_s:
-            state = self.wait if activity in ("detection", "restart") else self.idle
-            self.rows.append((start_s, end_s, ACTIVITIES.index(activity), self.phase, state, 0.0, 0.0))
-
-    def train(self, start_s: float, end_s: float, from_s: float, to_s: float, *, kept: bool) -> None:
-        """The work from `from_s` to `to_s` was done; the rest of the time went into checkpoints.
-
-        Where phases change, checkpoints are shared out in proportion, which is right to one checkpoint.
-        """
-        if end_s <= start_s:
-            return
-        first, last = self._phases(from_s, to_s)
-        stretch = (end_s - start_s) / (to_s - from_s) if last > first else 0.0
-        for phase in range(first, last):
-            work_s = self.bounds_s[phase + 1] - from_s
-            until_s = start_s + work_s * stretch
-            self._row(start_s, until_s, phase, work_s, kept)
-            start_s, from_s = until_s, self.bounds_s[phase + 1]
-        self._row(start_s, end_s, last, to_s - from_s, kept)
-        self.phase = last if kept else first
-
-    def _row(self, start_s: float, end_s: float, phase: int, work_s: float, kept: bool) -> None:
-        if end_s > start_s:
-            held_s = max(end_s - start_s - work_s, 0.0)
-            tokens = work_s * self.tokens_per_s[phase] if kept else 0.0
-            activity = _TRAINING if kept else _LOST
-            self.rows.append((start_s, end_s, activity, phase, phase, held_s, tokens))
-
-    def _phases(self, from_s: float, to_s: float) -> tuple[int, int]:
-        """The first and the last phase of the work from `from_s` to `to_s`."""
-        bounds_s, phase = self.bounds_s, self.phase
-        if bounds_s[phase] <= from_s < to_s <= bounds_s[phase + 1]:
-            return phase, phase
-        first = min(bisect_right(bounds_s, from_s) - 1, len(bounds_s) - 2)
-        return first, max(bisect_left(bounds_s, to_s) - 1, first)
-
-    def campaign(self, seed: int, interruptions: tuple[Interruption, ...]) -> Campaign:
-        """The finished record."""
-        setup = self.setup
-        starts_s, ends_s, activities, phases, states, held, tokens = zip(*self.rows, strict=True)
-        lengths_s = np.array(ends_s) - np.array(starts_s)
-        held_s, state = np.array(held), np.array(states)
-        parts_w = self._parts_w()
-        total_w = parts_w.sum(axis=1)
-        in_state_s = np.bincount(state, lengths_s - held_s, minlength=len(parts_w))
-        in_state_s[self.checkpoint] += held_s.sum()
-        mean_w = ((lengths_s - held_s) * total_w[state] + held_s * total_w[self.checkpoint]) / lengths_s
-        names = [phase.name for phase in setup.phases]
-        segments = zip(
-            starts_s,
-            ends_s,
-            [ACTIVITIES[i] for i in activities],
-            [names[i] for i in phases],
-            mean_w.tolist(),
-            tokens,
-            held,
-            strict=True,
-        )
-        energy_j = in_state_s @ parts_w
-        return Campaign(
-            seed=seed,
-            gpus=setup.cluster.gpus,
-            duration_s=ends_s[-1],
-            tokens=sum(phase.tokens for phase in setup.phases),
-            steps=sum(phase.steps for phase in setup.phases),
-            seconds=_seconds(np.array(activities), lengths_s, held_s),
-            interruptions=interruptions,
-            segments=tuple(map(Segment._make, segments)),
-            energy_j=dict(zip(PARTS, energy_j.tolist(), strict=True)),
-            peak_site_power_w=float(total_w[in_state_s > 0].max()),
-        )
-
-    def _parts_w(self) -> NDArray[np.float64]:
-        """Watts by power state (each phase, checkpoint, wait, idle) and part."""
-        setup, idle_w = self.setup, self.setup.cluster.gpu.idle_power_w
-        wait_w = idle_w if setup.gpu_wait_power_w is None else setup.gpu_wait_power_w
-        busy = [(phase.gpu_power_w, True) for phase in setup.phases]
-        states = [*busy, (wait_w, True), (wait_w, False), (idle_w, False)]
-        parts = [
-            setup.site.parts_w(setup.cluster, gpu_w, busy=on, spare_nodes=setup.spare_nodes) for gpu_w, on in states
-        ]
-        return np.array([list(part.by_part().values()) for part in parts])
-
-
-def _seconds(
-    activity: NDArray[np.int_], lengths_s: NDArray[np.float64], held_s: NDArray[np.float64]
-) -> dict[str, float]:
-    """Seconds by activity; checkpoints of kept training are their own, those of lost work are lost."""
-    totals_s = np.bincount(activity, lengths_s, minlength=len(ACTIVITIES)).tolist()
-    seconds = dict(zip(ACTIVITIES, totals_s, strict=True))
-    seconds["checkpointing"] = float(held_s[activity == _TRAINING].sum())
-    seconds["training"] -= seconds["checkpointing"]
-    return seconds
+    While steps run, what checkpoints hold up is drawn as checkpoint, waiting for a straggler and pauses as wait, and
+    the GPUs of missing replicas are idle.
+    """
+    column, rows = timeline.column, np.arange(len(timeline))
+    activity, lengths_s = column("activity").astype(int), column("end_s") - column("start_s")
+    held_s = column("checkpointing_s")
+    waiting_s, missing_s = column("straggler_s") + column("pause_s"), column("fewer_replicas_s")
+    waits = np.isin(activity, [ACTIVITIES.index(name) for name in ("detection", "drain", "restart")])
+    trains = (activity == TRAINING) | (activity == LOST)
+    state = np.where(trains, column("phase").astype(int), np.where(waits, phases + 1, phases + 2))
+    state_s = np.zeros((len(timeline), phases + 3))
+    state_s[rows, state] = np.maximum(lengths_s - held_s - waiting_s - missing_s, 0.0)
+    state_s[:, phases] += held_s
+    state_s[:, phases + 1] += waiting_s
+    state_s[:, phases + 2] += missing_s
+    return state_s

@@ -1,18 +1,23 @@
-"""What a campaign is asked to do, on what, and what theory expects of it."""
+"""What a campaign is asked to do, and on what."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from profiler.files import InputError
-from profiler.units import DAY_S, HOUR_S
+from profiler.units import DAY_S, HOUR_S, Positive
+from sim.campaign_theory import expected_replica_ettr, renewal_ettr
 from sim.checkpoints import Cadence, CheckpointPolicy
 from sim.energy import SitePower
+from sim.failure_record import FailureCause, Reliability
 from sim.hardware import Cluster
-from sim.reliability import Reliability
 
-_LEAST_SHARE = 1e-3
+LEAST_SHARE = 1e-3
 """A run that trains less than this share of its time is refused."""
+
+Recovery = Literal["job", "replica"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +49,23 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pause:
+    """A regular standstill of training with the job up: an evaluation, a change of data."""
+
+    __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
+
+    name: str
+    every_s: Positive
+    """Training time between two."""
+    pause_s: Positive
+
+
+@dataclass(frozen=True, kw_only=True)
 class CampaignSetup:
     """Everything that a campaign depends on but chance.
 
     Raises:
-        InputError: no phases, a count or time out of range, storage too slow for the checkpoint interval, or
-        a run
+        InputError: no phases, a count or time out of range, storage too slow for the checkpoint interval, or a run
             that would never finish.
     """
 
@@ -61,12 +77,26 @@ class CampaignSetup:
     site: SitePower = field(default_factory=SitePower)
     spare_nodes: int = 0
     """Powered, idle nodes beside the job's own."""
+    hot_spare_nodes: int = 0
+    """How many of the spare nodes already run as part of the job: with one of them a restart is warm. Filled up from
+    the others meanwhile."""
     repair_crews: int | None = None
     """How many nodes can be under repair at once; `None` for any number."""
     planned_maintenance_per_day: float = 47 / 54
     """Planned interruptions: 47 in the 54 days of arXiv:2407.21783 Table 5."""
     maintenance_s: float = 600.0
     """Standstill of one planned interruption before its restart. Assumed: no duration is published."""
+    pauses: tuple[Pause, ...] = ()
+    """Shared out evenly over training, which is right to one pause."""
+    replicas: int = 1
+    """Data-parallel replicas of the model in the job."""
+    fewer_replicas: bool = False
+    """Without a spare, whether the job goes on with the replicas that are whole; otherwise it waits for a repair."""
+    recovery: Recovery = "job"
+    """What restarts after a failure: the whole job from a checkpoint, or the replica that failed, while the others
+    stand for `replica_stall_s`, go on, and hand it their state when it is back (FT-HSDP, arXiv:2602.00277)."""
+    replica_stall_s: float = 180.0
+    """Three minutes near 100,000 GPUs (arXiv:2602.00277), where restarting the job takes ten."""
     gpu_wait_power_w: float | None = None
     """Power of a GPU during checkpoints, detection and restart; `None` for its idle power."""
 
@@ -77,10 +107,25 @@ class CampaignSetup:
             raise InputError(f"parameters is {self.parameters}; at least 1 is needed.")
         if self.repair_crews is not None and self.repair_crews < 1:
             raise InputError(f"repair_crews is {self.repair_crews}; at least 1 is needed, or none for any number.")
-        for key in ("spare_nodes", "planned_maintenance_per_day", "maintenance_s", "gpu_wait_power_w"):
+        for key in (
+            "spare_nodes",
+            "hot_spare_nodes",
+            "planned_maintenance_per_day",
+            "maintenance_s",
+            "replica_stall_s",
+            "gpu_wait_power_w",
+        ):
             value = getattr(self, key)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{key} is {value}; a finite number, 0 or more, is needed.")
+        if self.hot_spare_nodes > self.spare_nodes:
+            raise InputError(
+                f"hot_spare_nodes is {self.hot_spare_nodes}; they are among the {self.spare_nodes} spare nodes."
+            )
+        if not 1 <= self.replicas <= self.cluster.gpus:
+            raise InputError(f"replicas is {self.replicas}; 1 to {self.cluster.gpus:,}, the GPUs, is allowed.")
+        if self.replicas == 1 and (self.recovery == "replica" or self.fewer_replicas):
+            raise InputError("replicas is 1; going on without a replica needs at least 2.")
         _refuse_endless(self)
 
     @cached_property
@@ -90,67 +135,107 @@ class CampaignSetup:
 
     @cached_property
     def restart_s(self) -> float:
-        """Duration of one restart."""
+        """Duration of one cold restart."""
         return self.reliability.restart_s(self.cluster.gpus)
+
+    @cached_property
+    def warm_restart_s(self) -> float:
+        """Duration of one warm restart: no node changes, or hot spares take the places."""
+        return self.reliability.restart_s(self.cluster.gpus, warm=True)
+
+    @cached_property
+    def replica_restart_s(self) -> float:
+        """Duration of the cold restart of one replica alone, as of a job of its size."""
+        return self.reliability.restart_s(math.ceil(self.cluster.gpus / self.replicas))
+
+    def restart_after_s(self, cause: FailureCause) -> float:
+        """Duration of the restart after a failure, all spares being there."""
+        return self.warm_restart_s if cause.nodes_lost <= self.hot_spare_nodes else self.restart_s
+
+    @cached_property
+    def mean_down_s(self) -> float:
+        """Mean time from a failure to the first new step, waiting for repair not counted."""
+        return self._mean(self.down_s)
+
+    def down_s(self, cause: FailureCause) -> float:
+        """Time from a failure to the first new step, waiting for repair not counted."""
+        found_s = cause.detection_s + (cause.drain_s if cause.nodes_lost else 0.0)
+        return found_s + (self.replica_stall_s if self.recovery == "replica" else self.restart_after_s(cause))
+
+    def _mean(self, of: Callable[[FailureCause], float]) -> float:
+        causes = self.reliability.causes
+        rate = self.reliability.rate_per_node_day
+        return math.fsum(cause.rate_per_node_day * of(cause) for cause in causes) / rate if rate else 0.0
+
+    @cached_property
+    def pause_share(self) -> float:
+        """Pauses over training time."""
+        return math.fsum(pause.pause_s / pause.every_s for pause in self.pauses)
+
+    @cached_property
+    def storage_failures_share(self) -> float:
+        """Share of failures that copies in memory do not survive."""
+        return self._mean(lambda cause: float(cause.nodes_lost >= self.checkpoints.copies))
 
     @cached_property
     def cadence(self) -> Cadence:
         """The rhythm of checkpoints."""
         longest_step_s = max(phase.step_time_s for phase in self.phases)
-        cadence = self.checkpoints.cadence(self.cluster, self.parameters, self.mtbf_s, shortest_s=longest_step_s)
-        work_s = sum(phase.training_s for phase in self.phases)
-        return Cadence(interval_s=min(cadence.interval_s, work_s), cost_s=cadence.cost_s, lag_s=cadence.lag_s)
+        lost = self.storage_failures_share
+        found = self.checkpoints.cadence(
+            self.cluster,
+            self.parameters,
+            self.mtbf_s,
+            durable_mtbf_s=self.mtbf_s / lost if lost else math.inf,
+            shortest_s=longest_step_s,
+        )
+        work_s = math.fsum(phase.training_s for phase in self.phases)
+        return Cadence(
+            interval_s=min(found.interval_s, work_s),
+            cost_s=found.cost_s,
+            lag_s=found.lag_s,
+            every=found.every,
+            durable_lag_s=found.durable_lag_s,
+        )
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of this setup before its results, one sentence each."""
+        lost_per_day = self._mean(lambda cause: float(cause.nodes_lost)) * DAY_S / self.mtbf_s
+        if self.spare_nodes or not lost_per_day or self.recovery == "replica" or self.fewer_replicas:
+            return ()
+        repair_s = max(cause.repair_s for cause in self.reliability.causes)
+        return (
+            f"There are no spare nodes: about {lost_per_day:.2g} nodes a day fail, and the job stands up to "
+            f"{repair_s / HOUR_S:.3g} h for each until it is repaired; keep spare_nodes or let the job run on fewer "
+            "replicas.",
+        )
 
 
 def _refuse_endless(setup: CampaignSetup) -> None:
     """Raise `InputError` where failures come faster than the run can recover from them."""
-    mtbf_s, restart_s = setup.mtbf_s, setup.restart_s
-    down_s = restart_s + setup.reliability.mean_detection_s
+    mtbf_s, down_s = setup.mtbf_s, setup.mean_down_s
     run = f"this run on {setup.cluster.gpus:,} GPUs never finishes"
-    if mtbf_s <= down_s:
+    often = f"it is interrupted every {mtbf_s / 60:.3g} min on average"
+    whole = setup.recovery == "job"
+    if whole and mtbf_s <= down_s:
         raise InputError(
-            f"{run}: it is interrupted every {mtbf_s / 60:.3g} min on average, and each time needs "
-            f"{down_s / 60:.3g} min to detect the failure and restart; use fewer GPUs, more reliable "
-            "ones or a faster restart."
+            f"{run}: {often}, and each time needs {down_s / 60:.3g} min to detect the failure and restart all GPUs; "
+            "use fewer or more reliable GPUs, a faster restart (restart_s, hot_spare_nodes) or recovery by replica."
         )
-    if renewal_ettr(setup) < _LEAST_SHARE:
+    if whole and renewal_ettr(setup) < LEAST_SHARE:
         raise InputError(
-            f"{run}: it is interrupted every {mtbf_s / 60:.3g} min on average, too often for "
-            f"checkpoints every {setup.cadence.interval_s / 60:.3g} min that take "
-            f"{setup.cadence.cost_s / 60:.3g} min; checkpoint more often or faster."
+            f"{run}: {often}, too often for checkpoints every {setup.cadence.interval_s / 60:.3g} min that take "
+            f"{setup.cadence.cost_s / 60:.3g} min; checkpoint more often or faster, or keep copies in memory."
         )
-    planned_s = setup.planned_maintenance_per_day * (setup.maintenance_s + restart_s)
+    if not whole and expected_replica_ettr(setup) < LEAST_SHARE:
+        raise InputError(
+            f"{run}: {often}, and each time all replicas stand for {down_s / 60:.3g} min or wait for the one that "
+            "failed; detect failures sooner, or shorten replica_stall_s and the restart."
+        )
+    planned_s = setup.planned_maintenance_per_day * (setup.maintenance_s + setup.restart_s)
     if planned_s >= DAY_S:
         raise InputError(
             f"{run}: {setup.planned_maintenance_per_day:g} planned interruptions a day take "
             f"{planned_s / HOUR_S:.3g} h."
         )
-
-
-def expected_ettr(setup: CampaignSetup) -> float:
-    """Expected effective training time ratio, first order in the failure rate.
-
-    arXiv:2410.21680: E[ETTR] = (1 − N r_f (u0 + Δt / 2)) / (1 + w / Δt), with N r_f the failure rate of the
-    job, u0 the time to detect and restart, Δt the checkpoint interval and w what a checkpoint holds up.
-    Where interruptions are planned the result is multiplied by the share of time that they leave. Waiting
-    for spares is not in it. Never below 0.
-    """
-    cadence = setup.cadence
-    u0_s = setup.restart_s + setup.reliability.mean_detection_s
-    failing = 1 - (u0_s + cadence.interval_s / 2) / setup.mtbf_s
-    planned = setup.planned_maintenance_per_day * (setup.maintenance_s + setup.restart_s) / DAY_S
-    return max(failing, 0.0) / (1 + cadence.cost_s / cadence.interval_s) * (1 - planned)
-
-
-def renewal_ettr(setup: CampaignSetup) -> float:
-    """Exact ETTR of a long run with exponential failures that are detected at once, unplanned ones only.
-
-    Daly (2006), doi:10.1016/j.future.2004.11.016, complete cost function: τ / (M e^(R/M) (e^((τ+δ)/M) − 1)).
-    Detection is counted with the restart R, waiting for spares is not.
-    """
-    cadence, mtbf_s = setup.cadence, setup.mtbf_s
-    if math.isinf(mtbf_s):
-        return cadence.interval_s / cadence.cycle_s
-    down = (setup.restart_s + setup.reliability.mean_detection_s) / mtbf_s
-    cycle = min(cadence.cycle_s / mtbf_s, 500.0)
-    return cadence.interval_s / mtbf_s * math.exp(-down) / math.expm1(cycle)

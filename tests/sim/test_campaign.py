@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-import sim.campaign
+import sim.campaign_run
 from profiler.files import InputError
 from sim.campaign import (
     ACTIVITIES,
@@ -54,7 +54,7 @@ def setup(days: float, gpus: int = 16384, **changes: Any) -> CampaignSetup:
 
 def fleet(mtbf_s: float, gpus: int, *, restart_s: float = 300.0, **cause: Any) -> Reliability:
     """One cause, `mtbf_s` between failures of a job on `gpus`."""
-    base = {"detection_s": 0.0, "node_lost": False, "repair_s": 0.0} | cause
+    base = {"detection_s": 0.0, "nodes_lost": 0, "repair_s": 0.0} | cause
     rate = DAY / mtbf_s / (gpus / 8)
     causes = (FailureCause(name="any", category="any", rate_per_node_day=rate, source="test", **base),)
     return Reliability(name="test", label="test", causes=causes, restart_gpus=(1.0,), restart_times_s=(restart_s,))
@@ -113,7 +113,7 @@ def setups(draw: st.DrawFn) -> CampaignSetup:
             category="any",
             rate_per_node_day=draw(st.floats(0.1, 1)) * DAY / mtbf_s / (gpus / 8) / 3,
             detection_s=draw(st.floats(0, 100)),
-            node_lost=draw(st.booleans()),
+            nodes_lost=draw(st.integers(0, 3)),
             repair_s=draw(st.floats(0, 20_000)),
             source="drawn",
         )
@@ -281,7 +281,7 @@ def test_planned_stops_save_first_and_lose_nothing() -> None:
 
 
 def test_without_spares_the_job_waits_for_every_repair() -> None:
-    reliability = fleet(20_000.0, 64, node_lost=True, repair_s=5000.0)
+    reliability = fleet(20_000.0, 64, nodes_lost=1, repair_s=5000.0)
     run = simulate_campaign(setup(20, 64, reliability=reliability, spare_nodes=0, parameters=10**9), 5)
     waits = [stop.wait_s for stop in run.interruptions if stop.wait_s]
     assert len(waits) > 50
@@ -291,7 +291,7 @@ def test_without_spares_the_job_waits_for_every_repair() -> None:
 
 
 def test_more_spares_and_crews_never_wait_longer() -> None:
-    reliability = fleet(20_000.0, 64, node_lost=True, repair_s=50_000.0)
+    reliability = fleet(20_000.0, 64, nodes_lost=1, repair_s=50_000.0)
 
     def waited(spares: int, crews: int | None) -> float:
         plan = setup(20, 64, reliability=reliability, spare_nodes=spares, repair_crews=crews, parameters=10**9)
@@ -367,7 +367,7 @@ def test_runs_that_never_finish_say_why() -> None:
 
 
 def test_a_run_of_too_many_interruptions_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sim.campaign, "MAX_INTERRUPTIONS", 50)
+    monkeypatch.setattr(sim.campaign_run, "MAX_INTERRUPTIONS", 50)
     with pytest.raises(InputError, match=r"given up after 50 interruptions with \d+\.\d% of its tokens"):
         simulate_campaign(setup(54), 0)
 

@@ -11,7 +11,8 @@ from scipy import stats
 
 from profiler.files import InputError
 from sim.hardware import build_cluster
-from sim.reliability import FailureProcess, Reliability, load_reliability, reliability_names
+from sim.failures import FailureProcess
+from sim.reliability import Reliability, load_reliability, reliability_names
 
 HOUR = 3600.0
 LLAMA = load_reliability("llama3-405b")
@@ -86,7 +87,7 @@ def test_failure_process_is_poisson_with_the_causes_weights() -> None:
     times, names = [], []
     for _ in range(20_000):
         times.append(process.next_s)
-        names.append(process.take().name)
+        names.append(LLAMA.causes[process.take().cause].name)
     gaps = np.diff([0.0, *times])
     assert stats.kstest(gaps, "expon", args=(0, 100.0)).pvalue > 0.01
     observed = [names.count(cause.name) for cause in LLAMA.causes]
@@ -97,9 +98,9 @@ def test_failure_process_is_poisson_with_the_causes_weights() -> None:
 @pytest.mark.parametrize("name", reliability_names())
 def test_every_number_has_a_source(name: str) -> None:
     fleet = load_reliability(name)
-    assert {"rates", "restart", "detection_s", "repair_s", "node_lost"} <= set(fleet.sources)
+    assert {"rates", "restart", "detection_s", "repair_s", "nodes_lost"} <= set(fleet.sources)
     assert all(cause.source for cause in fleet.causes)
-    assert all((cause.repair_s > 0) == cause.node_lost for cause in fleet.causes)
+    assert all((cause.repair_s > 0) == (cause.nodes_lost > 0) for cause in fleet.causes)
 
 
 def test_unknown_name_says_what_was_meant() -> None:

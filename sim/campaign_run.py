@@ -1,0 +1,166 @@
+"""What every run has, whatever restarts after a failure: a clock, failures, spares and the repair shop."""
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import simpy
+
+from profiler.files import InputError
+from profiler.units import DAY_S
+from sim.campaign_ledger import Ledger
+from sim.campaign_record import PLANNED, REJOIN, Campaign
+from sim.campaign_setup import CampaignSetup
+from sim.failures import FailureProcess, StragglerProcess
+
+Events = Generator[simpy.Event, Any, None]
+
+MAX_INTERRUPTIONS = 1_000_000
+"""A simulation that passes it is given up."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """An interruption while it happens; fields as in `Interruption`."""
+
+    time_s: float
+    cause: int
+    lost_s: float = 0.0
+    detection_s: float = 0.0
+    drain_s: float = 0.0
+    maintenance_s: float = 0.0
+    wait_s: float = 0.0
+    restart_s: float = 0.0
+    nodes_lost: int = 0
+    warm: bool = False
+    silent: bool = False
+
+
+@dataclass(slots=True)
+class Slow:
+    """A node that slows the job down and is not found yet."""
+
+    found_s: float
+    slowdown: float
+    repair_s: float
+    cause: int
+
+
+class Run:
+    """One run on one cluster.
+
+    It keeps its own clock, `now_s`, that runs ahead of the simulation's and meets it where spares are taken. Repairs
+    are SimPy events, with crews a SimPy Resource; everything between two interruptions is arithmetic.
+    """
+
+    def __init__(self, setup: CampaignSetup, seed: int) -> None:
+        self.setup, self.seed = setup, seed
+        self.env = simpy.Environment()
+        self.spares = setup.spare_nodes
+        crews = setup.repair_crews
+        self.crews = None if crews is None else simpy.Resource(self.env, capacity=crews)
+        self.causes = setup.reliability.causes
+        rate_nodes = setup.cluster.gpus / setup.reliability.gpus_per_node
+        self.failures = FailureProcess(setup.reliability, setup.mtbf_s, seed, nodes=setup.cluster.nodes)
+        self.stragglers = StragglerProcess(setup.reliability.stragglers, rate_nodes, seed)
+        self.slow: list[Slow] = []
+        self.found_s = math.inf
+        """When the first of the slow nodes is found."""
+        self.pace = 1.0
+        """Speed that slow nodes leave to the job."""
+        per_day = setup.planned_maintenance_per_day
+        self.planned_every_s = DAY_S / per_day if per_day else math.inf
+        self.planned_at_s = self.planned_every_s
+        self.cadence = setup.cadence
+        self.ledger = Ledger(setup)
+        self.work_s = self.ledger.work_s
+        self.now_s = self.done_s = 0.0
+        self.planned_code = self.ledger.causes.index(PLANNED)
+        self.rejoin_code = self.ledger.causes.index(REJOIN)
+        self.count = 0
+
+    def finished(self) -> Campaign:
+        """The campaign, run to its last token."""
+        self.env.run(self.env.process(self._work()))
+        return self.ledger.campaign(self.seed)
+
+    def _work(self) -> Events:
+        raise NotImplementedError
+
+    def _new_stop(self, cause: int) -> Stop:
+        self.count += 1
+        if self.count > MAX_INTERRUPTIONS:
+            raise InputError(
+                f"this run was given up after {MAX_INTERRUPTIONS:,} interruptions with "
+                f"{self.done_s / self.work_s:.1%} of its tokens trained; it needs fewer GPUs, more reliable ones, or "
+                "more spares."
+            )
+        return Stop(self.now_s, cause)
+
+    def _close(self, stop: Stop, replicas: float) -> None:
+        """The stop is over; write it down."""
+        self.ledger.stop(
+            stop.time_s,
+            stop.cause,
+            stop.lost_s,
+            stop.detection_s,
+            stop.drain_s,
+            stop.maintenance_s,
+            stop.wait_s,
+            stop.restart_s,
+            stop.nodes_lost,
+            self.spares,
+            replicas,
+            stop.warm,
+        )
+
+    def _meet(self) -> Events:
+        """Let the simulation catch up with the run's clock, if anything happens until then."""
+        if self.env.peek() <= self.now_s:
+            yield self.env.timeout(self.now_s - self.env.now)
+
+    def _send_to_repair(self, repair_s: float) -> None:
+        """One node leaves for the repair shop now."""
+        start_s = self.now_s - self.env.now
+        if self.crews is None:
+            self.env.timeout(start_s + repair_s).callbacks.append(self._repaired)
+        else:
+            self.env.process(self._repair(self.crews, start_s, repair_s))
+
+    def _repair(self, crews: simpy.Resource, start_s: float, repair_s: float) -> Events:
+        yield self.env.timeout(start_s)
+        with crews.request() as crew:
+            yield crew
+            yield self.env.timeout(repair_s)
+        self._repaired()
+
+    def _repaired(self, _: simpy.Event | None = None) -> None:
+        """A node is good again."""
+        self.spares += 1
+
+    def _turn_slow(self) -> None:
+        """A node begins to hold up the job."""
+        at_s, kind = self.stragglers.next_s, self.stragglers.take()
+        code = len(self.causes) + self.setup.reliability.stragglers.index(kind)
+        self.slow.append(Slow(at_s + kind.found_after_s, kind.slowdown, kind.repair_s, code))
+        self._set_pace()
+
+    def _take_found(self) -> list[Slow]:
+        """The slow nodes that are found by now; they leave the job."""
+        if self.found_s > self.now_s:
+            return []
+        found = [node for node in self.slow if node.found_s <= self.now_s]
+        self.slow = [node for node in self.slow if node.found_s > self.now_s]
+        self._set_pace()
+        return found
+
+    def _set_pace(self) -> None:
+        self.pace = 1 - max((node.slowdown for node in self.slow), default=0.0)
+        self.found_s = min((node.found_s for node in self.slow), default=math.inf)
+
+    def _maintain(self, stop: Stop) -> None:
+        """Do the maintenance that is due; what was missed meanwhile is not made up for."""
+        stop.maintenance_s = self.setup.maintenance_s
+        missed = math.floor((self.now_s + stop.maintenance_s - self.planned_at_s) / self.planned_every_s)
+        self.planned_at_s += (max(missed, 0) + 1) * self.planned_every_s
