@@ -13,6 +13,7 @@ from sim.campaign_record import ACTIVITIES, PLANNED, REJOIN, Campaign, Interrupt
 from sim.campaign_replicas import ReplicaJob
 from sim.campaign_setup import CampaignSetup, Pause, Phase
 from sim.campaign_theory import expected_ettr, renewal_ettr
+from sim.site_campaign import under_conditions
 
 __all__ = [
     "ACTIVITIES",
@@ -42,7 +43,8 @@ def simulate_campaign(setup: CampaignSetup, seed: int) -> Campaign:
     if seed < 0:
         raise InputError(f"seed is {seed}; 0 or more is needed.")
     run = Job(setup, seed) if setup.recovery == "job" else ReplicaJob(setup, seed)
-    return run.finished()
+    campaign = run.finished()
+    return campaign if setup.conditions is None else under_conditions(campaign, setup, setup.conditions)
 
 
 def simulate_replicas(setup: CampaignSetup, seed: int, replicas: int) -> tuple[Campaign, ...]:

@@ -108,8 +108,7 @@ class Ledger:
         rows = self._by_phase(np.frombuffer(self._rows, dtype=np.float64).reshape(-1, _ROW))
         start_s, end_s, activity, replicas, pace, from_s, to_s = rows.T
         work_s, lengths_s = to_s - from_s, end_s - start_s
-        trains = (activity == TRAINING) | (activity == LOST)
-        share = np.where(trains, replicas, 1.0)
+        share = np.where(replicas > 0, replicas, 1.0)
         unpaused_s = work_s / (share * pace)
         trained_s = unpaused_s * (1 + self.setup.pause_share)
         phase = self._phase((from_s + to_s) / 2)
@@ -125,6 +124,7 @@ class Ledger:
             "straggler_s": unpaused_s * share * (1 - pace),
             "fewer_replicas_s": unpaused_s * (1 - share),
             "pause_s": trained_s - unpaused_s,
+            "curtailed_s": np.zeros(len(rows)),
         }
         return Table(TIMELINE, np.column_stack([columns[name] for name in TIMELINE]).astype(np.float64))
 

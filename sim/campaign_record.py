@@ -28,9 +28,11 @@ ACTIVITIES = (
     "restart",
     "waiting_for_repair",
     "maintenance",
+    "curtailment",
 )
 """Where the seconds of a campaign go; they add up to its duration. Of the time in which steps run, `stragglers`,
-`fewer_replicas` and `pauses` are what it took longer than on the whole, undisturbed cluster."""
+`fewer_replicas` and `pauses` are what it took longer than on the whole, undisturbed cluster, and `curtailment` what a
+power window took, by slowing or standing."""
 
 TRAINING, LOST = ACTIVITIES.index("training"), ACTIVITIES.index("lost_work")
 
@@ -51,6 +53,7 @@ TIMELINE = (
     "straggler_s",
     "fewer_replicas_s",
     "pause_s",
+    "curtailed_s",
 )
 """Columns of `Campaign.timeline`; activity and phase are indices."""
 
@@ -160,6 +163,8 @@ class Segment(NamedTuple):
     pause_s: float
     replicas: float
     """Share of the data-parallel replicas that run; 0 while the job is down."""
+    curtailed_s: float
+    """Lost to a power window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +189,9 @@ class Campaign:
     energy_j: Mapping[str, float]
     """By part (`sim.energy.PARTS`)."""
     peak_site_power_w: float
+    site_w: Table | None = None
+    """Watts by segment (columns: `sim.energy.PARTS`) where each hour of the site is its own; otherwise they follow
+    from the power states."""
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -196,22 +204,31 @@ class Campaign:
         return state_seconds(self.timeline, len(self.phases))
 
     @cached_property
+    def watts(self) -> Floats:
+        """Mean watts over each segment at the meter, segments × parts (`sim.energy.PARTS`)."""
+        if self.site_w is not None:
+            return self.site_w.data
+        lengths_s = self.timeline.column("end_s") - self.timeline.column("start_s")
+        found: Floats = self.state_s @ np.array(self.state_parts_w) / lengths_s[:, None]
+        return found
+
+    @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """What happened, stretch by stretch."""
-        column, power_w = self.timeline.column, self.state_s @ np.array(self.state_parts_w).sum(axis=1)
-        lengths_s = column("end_s") - column("start_s")
+        column = self.timeline.column
         columns = zip(
             column("start_s").tolist(),
             column("end_s").tolist(),
             [ACTIVITIES[i] for i in column("activity").astype(int)],
             [self.phases[i] for i in column("phase").astype(int)],
-            (power_w / lengths_s).tolist(),
+            self.watts.sum(axis=1).tolist(),
             column("tokens").tolist(),
             column("checkpointing_s").tolist(),
             column("straggler_s").tolist(),
             column("fewer_replicas_s").tolist(),
             column("pause_s").tolist(),
             column("replicas").tolist(),
+            column("curtailed_s").tolist(),
             strict=True,
         )
         return tuple(map(Segment._make, columns))
@@ -263,7 +280,7 @@ class Campaign:
         if not step_s > 0:
             raise InputError(f"step_s is {step_s}; a time above 0 is needed.")
         ends_s = self.timeline.column("end_s")
-        used_j = np.cumsum(self.state_s @ np.array(self.state_parts_w).sum(axis=1))
+        used_j = np.cumsum(self.watts.sum(axis=1) * (ends_s - self.timeline.column("start_s")))
         # a sliver at the end, left by rounding, joins the interval before: its mean would be rounding alone
         sliver_s = min(1e-6 * self.duration_s, step_s / 2)
         edges_s = np.append(np.arange(0.0, self.duration_s - sliver_s, step_s), self.duration_s)

@@ -13,6 +13,7 @@ from sim.checkpoints import Cadence, CheckpointPolicy
 from sim.energy import SitePower
 from sim.failure_record import FailureCause, Reliability
 from sim.hardware import Cluster
+from sim.site import SiteConditions
 
 LEAST_SHARE = 1e-3
 """A run that trains less than this share of its time is refused."""
@@ -99,6 +100,8 @@ class CampaignSetup:
     """Three minutes near 100,000 GPUs (arXiv:2602.00277), where restarting the job takes ten."""
     gpu_wait_power_w: float | None = None
     """Power of a GPU during checkpoints, detection and restart; `None` for its idle power."""
+    conditions: SiteConditions | None = None
+    """What changes with the hour at the site; `None` where every hour is alike."""
 
     def __post_init__(self) -> None:
         if not self.phases:
