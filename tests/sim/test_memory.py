@@ -1,6 +1,7 @@
 """Bytes per GPU: they add up, shards divide, and tensor parallelism scales as Korthikanti et al. say."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from planner.estimate import estimate_runs
 from planner.runs import TrainingRun, published_runs
+from profiler.architecture import load_architecture
 from sim.case import StepCase, concatenate
 from sim.layout import ParallelLayout, Sharding
 from sim.memory import ERROR_P90, MemoryUse, block_activation_bytes, fit, largest_kind, memory_use
@@ -150,6 +152,40 @@ def test_a_gpt_block_keeps_what_korthikanti_count(tp: int) -> None:
     s, h, a = 2048, 12288, 96
     assert gpt3_block(tp) == pytest.approx(s * h * (10 + 24 / tp + 5 * a * s / (h * tp)))
     assert gpt3_block(tp, sequence_parallel=True) == pytest.approx(s * h * (34 + 5 * a * s / h) / tp)
+
+
+def test_an_eager_block_keeps_what_torch_saves() -> None:
+    """Another implementation: the tensors that autograd saves in the profiler's own FairScale block, weights and
+    rotary tables aside, to within the norms' scales and the attention's logsumexp."""
+    torch = pytest.importorskip("torch")
+    from profiler.llama import Block, LlamaSettings, initialise, rope_tables
+    from profiler.world import open_world, use_tensor_parallel
+
+    seq_len = 256
+    a = replace(load_architecture("llama3.1-8b"), hidden=512, ffn=1536, heads=8, kv_heads=2, head_dim=64)
+    saved: dict[int, int] = {}
+    with open_world("cpu"):
+        use_tensor_parallel(1)
+        block = Block(a, LlamaSettings())
+        initialise(block, 0)
+        block = block.to(torch.bfloat16)
+        tables = rope_tables(a, seq_len, torch.device("cpu"))
+        x = torch.randn(1, seq_len, a.hidden, dtype=torch.bfloat16, requires_grad=True)
+
+        def note(tensor: Any) -> Any:
+            storage = tensor.untyped_storage()
+            saved[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            block(x, *tables)
+        for known in (*block.parameters(), *tables):
+            saved.pop(known.untyped_storage().data_ptr(), None)
+    layout = ParallelLayout()
+    case = Situation(layout=layout, stack="fairscale-eager", seq_len=seq_len, global_batch=1).case()
+    shape = {"hidden": 512, "ffn": 1536, "attention_width": 512, "kv_width": 128, "heads": 8}
+    case = replace(case, **{name: np.full(1, float(value)) for name, value in shape.items()})
+    assert float(block_activation_bytes(case)[0]) == pytest.approx(sum(saved.values()), rel=0.01)
 
 
 def test_interleaving_keeps_what_korthikanti_count_on_the_first_stage() -> None:
