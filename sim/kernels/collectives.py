@@ -23,13 +23,14 @@ class CollectiveCurve:
 
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
-    small_base_s: Amount
-    """Fixed time of a small message, and of each further hop."""
-    small_hop_s: Amount
+    base_s: Amount
+    """Fixed time of a small message, and of each hop."""
+    hop_s: Amount
     large_base_s: Amount
+    """What a large message adds to either."""
     large_hop_s: Amount
     change_bytes: Positive
-    """Message at which half of the large messages' fixed time is paid."""
+    """Message at which half of that is paid."""
     bus_bytes_per_s: Positive
     """Bus bandwidth of very large messages over many ranks, as nccl-tests defines it."""
     passes: Count
@@ -42,8 +43,7 @@ class CollectiveCurve:
 def fixed_s(size_bytes: Values, hops: Values, curve: CollectiveCurve) -> Values:
     """Seconds that do not go into moving the bytes."""
     large: Values = size_bytes / (size_bytes + curve.change_bytes)
-    base = curve.small_base_s + (curve.large_base_s - curve.small_base_s) * large
-    return base + hops * (curve.small_hop_s + (curve.large_hop_s - curve.small_hop_s) * large)
+    return curve.base_s + hops * curve.hop_s + large * (curve.large_base_s + hops * curve.large_hop_s)
 
 
 def bus_bytes_per_s(ranks: Values, curve: CollectiveCurve) -> Values:

@@ -47,8 +47,8 @@ def _curve(rows: pd.DataFrame, passes: int, hops: pd.Series, timed: str) -> Coll
 
     def curve(values: dict[str, float], evidence: Evidence) -> CollectiveCurve:
         return CollectiveCurve(
-            small_base_s=values["small_base_s"],
-            small_hop_s=values["small_hop_s"],
+            base_s=values["base_s"],
+            hop_s=values["hop_s"],
             large_base_s=values["large_base_s"],
             large_hop_s=values["large_hop_s"],
             change_bytes=values["change_bytes"],
@@ -64,8 +64,8 @@ def _curve(rows: pd.DataFrame, passes: int, hops: pd.Series, timed: str) -> Coll
         return np.asarray(collective_s(size_bytes, ranks, hop, curve(values, unknown)))
 
     parameters = {
-        "small_base_s": Parameter(6e-6, 0, 1e-3),
-        "small_hop_s": Parameter(1e-6, 0, 1e-3) if sizes > 1 else NONE,
+        "base_s": Parameter(6e-6, 0, 1e-3),
+        "hop_s": Parameter(1e-6, 0, 1e-3) if sizes > 1 else NONE,
         "large_base_s": Parameter(20e-6, 0, 2e-3),
         "large_hop_s": Parameter(4e-6, 0, 1e-3) if sizes > 1 else NONE,
         "change_bytes": Parameter(5e6, 1e5, 1e9),

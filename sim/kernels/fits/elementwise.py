@@ -56,6 +56,6 @@ def _curve(time_us: pd.Series, moved_bytes: pd.Series, family: str, timed: str) 
         result: Array = overhead_s + moved / (share * bandwidth)
         return result
 
-    parameters = {"share": Parameter(0.7, 0.05, 1.5), "overhead_s": Parameter(3e-6, 0, 1e-4)}
+    parameters = {"share": Parameter(0.7, 0.05, 1.5), "overhead_s": Parameter(3e-6, 0, 1e-3)}
     values, evidence = fitted(model, time_us.to_numpy(float) * 1e-6, parameters, timed)
     return ElementwiseCurve(**values, evidence=evidence)

@@ -1,0 +1,299 @@
+"""Kernel curves against limits, order and published timings."""
+
+import csv
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.hardware import load_gpu
+from sim.kernels.attention import (
+    AttentionCurve,
+    attention_curve,
+    attention_curves,
+    attention_s,
+    backward_over_forward,
+    head_dim_slowdown,
+    slowdown,
+)
+from sim.kernels.collectives import CollectiveCurve, bus_bytes_per_s, collective_curves, collective_s, tree_hops
+from sim.kernels.elementwise import elementwise_curves, elementwise_s
+from sim.kernels.matmul import (
+    backward_s,
+    block_shapes,
+    efficiency,
+    forward_s,
+    matmul_curve,
+    matmul_curves,
+    product_s,
+)
+from sim.kernels.tables import TABLES
+
+RATE = 700e12
+MIB = 2**20
+PARTS = {"a100": "a100-80gb", "h100": "h100-sxm", "h200": "h200-sxm"}
+
+sides = st.integers(256, 200_000)
+products = st.sampled_from(sorted(matmul_curves()))
+libraries = st.sampled_from(sorted(attention_curves()))
+collectives = st.sampled_from(sorted(collective_curves()))
+
+
+def peak_of(name: str) -> float:
+    return load_gpu(PARTS[name.split("-")[0]]).peak_flops("fp8" if "fp8" in name else "bf16")
+
+
+# matrix products
+
+
+@given(name=products, m=sides, n=sides, k=sides, factor=st.floats(1.01, 8))
+def test_larger_products_run_nearer_to_the_large_ones_rate(name: str, m: int, n: int, k: int, factor: float) -> None:
+    curve = matmul_curves()[name]
+    here = efficiency(m, n, k, RATE, curve)
+    assert 0 < here < 1
+    assert efficiency(factor * m, n, k, RATE, curve) > here
+    assert efficiency(m, factor * n, k, RATE, curve) > here
+    assert efficiency(m, n, factor * k, RATE, curve) > here
+    assert efficiency(1e9, 1e9, 1e9, RATE, curve) == pytest.approx(1, rel=1e-5)
+
+
+@given(name=products, m=sides, tp=st.sampled_from([1, 2, 4, 8]), gated=st.booleans())
+def test_a_blocks_products_add_up(name: str, m: int, tp: int, gated: bool) -> None:
+    """Llama 3.1 70B's, one by one, against the closed sum."""
+    curve = matmul_curves()[name]
+    hidden, width, kv_width, ffn = 8192, 8192, 1024, 28672
+    shapes = [
+        ((width + 2 * kv_width) / tp, hidden),
+        (hidden, width / tp),
+        ((2 if gated else 1) * ffn / tp, hidden),
+        (hidden, ffn / tp),
+    ]
+    one_by_one = sum(
+        product_s(m, n, k, RATE, curve) - curve.overhead_s - curve.quantise_s_per_element * m * k for n, k in shapes
+    )
+    together = block_shapes(hidden=hidden, attention_width=width, kv_width=kv_width, ffn=ffn, gated=gated, tp=tp)
+    assert forward_s(m, together, RATE, curve) == pytest.approx(one_by_one, rel=1e-9)
+
+
+@given(name=products, m=st.integers(512, 65_536), tp=st.sampled_from([1, 2, 4, 8]))
+def test_gradients_cost_two_products_and_division_costs_efficiency(name: str, m: int, tp: int) -> None:
+    curve = matmul_curves()[name]
+    whole = block_shapes(hidden=8192, attention_width=8192, kv_width=1024, ffn=28672, gated=1, tp=1)
+    share = block_shapes(hidden=8192, attention_width=8192, kv_width=1024, ffn=28672, gated=1, tp=tp)
+    flops_s = 2 * m * np.asarray(share.weights) / RATE
+    assert forward_s(m, share, RATE, curve) > flops_s
+    assert backward_s(m, share, RATE, curve) > 2 * flops_s
+    assert forward_s(m, share, RATE, curve) >= forward_s(m, whole, RATE, curve) / tp * (1 - 1e-12)
+    assert backward_s(1e9, share, RATE, curve) < 2.6 * flops_s * 1e9 / m
+
+
+@pytest.mark.parametrize("name", sorted(matmul_curves()))
+def test_products_follow_the_published_medians(name: str) -> None:
+    """Medians in octaves of the timings (aiconfigurator), as far as each fit says that it describes them."""
+    curve = matmul_curves()[name]
+    lines = (TABLES / "matmul-medians.csv").read_text().splitlines()
+    errors = []
+    for row in csv.DictReader(line for line in lines if not line.startswith("#")):
+        if row["curve"] != name:
+            continue
+        m, n, k = (float(row[c]) for c in ("m", "n", "k"))
+        large = peak_of(name) * (curve.burst if row["regime"] == "burst" else curve.sustained)
+        predicted = large * efficiency(m, n, k, large, curve) / peak_of(name)
+        errors += int(row["points"]) * [abs(predicted / float(row["share"]) - 1)]
+    assert len(errors) >= 500
+    assert np.median(errors) < max(0.03, curve.evidence.error_median)
+    assert np.quantile(errors, 0.9) < max(0.08, curve.evidence.error_p90)
+
+
+@pytest.mark.parametrize(("name", "ceiling"), [("h100-bf16", 794.5e12), ("a100-bf16", 271e12)])
+def test_the_best_shapes_agree_with_another_benchmark(name: str, ceiling: float) -> None:
+    """Mean of the best shapes of ml-engineering's matmul finder (Stas Bekman), another program on other parts."""
+    curve = matmul_curves()[name]
+    burst = peak_of(name) * curve.burst
+    found = burst * efficiency(8192, 8192, 8192, burst, curve)
+    assert found == pytest.approx(ceiling, rel=0.06)
+
+
+@pytest.mark.parametrize("name", sorted(matmul_curves()))
+def test_a_part_at_its_power_limit_is_slower(name: str) -> None:
+    curve = matmul_curves()[name]
+    assert 0.6 < curve.sustained < curve.burst < 0.9
+
+
+def test_fp8_pays_more_for_shape_than_16_bits() -> None:
+    """Half the work for each byte moved and each tile begun."""
+    for kernels in ("h100", "h200"):
+        wide, narrow = matmul_curve(kernels, "bf16"), matmul_curve(kernels, "fp8")
+        assert narrow.depth > 1.5 * wide.depth
+        assert narrow.overhead_s > wide.overhead_s
+
+
+def test_every_gpu_has_a_curve() -> None:
+    assert matmul_curve("a100", "fp8") == matmul_curve("a100", "bf16")  # no fp8 units
+    assert matmul_curve("", "bf16") == matmul_curve("h100-500w", "bf16") == matmul_curve("h100", "bf16")
+    assert matmul_curve("h200", "fp8", block_scaled=True) != matmul_curve("h200", "fp8")
+    assert attention_curve("a100", "flash3") == attention_curve("a100", "flash2")
+    assert attention_curve("", "cudnn") == attention_curve("h100", "cudnn")
+
+
+# attention
+
+FORWARD_CAUSAL = {  # TFLOP/s at 1k, 2k, 4k, 8k, 16k tokens, 16 heads of 128, 16k tokens in all
+    "flash2": (260, 298, 319, 333, 335),
+    "cudnn": (410, 484, 518, 529, 539),
+    "flash3": (423, 521, 579, 602, 616),
+}
+BACKWARD_FULL = {
+    "flash2": (260, 291, 310, 318, 322),
+    "cudnn": (408, 465, 499, 518, 516),
+    "flash3": (424, 501, 542, 559, 561),
+}
+
+
+def tflops(curve: AttentionCurve, seq_len: int, *, causal: bool, backward: bool, head_dim: int = 128) -> float:
+    """As benchmarks count them: 2.5 times the FLOPs backward, half of them under a mask."""
+    sequences_heads = 16_384 / seq_len * 2048 / head_dim
+    flops = (2 if causal else 4) * sequences_heads * seq_len**2 * head_dim * (2.5 if backward else 1)
+    seconds = attention_s(seq_len, sequences_heads, head_dim, curve, causal=causal, backward=backward)
+    return float(flops / seconds / 1e12)
+
+
+@pytest.mark.parametrize("library", ["flash2", "flash3", "cudnn"])
+def test_attention_follows_the_published_curves(library: str) -> None:
+    """arXiv:2407.08608, figures 5 and 6, H100."""
+    curve = attention_curves()[f"h100-{library}"]
+    for i, seq_len in enumerate((1024, 2048, 4096, 8192, 16384)):
+        forward = tflops(curve, seq_len, causal=True, backward=False)
+        backward = tflops(curve, seq_len, causal=False, backward=True)
+        assert forward == pytest.approx(FORWARD_CAUSAL[library][i], rel=0.1)
+        assert backward == pytest.approx(BACKWARD_FULL[library][i], rel=0.1)
+
+
+def test_heads_of_256_agree_with_the_paper() -> None:
+    """arXiv:2407.08608: FlashAttention-3 reaches up to 740 TFLOP/s forward; no such head was fitted."""
+    found = tflops(attention_curves()["h100-flash3"], 16384, causal=False, backward=False, head_dim=256)
+    assert found == pytest.approx(740, rel=0.08)
+
+
+@given(
+    name=libraries,
+    seq_len=st.integers(512, 200_000),
+    heads=st.integers(1, 512),
+    causal=st.booleans(),
+    backward=st.booleans(),
+)
+def test_attention_is_best_long_wide_and_unmasked(
+    name: str, seq_len: int, heads: int, causal: bool, backward: bool
+) -> None:
+    curve = attention_curves()[name]
+
+    def slow(length: float, pairs: float) -> float:
+        return float(slowdown(length, pairs, curve, causal=causal, backward=backward))
+
+    here = slow(seq_len, heads)
+    assert here > max(slow(2 * seq_len, heads), slow(seq_len, 2 * heads)) >= 1
+    assert slowdown(seq_len, heads, curve, causal=True) > slowdown(seq_len, heads, curve, causal=False)
+    assert slow(1e9, 1e9) == pytest.approx(1, rel=1e-5)
+    assert head_dim_slowdown(64, curve) > head_dim_slowdown(128, curve) == 1 > head_dim_slowdown(256, curve)
+
+
+@given(name=libraries, seq_len=st.integers(1024, 200_000), heads=st.integers(4, 512), causal=st.booleans())
+def test_attention_backward_is_five_products_to_two_and_slower(
+    name: str, seq_len: int, heads: int, causal: bool
+) -> None:
+    ratio = backward_over_forward(seq_len, heads, attention_curves()[name], causal=causal)
+    assert 2.5 < ratio < 3.5
+
+
+def test_division_by_tensor_parallelism_leaves_a_gpu_half_idle() -> None:
+    """4 heads of one sequence of 1,024 tokens are 32 blocks of queries for 132 multiprocessors."""
+    curve = attention_curves()["h100-flash2"]
+    assert slowdown(1024, 4, curve) > 2 * slowdown(1024, 64, curve)
+
+
+# elementwise
+
+
+def test_elementwise_kernels_stay_within_the_bandwidth() -> None:
+    for name, curve in elementwise_curves().items():
+        bandwidth = load_gpu(PARTS[name.split("-")[0]]).memory_bandwidth_bytes_per_s
+        assert elementwise_s(1e9, bandwidth, curve) >= 1e9 / bandwidth
+        assert elementwise_s(2e9, bandwidth, curve) > 1.9 * elementwise_s(1e9, bandwidth, curve)
+        assert elementwise_s(0.0, bandwidth, curve) == curve.overhead_s < 2e-4
+
+
+def test_fusing_pays() -> None:
+    """Liger-Kernel's against the plain code that it replaces."""
+    curves = elementwise_curves()
+    for operation in ("h100-activation", "h100-add-norm", "h100-loss", "a100-norm"):
+        assert curves[f"{operation}-liger"].share > 1.9 * curves[f"{operation}-eager"].share
+
+
+# collectives
+
+
+def bus_gb_s(curve: CollectiveCurve, size_bytes: float, ranks: int, hops: float) -> float:
+    """Bus bandwidth as nccl-tests defines it."""
+    seconds = float(collective_s(size_bytes, ranks, hops, curve))
+    return curve.passes * (ranks - 1) / ranks * size_bytes / seconds / 1e9
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("h100-all-reduce-sharp", (241, 362, 445)),
+        ("h100-all-gather", (213, 282, 335)),
+        ("h100-reduce-scatter", (211, 293, 336)),
+        ("a100-all-reduce", (136, 197, 222)),
+    ],
+)
+def test_collectives_of_eight_follow_the_published_bandwidths(name: str, published: tuple[int, ...]) -> None:
+    """nccl-tests at 16, 64 and 512 MiB (aiconfigurator)."""
+    curve = collective_curves()[name]
+    hops = 0 if name.endswith("sharp") else 7
+    for size_mib, gb_s in zip((16, 64, 512), published, strict=True):
+        assert bus_gb_s(curve, size_mib * MIB, 8, hops) == pytest.approx(gb_s, rel=0.1)
+
+
+@pytest.mark.parametrize(("nodes", "published"), [(4, (69, 217, 338)), (32, (33, 152, 314)), (512, (22, 112, 286))])
+def test_all_reduce_between_nodes_follows_the_published_figure(nodes: int, published: tuple[int, ...]) -> None:
+    """arXiv:2411.13055 at 8 MiB, 64 MiB and 1 GiB, read by eye."""
+    curve = collective_curves()["h100-all-reduce-nodes"]
+    for size_mib, gb_s in zip((8, 64, 1024), published, strict=True):
+        assert bus_gb_s(curve, size_mib * MIB, 8 * nodes, float(tree_hops(nodes))) == pytest.approx(gb_s, rel=0.12)
+
+
+@given(name=collectives, size_bytes=st.floats(1e3, 1e11), ranks=st.integers(2, 8), hops=st.floats(0, 500))
+def test_collectives_take_longer_with_bytes_ranks_and_hops(
+    name: str, size_bytes: float, ranks: int, hops: float
+) -> None:
+    curve = collective_curves()[name]
+    here = float(collective_s(size_bytes, ranks, hops, curve))
+    assert float(collective_s(1.1 * size_bytes, ranks, hops, curve)) > here
+    assert float(collective_s(size_bytes, ranks + 1, hops + 1, curve)) >= here
+    least = curve.passes * (ranks - 1) / ranks * size_bytes / float(bus_bytes_per_s(ranks, curve))
+    assert here > least
+    assert float(collective_s(1e15, ranks, 0, curve)) == pytest.approx(least * 1e15 / size_bytes, rel=1e-4)
+    assert float(collective_s(size_bytes, 1, 0, curve)) == 0.0
+
+
+@pytest.mark.parametrize("family", ["h100", "h200"])
+def test_sharp_adds_up_in_the_switch(family: str) -> None:
+    """It beats a reduce-scatter and an all-gather, which it cannot serve, and a ring."""
+    curves = collective_curves()
+    sharp = float(collective_s(512 * MIB, 8, 0, curves[f"{family}-all-reduce-sharp"]))
+    apart = sum(
+        float(collective_s(512 * MIB, 8, 7, curves[f"{family}-{op}"])) for op in ("all-gather", "reduce-scatter")
+    )
+    assert sharp < 0.8 * apart
+    assert sharp < float(collective_s(512 * MIB, 8, 7, curves[f"{family}-all-reduce"]))
+
+
+@pytest.mark.parametrize("name", sorted(collective_curves()))
+def test_no_ring_beats_its_line(name: str) -> None:
+    """Only a switch that adds up can show more bus bandwidth than the links have."""
+    curve = collective_curves()[name]
+    line = load_gpu(PARTS[name.split("-")[0]]).link_bandwidth_bytes_per_s
+    limit = 2 * line if "sharp" in name else line
+    assert curve.bus_bytes_per_s < limit
