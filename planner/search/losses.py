@@ -30,6 +30,8 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 """The parts of a step by which layouts differ; all communication is what is exposed."""
 OVER_NODE = "tensor parallelism over the node"
+EQUAL_PCT = 1e-9
+"""Step times that differ by less are the same but for rounding."""
 KINDS = tuple(f.name for f in fields(MemoryUse) if f.name != "total")
 
 
@@ -61,7 +63,7 @@ def explain_losses(
         times, memory = step_times(case), memory_use(case)
         over_gib = np.broadcast_to((memory.total - space.cluster.gpu.memory_bytes) / GIB, shape)
         slower_pct = np.broadcast_to((times.total / reference.total - 1) * 100, shape)
-        misses.offer(over_gib, columns, (over_gib > 0) & (slower_pct < 0))
+        misses.offer(over_gib, columns, (over_gib > 0) & (slower_pct < -EQUAL_PCT))
         kind = _largest([getattr(memory, name) for name in KINDS], shape)
         part = _largest(_excess(times, reference), shape)
         beyond = np.broadcast_to(columns["tp"] > space.cluster.gpus_per_node, shape)
@@ -80,7 +82,7 @@ def _block_losses(
     over_gib: Array, slower_pct: Array, kind: Indices, part: Indices, beyond: NDArray[np.bool_]
 ) -> list[LossReason]:
     """The losses of one block from its largest kinds of memory and its parts that grew most; `beyond` the node."""
-    over, slower = over_gib > 0, (over_gib <= 0) & (slower_pct > 0)
+    over, slower = over_gib > 0, (over_gib <= 0) & (slower_pct > EQUAL_PCT)
     across = slower & beyond & (part == list(PARTS).index(TENSOR))
     within = slower & ~across
     groups: list[tuple[str, NDArray[np.bool_], Array, Literal["GiB", "%"]]] = [
@@ -120,8 +122,8 @@ def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, 
     over_gib = (at(memory.total) - space.cluster.gpu.memory_bytes) / GIB
     if over_gib > 0:
         return f"does not fit by {over_gib:.1f} GiB, most of it {largest_kind(memory, i)}"
-    slower = at(times.total) / at(times.total, 0) - 1
-    if slower <= 0:
+    slower_pct = (at(times.total) / at(times.total, 0) - 1) * 100
+    if slower_pct <= EQUAL_PCT:
         return ""
     excess = {
         part: sum(at(getattr(times, name)) - at(getattr(times, name), 0) for name in names)
@@ -129,4 +131,4 @@ def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, 
     }
     part = max(excess, key=lambda name: excess[name])
     name = OVER_NODE if part == TENSOR and layout.tp > space.cluster.gpus_per_node else part
-    return f"{slower * 100:.1f} % slower: {name} +{excess[part]:.2g} s"
+    return f"{slower_pct:.1f} % slower: {name} +{excess[part]:.2g} s"

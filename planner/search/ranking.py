@@ -16,7 +16,7 @@ from profiler.units import GIB, JOULES_PER_KWH
 from sim.estimate import check_precision
 from sim.hardware import Cluster
 from sim.layout import ParallelLayout
-from sim.memory import memory_use
+from sim.memory import fit, memory_use
 from sim.power import step_power_w
 from sim.stacks import SoftwareStack
 from sim.step import step_times
@@ -117,11 +117,14 @@ def _check_found(space: LayoutSpace, evaluated: int, fitting: int, leanest: Lead
             f"{2 ** round(np.log2(cluster.gpus))} GPUs are the nearest power of two; take a batch that is one too."
         )
     if fitting == 0:
-        layout, gib = space.layout(leanest.rows[0]), leanest.scores[0] / GIB
+        layout, needed_bytes = space.layout(leanest.rows[0]), float(leanest.scores[0])
+        advice = "use more GPUs or a GPU with more memory."
+        if fit(needed_bytes, cluster.gpu.memory_bytes) == "tight":
+            advice = "that is within the model's error: state it as the layout to plan it all the same, or " + advice
         raise InputError(
             f"{a.name} does not fit on {cluster.gpus} x {cluster.gpu.label}: the leanest of {evaluated} "
-            f"layouts ({layout.label}) needs {gib:.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; "
-            "use more GPUs or a GPU with more memory."
+            f"layouts ({layout.label}) needs {needed_bytes / GIB:.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; "
+            + advice
         )
 
 
