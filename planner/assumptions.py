@@ -13,6 +13,7 @@ from sim.calibration import load_calibration
 from sim.campaign import CampaignSetup
 from sim.hardware import Cluster
 from sim.power import COMMUNICATION_SHARE, WAITING_SHARE
+from sim.site import DAILY_SWING
 from sim.stacks import load_stack
 
 Kind = Literal["given", "measured", "scaled", "calibrated", "published", "assumed"]
@@ -198,11 +199,32 @@ def _power(request: PlanRequest, cluster: Cluster) -> list[Assumption]:
             "assumed" if request.site.pue == 1.09 else "given",
             "Google fleet 1.09, Meta 1.08 (company reports); industry 1.54-1.58 (Uptime Institute)",
         ),
+        *_conditions(request),
         _row(
             "Switches, optics, storage",
             f"{request.site.above_node_share:.0%} of node power",
             "published",
             "public analyses of a 100,000-GPU H100 cluster",
+        ),
+    ]
+
+
+def _conditions(request: PlanRequest) -> list[Assumption]:
+    """What changes with the hour at the site."""
+    if not request.site.climate:
+        return []
+    return [
+        _row(
+            "PUE by outside temperature",
+            f"an economizer's curve over the hours of {request.site.climate}",
+            "published",
+            "Xu, Feng and Li, USENIX ICAC 2013, scaled to the plan's PUE",
+        ),
+        _row(
+            "Throughput by time of day",
+            f"{DAILY_SWING:.1%} between the coolest and the hottest hour",
+            "published",
+            "1-2 %, arXiv:2407.21783 section 3.3.4; 10 K between those hours assumed",
         ),
     ]
 

@@ -25,10 +25,12 @@ from profiler.units import DAY_S, HOUR_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_
 from sim.calibration import load_calibration
 from sim.campaign import Campaign, CampaignSetup, expected_ettr, simulate_replicas
 from sim.checkpoints import CheckpointPolicy
+from sim.climate import load_climate
 from sim.energy import SitePower
 from sim.hardware import Cluster, build_cluster
 from sim.reliability import load_reliability
 from sim.roofline import load_profile
+from sim.site import SiteConditions
 from sim.stacks import load_stack
 
 SPARE_SHARE = 0.01
@@ -324,6 +326,7 @@ def _setup(
         ),
         site=SitePower(pue=request.site.pue, above_node_share=request.site.above_node_share),
         spare_nodes=spares,
+        conditions=_conditions(request),
     )
     if (
         request.reliability.checkpoint_interval_s is None
@@ -333,6 +336,33 @@ def _setup(
         setup = replace(setup, checkpoints=policy)
     ratio = request.stated.effective_time_ratio
     return setup if ratio is None else _with_ettr(setup, ratio)
+
+
+def _conditions(request: PlanRequest) -> SiteConditions | None:
+    """What changes with the hour at the site; `None` where nothing does."""
+    site = request.site
+    if not site.climate and not site.power_windows:
+        return None
+    return SiteConditions(
+        start=first_moment(request),
+        climate=load_climate(site.climate) if site.climate else None,
+        windows=tuple(asked.window() for asked in site.power_windows),
+    )
+
+
+def first_moment(request: PlanRequest) -> datetime:
+    """The campaign's start, local time.
+
+    Raises:
+        InputError: no date, or one that leaves the calendar no room.
+    """
+    try:
+        start = datetime.fromisoformat(request.start)
+    except ValueError:
+        raise InputError(f"start is '{request.start}'; a date such as 2026-01-05 is needed.") from None
+    if start.year > LATEST_START:
+        raise InputError(f"start is '{request.start}'; a year up to {LATEST_START} is needed.")
+    return start
 
 
 def _with_ettr(setup: CampaignSetup, ratio: float) -> CampaignSetup:
@@ -362,12 +392,7 @@ def campaign_bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> B
     Raises:
         InputError: a first day that is none.
     """
-    try:
-        start = datetime.fromisoformat(request.start)
-    except ValueError:
-        raise InputError(f"start is '{request.start}'; a date such as 2026-01-05 is needed.") from None
-    if start.year > LATEST_START:
-        raise InputError(f"start is '{request.start}'; a year up to {LATEST_START} is needed.")
+    start = first_moment(request)
     times_s, watts = campaign.power_series(HOUR_S)
     ends_s = [*times_s[1:], campaign.duration_s]
     lengths_h = [(end - begin) / HOUR_S for begin, end in zip(times_s, ends_s, strict=True)]

@@ -15,6 +15,7 @@ from profiler.files import InputError, parse_toml, read_text, validated
 from profiler.profile import Precision, Recompute
 from profiler.units import Count
 from sim.layout import Sharding
+from sim.site import Hour, Month, PowerWindow
 from sim.stacks import DEFAULT_STACK
 
 Tokens = Annotated[float, BeforeValidator(parse_count)]
@@ -23,6 +24,7 @@ Tokens = Annotated[float, BeforeValidator(parse_count)]
 Seconds = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="s"))]
 Days = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="days"))]
 Percent = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="share"))]
+Watts = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="W"))]
 UsdPerKwh = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/kWh"))]
 UsdPerGpuHour = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU-hour"))]
 UsdPerGpu = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU"))]
@@ -127,6 +129,37 @@ class ReliabilityRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PowerWindowRequest:
+    """Hours in which the site may draw no more than so much; what does not fit is slowed, paused or switched off."""
+
+    __pydantic_config__ = STRICT
+
+    label: str = "power window"
+    """What it is called."""
+    allowed_w: Annotated[Watts, Ge(0)]
+    """At the site's meter."""
+    from_hour: Hour = 0
+    """First hour of the day, local time. Default: midnight."""
+    to_hour: Hour = 24
+    """Hour at which it ends, on the next day where it is not above from_hour. Default: midnight."""
+    months: tuple[Month, ...] = tuple(range(1, 13))
+    """Months of the year, 1 to 12. Default: all."""
+    days: Literal["all", "weekdays", "weekends"] = "all"
+    """All, weekdays or weekends. Default: all."""
+    first_date: str = "0001-01-01"
+    """First day, YYYY-MM-DD. Default: always."""
+    last_date: str = "9999-12-31"
+    """Last day, YYYY-MM-DD. Default: always."""
+
+    def __post_init__(self) -> None:
+        self.window()
+
+    def window(self) -> PowerWindow:
+        """As the simulation takes it."""
+        return PowerWindow(**vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
 class SiteRequest:
     """Where it stands: grid, efficiency, tariff."""
 
@@ -142,6 +175,11 @@ class SiteRequest:
     """Electricity tariff (planner/market), or a TOML file. Default: US average (EIA)."""
     electricity_usd_per_kwh: Annotated[UsdPerKwh, Ge(0)] | None = None
     """Replaces the tariff by a flat price."""
+    climate: str = ""
+    """Outside temperature: a name of sim/catalogue/climate, a TOML file, or a CSV file with a year's hours; without
+    one PUE and clocks are the same at every hour."""
+    power_windows: tuple[PowerWindowRequest, ...] = ()
+    """Curtailment, demand response and standing caps."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ class PowerWindow:
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
     label: str = "power window"
-    allowed_mw: Amount
+    allowed_w: Amount
     """At the site's meter. What cannot run below it is slowed, else paused, else switched off."""
     from_hour: Hour = 0
     to_hour: Hour = 24
@@ -94,7 +94,7 @@ class SiteConditions:
         times = first + np.arange(hours)
         allowed_w = np.full(hours, np.inf)
         for window in self.windows:
-            allowed_w = np.where(window.holds(times), np.minimum(allowed_w, window.allowed_mw * 1e6), allowed_w)
+            allowed_w = np.where(window.holds(times), np.minimum(allowed_w, window.allowed_w), allowed_w)
         if self.climate is None:
             return Hours(pue=np.full(hours, pue), speed=np.ones(hours), allowed_w=allowed_w)
         year_c = self.climate.year_c()

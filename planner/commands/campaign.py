@@ -1,27 +1,69 @@
 """`herdplan simulate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from planner.commands.shared import JsonOption, SettingsOption, overrides, requests, sentences, write_json
+
+if TYPE_CHECKING:
+    from planner.simulation import Simulation
 
 
 def simulate(
     file: Annotated[Path, typer.Argument(help="Plan file (TOML).")],
     seed: Annotated[int, typer.Option(help="Same seed, same campaign.")] = 1,
     replicas: Annotated[int, typer.Option(min=1, help="Independent campaigns.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of this machine to spread them over.")] = 1,
+    scheduler: Annotated[
+        str, typer.Option(help="Dask scheduler whose workers run them, such as tcp://10.0.0.1:8786.")
+    ] = "",
+    export: Annotated[
+        Path | None, typer.Option(help="Folder for every table (CSV) and figure (SVG) of the median campaign.")
+    ] = None,
+    events: Annotated[Path | None, typer.Option(help="Event log of the median campaign, .csv or .parquet.")] = None,
+    hours: Annotated[Path | None, typer.Option(help="Its hours: power, energy, tokens; .csv or .parquet.")] = None,
     settings: SettingsOption = None,
     json_to: JsonOption = "",
 ) -> None:
-    """Simulate the campaign of a plan with its failures, replica by replica."""
+    """Simulate the campaign of a plan with its failures, replica by replica, and say where the time went."""
     with sentences():
-        from planner.simulation import simulate_plan, summary_line
+        from planner.campaign_files import check_path
+        from planner.campaign_text import explained, interrupted_line, summary_line
+        from planner.progress import progress
+        from planner.simulation import simulate_plan
 
+        for path in (events, hours):
+            if path:
+                check_path(path)
         [request] = requests([file], overrides({}, settings or []))
-        result = simulate_plan(request, seed=seed, replicas=replicas)
+        with progress("Simulating", replicas) as done:
+            result = simulate_plan(
+                request, seed=seed, replicas=replicas, workers=workers, scheduler=scheduler, done=done
+            )
+        if interrupted_line(result):
+            typer.echo(interrupted_line(result), err=True)
+        _write(result, export, events, hours)
         if json_to:
-            write_json(json_to, result)
+            write_json(json_to, result.to_dict())
         if json_to != "-":
             typer.echo(summary_line(result))
+            typer.echo(f"\n{explained(result.median, result.scenario.setup)}")
+            if export:
+                typer.echo(f"\nTables and figures: {export}")
+
+
+def _write(result: "Simulation", folder: Path | None, events: Path | None, hours: Path | None) -> None:
+    """The tables and figures asked for."""
+    from planner.campaign_files import event_frame, hour_frame, write_table
+
+    start = result.scenario.start
+    if folder:
+        from planner.campaign_files import write_folder
+
+        write_folder(result, folder)
+    if events:
+        write_table(event_frame(result.median, start), events)
+    if hours:
+        write_table(hour_frame(result.median, start), hours)

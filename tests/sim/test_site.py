@@ -75,7 +75,7 @@ def test_a_window_holds_the_hours_it_says(
 ) -> None:
     first, last = sorted(dates)
     window = PowerWindow(
-        allowed_mw=1, from_hour=from_hour, to_hour=to_hour, months=tuple(months), days=days,
+        allowed_w=1e6, from_hour=from_hour, to_hour=to_hour, months=tuple(months), days=days,
         first_date=first.isoformat(), last_date=last.isoformat(),
     )  # fmt: skip
     start = start.replace(minute=0, second=0, microsecond=0)
@@ -86,7 +86,7 @@ def test_a_window_holds_the_hours_it_says(
 
 
 def test_the_tightest_window_rules() -> None:
-    wide, tight = PowerWindow(allowed_mw=5), PowerWindow(allowed_mw=2, from_hour=16, to_hour=20)
+    wide, tight = PowerWindow(allowed_w=5e6), PowerWindow(allowed_w=2e6, from_hour=16, to_hour=20)
     allowed_w = SiteConditions(start=START, windows=(wide, tight)).hours(24, 1.1).allowed_w
     assert (allowed_w[16:20] == 2e6).all()
     assert (np.delete(allowed_w, range(16, 20)) == 5e6).all()
@@ -101,7 +101,7 @@ def test_the_tightest_window_rules() -> None:
 )
 def test_a_window_that_cannot_be_is_refused(keys: dict[str, str], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        PowerWindow(allowed_mw=1, **keys)
+        PowerWindow(allowed_w=1e6, **keys)
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -125,7 +125,7 @@ STATES_W = np.array(
 
 def hours_with(allowed_mw: list[float], pue: float = 1.1) -> SiteConditions:
     windows = tuple(
-        PowerWindow(allowed_mw=mw, from_hour=i % 24, to_hour=i % 24 + 1, first_date=day, last_date=day)
+        PowerWindow(allowed_w=mw * 1e6, from_hour=i % 24, to_hour=i % 24 + 1, first_date=day, last_date=day)
         for i, mw in enumerate(allowed_mw)
         for day in [(START + timedelta(hours=i)).date().isoformat()]
     )

@@ -1,0 +1,110 @@
+"""Figures of a simulated campaign as Vega-Lite: where the time went, and its longest interruptions."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from planner.campaign_files import gantt_frame
+from planner.campaign_text import ACTIVITY_NAMES, duration
+from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
+from planner.report.theme import LIGHT, Theme
+from profiler.files import InputError, write_atomic
+from profiler.units import DAY_S
+from sim.campaign import Campaign
+
+COLOURS = {
+    "training": "accent",
+    "checkpointing": "memory",
+    "lost_work": "lost",
+    "stragglers": "host",
+    "fewer_replicas": "own",
+    "pauses": "soft",
+    "detection": "communication",
+    "drain": "network",
+    "restart": "compute",
+    "waiting_for_repair": "waiting",
+    "maintenance": "cooling",
+    "curtailment": "ink",
+}
+"""The theme's colour of each activity."""
+
+LONGEST = 30
+"""Interruptions in the figure: more rows cannot be read on a page."""
+
+
+def time_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Spec:
+    """The days that went elsewhere than into training, most first."""
+    spent = {name: s for name, s in campaign.seconds.items() if name != "training" and s > 0}
+    ranked = sorted(spent, key=lambda name: -spent[name])
+    frame = pd.DataFrame(
+        {
+            "Activity": [ACTIVITY_NAMES[name] for name in ranked],
+            "Days": [spent[name] / DAY_S for name in ranked],
+            "colour": [COLOURS[name] for name in ranked],
+            "label": [f"{duration(spent[name])} · {spent[name] / campaign.duration_s:.2%}" for name in ranked],
+        }
+    )
+    rows = "; ".join(f"{name} {label}" for name, label in zip(frame["Activity"], frame["label"], strict=True))
+    return finished(
+        labelled_bars(frame, theme, width, y="Activity", x="Days", title="days"),
+        theme,
+        title=f"{campaign.ettr:.1%} of {duration(campaign.duration_s)} trained what was kept",
+        subtitle="Where the rest went",
+        description=f"Time spent elsewhere than in training: {rows}",
+    )
+
+
+def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Spec | None:
+    """The longest interruptions, a row each from the last safe checkpoint to going on; `None` without any."""
+    frame = gantt_frame(campaign)
+    if frame.empty:
+        return None
+    total_s = frame.groupby("interruption")["seconds"].sum()
+    kept = total_s.nlargest(LONGEST).index
+    shown = frame[frame["interruption"].isin(kept)].copy()
+    begins = shown.groupby("interruption")["start_day"].transform("min")
+    shown["from"] = (shown["start_day"] - begins) * 1440
+    shown["until"] = (shown["end_day"] - begins) * 1440
+    shown["row"] = [f"day {day:.1f} · {cause[:40]}" for day, cause in zip(begins, shown["cause"], strict=True)]
+    seen = [name for name in ACTIVITY_NAMES if name in set(shown["activity"])]
+    colours = theme.colours()
+    hue = {
+        "field": "label",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": [ACTIVITY_NAMES[n] for n in seen], "range": [colours[COLOURS[n]] for n in seen]},
+        "legend": {"orient": "top", "direction": "horizontal", "columns": 3},
+    }
+    body = {
+        "data": data(shown[["row", "label", "from", "until"]]),
+        "mark": {"type": "bar", "height": 11},
+        "encoding": {
+            "y": names("row", shown.drop_duplicates("row")["row"].tolist(), size=11),
+            "x": quantity("from", "minutes since the last safe checkpoint", ticks=8, scale={"nice": False}),
+            "x2": {"field": "until"},
+            "color": hue,
+            "tooltip": tips(("row", ""), ("label", ""), ("from", ".1f"), ("until", ".1f")),
+        },
+    }
+    stops = len(total_s)
+    return finished(
+        sized(body, width, 18 * len(kept) + 150),
+        theme,
+        title=f"The longest {len(kept)} of {stops} interruptions" if stops > len(kept) else f"{stops} interruptions",
+        subtitle=f"From the last safe checkpoint to going on; all of them took {duration(float(total_s.sum()))}",
+        description=f"The longest takes {duration(float(total_s.max()))}, "
+        f"the median {duration(float(total_s.median()))}.",
+    )
+
+
+def write_figure(chart: Spec, path: Path) -> None:
+    """Draw a chart into an SVG file.
+
+    Raises:
+        InputError: nothing to draw with, or a file that cannot be written.
+    """
+    try:
+        import vl_convert
+    except ImportError:
+        raise InputError("figures need vl-convert: pip install 'herdplan[report]'.") from None
+    write_atomic(path, vl_convert.vegalite_to_svg(chart))

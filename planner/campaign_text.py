@@ -1,0 +1,123 @@
+"""A simulated campaign in words: where the time went, what stopped it, how its power swings."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from planner.quantities import energy, money, significant
+from profiler.units import DAY_S, HOUR_S, JOULES_PER_MWH
+from sim.campaign import Campaign
+from sim.campaign_setup import CampaignSetup
+from sim.swings import Swing, swings
+
+if TYPE_CHECKING:
+    from planner.simulation import Simulation
+
+ACTIVITY_NAMES = {
+    "training": "training that was kept",
+    "checkpointing": "held up by checkpoints",
+    "lost_work": "work lost and done again",
+    "stragglers": "slowed by stragglers",
+    "fewer_replicas": "running on fewer replicas",
+    "pauses": "evaluation and other pauses",
+    "detection": "noticing the failure",
+    "drain": "taking nodes out",
+    "restart": "restarting",
+    "waiting_for_repair": "waiting for repair",
+    "maintenance": "planned maintenance",
+    "curtailment": "slowed or paused for power",
+}
+
+MOST_CAUSES = 5
+
+
+def duration(seconds: float) -> str:
+    """`5400` → `1.5 h`; days from two on."""
+    for length_s, unit in ((DAY_S, "days"), (HOUR_S, "h"), (60.0, "min")):
+        if seconds >= (2 * length_s if unit == "days" else length_s):
+            return f"{significant(seconds / length_s)} {unit}"
+    return f"{significant(seconds)} s"
+
+
+def time_lines(campaign: Campaign) -> list[str]:
+    """Where the time went, most first; what took none is left out."""
+    ranked = sorted(campaign.seconds.items(), key=lambda item: (item[0] != "training", -item[1]))
+    return [
+        f"  {ACTIVITY_NAMES[name]:<28}{duration(seconds):>10}{seconds / campaign.duration_s:>9.2%}"
+        for name, seconds in ranked
+        if seconds > 0
+    ]
+
+
+def cause_lines(campaign: Campaign) -> list[str]:
+    """What stopped training, most time first: how often, and what it cost from the last checkpoint to going on."""
+    counts: Counter[str] = Counter()
+    cost_s: defaultdict[str, float] = defaultdict(float)
+    for stop in campaign.interruptions:
+        counts[stop.cause] += 1
+        spent = (value for name, value in stop._asdict().items() if name.endswith("_s") and name != "time_s")
+        cost_s[stop.cause] += sum(spent)
+    ranked = sorted(counts, key=lambda cause: (-cost_s[cause], cause))
+    lines = [f"  {cause:<40}{counts[cause]:>6} x{duration(cost_s[cause]):>10}" for cause in ranked[:MOST_CAUSES]]
+    rest = ranked[MOST_CAUSES:]
+    if rest:
+        label = f"{len(rest)} other causes"
+        lines.append(f"  {label:<40}{sum(counts[c] for c in rest):>6} x{duration(sum(cost_s[c] for c in rest)):>10}")
+    return lines
+
+
+def swing_lines(found: Iterable[Swing]) -> list[str]:
+    """How the site's power jumps."""
+    return [
+        f"  {swing.name}: {swing.largest_w / 1e6:+.3g} MW, {swing.times} x, at least "
+        f"{abs(swing.ramp_w_per_s) / 1e6:.2g} MW/s"
+        for swing in found
+    ]
+
+
+def explained(campaign: Campaign, setup: CampaignSetup) -> str:
+    """The campaign in words and figures, a paragraph each for time, stops and power."""
+    stops = campaign.interruptions
+    lost_s = campaign.duration_s - campaign.seconds["training"]
+    each = f", {duration(lost_s / len(stops))} for each of its {len(stops)} interruptions" if stops else ""
+    mean, peak = (significant(w / 1e6) for w in (campaign.mean_site_power_w, campaign.peak_site_power_w))
+    used = energy(campaign.total_energy_j / JOULES_PER_MWH)
+    paragraphs: list[Sequence[str]] = [
+        (
+            f"Of {duration(campaign.duration_s)}, {campaign.ettr:.1%} trained what was kept; "
+            f"{duration(lost_s)} went elsewhere{each}:",
+            *time_lines(campaign),
+        )
+    ]
+    if stops:
+        paragraphs.append(
+            ("What stopped it, with the time from the last safe checkpoint on:", *cause_lines(campaign))
+        )
+    paragraphs.append(
+        (
+            f"The site drew {mean} MW on average and {peak} MW at most, {used} in all:",
+            *swing_lines(swings(campaign, setup)),
+        )
+    )
+    return "\n\n".join("\n".join(lines) for lines in paragraphs)
+
+
+def summary_line(simulation: "Simulation") -> str:
+    """All replicas in one sentence."""
+    found = simulation.to_dict()
+    days, used = found["training_days"], found["energy_mwh"]
+    cost = f", {money(found['cost_usd']['median'])}" if "cost_usd" in found else ""
+    often = f", a failure every {found['mtbf_h']:.2f} h" if found["mtbf_h"] else ", no failures"
+    spread = f" ({days['p5']:.1f} to {days['p95']:.1f} in nine of ten replicas)" if found["replicas"] > 1 else ""
+    return (
+        f"{found['name']}: {days['median']:.1f} days{spread}, done {found['finish']['median'][:10]}, effective time "
+        f"{found['ettr']['mean']:.1%}, {energy(used['mean'])}{cost}{often}."
+    )
+
+
+def interrupted_line(simulation: "Simulation") -> str:
+    """What is kept where Ctrl-C came first; empty where it did not."""
+    found = len(simulation.replicas)
+    if found == simulation.asked:
+        return ""
+    return f"Stopped: {found} of {simulation.asked} replicas are done; what follows is theirs."
