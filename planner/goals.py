@@ -25,7 +25,7 @@ OBJECTIVE: dict[Preference, str] = {"cheapest": "cost_usd", "fastest": "days", "
 MOST_GPUS = 131_072
 """Larger clusters are not tried unless told: the largest announced single jobs stay below."""
 
-FINER = 8
+FINER = 4
 """Counts tried between the best one and each of its neighbours."""
 
 

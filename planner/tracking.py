@@ -31,6 +31,9 @@ PAUSE_S = 4 * HOUR_S
 STANDING_SHARE = 0.9
 """An interval that did less than this share of its time as work, at the running speed, holds a standstill."""
 
+WHOLE_SHARE = 0.8
+"""A row of a coarse log with less work than this share of the usual holds more than the usual interruptions."""
+
 COARSE_SHARE = 0.5
 """Rows further apart than this share of the time between failures: most hold an interruption of their own."""
 
@@ -111,7 +114,8 @@ def track(plan: Plan, log: RunLog, *, samples: int = SAMPLES) -> Tracking:
     ettr = work.total_s / plan.campaign.duration_s
     coarse = float(np.median(np.diff(log.times_s))) > COARSE_SHARE * plan.setup.mtbf_s
     speed, spread = _running_speed(log.times_s, done_s)
-    speed = speed / ettr if coarse else speed
+    if coarse:
+        speed = _mean_speed(log.times_s, done_s, speed) / ettr
     standstill = _standstill(log.times_s, done_s, speed)
     elapsed_s, kept_s = float(log.times_s[-1]), float(done_s[-1] - done_s[0])
     parts_s = {
@@ -120,7 +124,8 @@ def track(plan: Plan, log: RunLog, *, samples: int = SAMPLES) -> Tracking:
         "pauses": standstill.paused_s,
     }
     left_s = work.total_s - float(done_s[-1])
-    days = _forecast(plan, left_s, elapsed_s, speed, spread, standstill, samples) + float(done_s[0]) / ettr / DAY_S
+    learnt = None if coarse else standstill
+    days = _forecast(plan, left_s, elapsed_s, speed, spread, learnt, samples) + float(done_s[0]) / ettr / DAY_S
     start = log.start or datetime.fromisoformat(plan.request.start)
     began = start - timedelta(days=float(done_s[0]) / ettr / DAY_S)
     known = np.isfinite(log.power_w)
@@ -195,6 +200,13 @@ def _running_speed(times_s: Array, done_s: Array) -> tuple[float, float]:
     return speed, scatter / math.sqrt(running.size)
 
 
+def _mean_speed(times_s: Array, done_s: Array, speed: float) -> float:
+    """Work over all time but that of intervals that hold a long standstill; their planned stops are in it."""
+    gaps_s, moved_s = np.diff(times_s), np.diff(done_s)
+    whole = moved_s > WHOLE_SHARE * speed * gaps_s
+    return float(moved_s[whole].sum() / gaps_s[whole].sum())
+
+
 def _standstill(times_s: Array, done_s: Array, speed: float) -> Standstill:
     """Runs of neighbouring intervals that stand still or go back, each an interruption or a pause."""
     gaps_s, moved_s = np.diff(times_s), np.diff(done_s)
@@ -216,21 +228,22 @@ def _standstill(times_s: Array, done_s: Array, speed: float) -> Standstill:
 
 
 def _forecast(
-    plan: Plan, left_s: float, elapsed_s: float, speed: float, spread: float, still: Standstill, samples: int
+    plan: Plan, left_s: float, elapsed_s: float, speed: float, spread: float, still: Standstill | None, samples: int
 ) -> Array:
     """Days of the whole run in each sample: elapsed so far, and the rest at the speed and with the stops learnt.
 
     Speed: what the log shows, with its scatter and, for the part of the run not yet seen, half of the variance of
     the step model (assumed: the other half is common to all phases and has shown itself). Standstill: the plan's
     share of time, as sure as its prior on the rate of failures, meets the log's as gamma and Poisson do (Gelman et
-    al., Bayesian Data Analysis, section 2.6). Pauses are not expected again.
+    al., Bayesian Data Analysis, section 2.6); a log that shows no interruptions (`None`) teaches nothing of them.
+    Pauses are not expected again.
     """
     rng = np.random.default_rng(plan.request.seed)
     error = plan_priors(plan)["step_time"]
     model = math.log(error.high) / 1.645 / math.sqrt(2)
     seen = min(elapsed_s * speed / (elapsed_s * speed + left_s), 1.0)
     speeds = speed * np.exp(rng.standard_normal(samples) * math.hypot(spread, model * (1 - seen)))
-    rate, cost_s = _stops_per_s(plan, elapsed_s - still.paused_s, still, rng.standard_normal(samples))
+    rate, cost_s = _stops_per_s(plan, elapsed_s, still, rng.standard_normal(samples))
     down = np.minimum(rate * cost_s, 0.99)
     rest_s = left_s / speeds / (1 - down)
     chance_s = np.sqrt(rate * rest_s) * cost_s * math.sqrt(2)  # E[L^2] = 2 E[L]^2 of an exponential L
@@ -238,7 +251,7 @@ def _forecast(
     return np.asarray((elapsed_s + rest_s) / DAY_S)
 
 
-def _stops_per_s(plan: Plan, seen_s: float, still: Standstill, z: Array) -> tuple[Array, float]:
+def _stops_per_s(plan: Plan, elapsed_s: float, still: Standstill | None, z: Array) -> tuple[Array, float]:
     """Interruptions per second in each sample, and what one costs: planned and seen, weighed by how much is known."""
     campaign, prior = plan.campaign, plan_priors(plan)["failures"]
     planned_stops = max(len(campaign.interruptions), 1)
@@ -246,12 +259,11 @@ def _stops_per_s(plan: Plan, seen_s: float, still: Standstill, z: Array) -> tupl
     planned_cost_s = (campaign.duration_s - work_s) / planned_stops
     spread = max(math.log(prior.high / prior.low) / 2 / 1.645, 0.05)
     shape = 1 / spread**2  # a gamma of this shape has about this relative spread
-    scale_s = shape * campaign.duration_s / planned_stops
-    stops = shape + still.stops
-    rate = stops / (scale_s + seen_s) * np.exp(z / math.sqrt(stops))
-    standing_s = still.stopped_s + still.lost_s
-    cost_s = (shape * planned_cost_s + standing_s) / (shape + still.stops)
-    return rate, cost_s
+    seen_s = elapsed_s - still.paused_s if still else 0.0
+    seen_stops, standing_s = (still.stops, still.stopped_s + still.lost_s) if still else (0, 0.0)
+    stops = shape + seen_stops
+    rate = stops / (shape * campaign.duration_s / planned_stops + seen_s) * np.exp(z / math.sqrt(stops))
+    return rate, (shape * planned_cost_s + standing_s) / stops
 
 
 def _log_notes(plan: Plan, log: RunLog, coarse: bool) -> Iterator[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
+from planner.priors import Array
 from planner.sensitivity import sobol, sobol_indices, to_dict, tornado
 from planner.uncertainty import OUTCOMES, sample_plan
 from profiler.files import InputError
@@ -23,7 +24,7 @@ def test_sobol_indices_of_the_ishigami_function() -> None:
     """Ishigami and Homma (1990), a = 7, b = 0.1: S1 = 0.3139, 0.4424, 0; ST = 0.5576, 0.4424, 0.2437."""
     a, b = 7.0, 0.1
 
-    def ishigami(shares: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> "dict[str, np.ndarray]":  # type: ignore[type-arg]
+    def ishigami(shares: Array) -> dict[str, Array]:
         x1, x2, x3 = (math.pi * (2 * shares - 1)).T
         return {"y": np.sin(x1) + a * np.sin(x2) ** 2 + b * x3**4 * np.sin(x1)}
 

@@ -1,0 +1,188 @@
+"""init, explain, diff, uncertainty, goal and track: what each command gives, every mistake as one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from planner.cli import app
+from planner.plan_file import read_plan_request
+
+PLAN = """
+model = "llama3.1-8b"
+tokens = "200B"
+[cluster]
+gpus = 64
+[training]
+global_batch = 512
+layout = { tp = 2 }
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN)
+    return str(file)
+
+
+def herdplan(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words), env={"COLUMNS": "200"})
+
+
+def works(*words: str) -> str:
+    result = herdplan(*words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert result.stderr == ""
+    return result.stdout
+
+
+def data(*words: str) -> Any:
+    return json.loads(works(*words, "--json", "-"))
+
+
+def refusal(*words: str) -> str:
+    result = herdplan(*words)
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert result.stderr.startswith("herdplan: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith((".\n", "?\n"))
+    return result.stderr
+
+
+def test_init_writes_a_file_that_plans(tmp_path: Path) -> None:
+    file = tmp_path / "new.toml"
+    assert str(file) in works("init", str(file), "--model", "llama3.1-8b", "--tokens", "200B")
+    request = read_plan_request(file)
+    assert (request.model, request.tokens) == ("llama3.1-8b", 200e9)
+    assert "is there already" in refusal("init", str(file))
+    works("init", str(file), "--force")
+    assert read_plan_request(file).model == "llama3.1-70b"
+    assert works("init", "-") == file.read_text()
+    assert "model 'gpt-5' is not known" in refusal("init", str(tmp_path / "x.toml"), "--model", "gpt-5")
+    assert "key 'tokens'" in refusal("init", str(tmp_path / "x.toml"), "--tokens", "many")
+    assert not (tmp_path / "x.toml").exists()
+
+
+def test_explain_shows_keys_and_assumptions(plan: str) -> None:
+    text = works("explain", plan, "--set", "site.grid=NOR")
+    for words in ("cluster.gpus", "site.grid", "default", "given", "What the plan stands on", "PUE"):
+        assert words in text, words
+    found = data("explain", plan)
+    assert {row["key"]: row["given"] for row in found["keys"]}["site.pue"] is False
+    assert all(row["source"] for row in found["assumptions"])
+
+
+def test_explain_follows_a_number(plan: str) -> None:
+    text = works("explain", plan, "--why", "ettr")
+    for words in ("Effective time ratio:", "Training", "Kernel speeds", "Planned interruptions", "(see above)"):
+        assert words in text, words
+    found = data("explain", plan, "--why", "days")
+    assert found["what"] == "Days"
+    assert found["parts"]
+    assert "did you mean 'cost_usd'" in refusal("explain", plan, "--why", "cost")
+
+
+def test_diff_says_what_differs_and_that_nothing_does(plan: str, tmp_path: Path) -> None:
+    assert works("diff", plan, plan) == "The two plans are the same.\n"
+    other = tmp_path / "other.toml"
+    other.write_text(PLAN.replace("gpus = 64", "gpus = 128"))
+    text = works("diff", plan, str(other))
+    for words in ("Results", "Each change alone", "cluster.gpus", "Assumptions that differ", "Failures"):
+        assert words in text, words
+    assert data("diff", plan, str(other))["changes"][0]["keys"] == ["cluster.gpus"]
+
+
+def test_uncertainty_gives_intervals_a_tornado_and_indices(plan: str) -> None:
+    text = works("uncertainty", plan, "--samples", "200", "--outcome", "tco2e")
+    for words in ("how sure", "Emissions [tCO2e]", "What moves Emissions [tCO2e] most", "Grid intensity", "█"):
+        assert words in text, words
+    found = data("uncertainty", plan, "--samples", "200", "--sobol", "--prior", "tokens=0.8:1.2")
+    assert found["priors"]["tokens"] | {"source": ""} == {
+        "low": 0.8, "high": 1.2, "coverage": 0.9, "kind": "given", "source": "",
+    }  # fmt: skip
+    assert found["outcomes"]["days"]["p5"] < found["outcomes"]["days"]["plan"] < found["outcomes"]["days"]["p95"]
+    assert found["sobol"]["cost_usd"][0]["prior"] == "rent_price"
+    assert "Shares of the variance" in works("uncertainty", plan, "--samples", "50", "--sobol")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--outcome", "money"), "outcome 'money' is not known; allowed: cost_usd, days"),
+        (("--prior", "tokens=2"), "'tokens=2' is not NAME=LOW:HIGH"),
+        (("--prior", "luck=0.5:2"), "prior 'luck' is none of this plan"),
+        (("--samples", "1"), "samples is 1"),
+        (("--seed", "-1"), "seed -1"),
+    ],
+)
+def test_uncertainty_refuses(plan: str, words: tuple[str, ...], says: str) -> None:
+    assert says in refusal("uncertainty", plan, *words)
+
+
+def test_goal_finds_a_plan_and_writes_it(plan: str, tmp_path: Path) -> None:
+    out = tmp_path / "found.toml"
+    words = ("goal", plan, "--by", "2026-01-12", "--most-gpus", "96", "--workers", "1")
+    text = works(*words, "--out", str(out))
+    assert "The cheapest: " in text
+    assert "Finishing by 2026-01-12" in text
+    found = data(*words)
+    assert found["possible"]
+    assert found["plan"]["training_days"] <= 8
+    assert read_plan_request(out).cluster.gpus == found["plan"]["gpus"]
+    assert data("plan", str(out))["training_days"] == pytest.approx(found["plan"]["training_days"])
+
+
+def test_goal_says_what_must_give(plan: str) -> None:
+    words = ("goal", plan, "--budget", "1k USD", "--most-gpus", "32", "--workers", "1")
+    result = herdplan(*words)
+    assert result.exit_code == 1
+    assert "The budget is out of reach by $" in result.stdout
+    shortfalls = json.loads(herdplan(*words, "--json", "-").stdout)["shortfalls"]
+    assert shortfalls[0]["outcome"] == "cost_usd"
+    assert shortfalls[0]["least"] > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "no goal: give a date"),
+        (("--by", "soon"), "--by is 'soon'; a date such as 2027-06-30"),
+        (("--site-power", "30"), "--site-power is '30'; a number with its unit, such as '30 MW'"),
+        (("--carbon", "5 MW"), "--carbon is '5 MW'"),
+        (("--budget", "100M", "--prefer", "best"), "preference 'best' is not known"),
+        (("--budget", "100M", "--gpu", "tpu"), "GPU 'tpu' is not in the catalogue"),
+        (("--budget", "100M", "--sure", "2"), "sure is 2"),
+    ],
+)
+def test_goal_refuses(plan: str, words: tuple[str, ...], says: str) -> None:
+    assert says in refusal("goal", plan, *words)
+
+
+def test_track_compares_a_log_with_the_plan(plan: str, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    rows = [f"2026-01-05T{hour:02d}:00:00,{hour * 2e9},0.08" for hour in range(20)]
+    log.write_text("time,tokens,power_mw\n" + "\n".join(rows) + "\n")
+    text = works("track", plan, "--log", str(log))
+    for words in (
+        "Behind the plan",
+        "Slower steps",
+        "Interruptions",
+        "Pauses",
+        "Finish: 2026-01",
+        "Power: 0.0800 MW",
+    ):
+        assert words in text, words
+    found = data("track", plan, "--log", str(log))
+    assert found["elapsed_days"] == pytest.approx(19 / 24)
+    assert found["finish"][0] <= found["finish"][1] <= found["finish"][2]
+    assert "no column of progress" in _refused_log(plan, tmp_path, "time_s,loss\n1,2\n2,1\n")
+    assert "cannot be read" in refusal("track", plan, "--log", str(tmp_path / "none.csv"))
+
+
+def _refused_log(plan: str, tmp_path: Path, text: str) -> str:
+    file = tmp_path / "bad.csv"
+    file.write_text(text)
+    return refusal("track", plan, "--log", str(file))
