@@ -8,20 +8,27 @@ import numpy as np
 
 from profiler.architecture import AttentionConvention, ModelArchitecture
 from profiler.files import InputError
-from profiler.profile import Origin, Precision, Profile
+from profiler.profile import Precision, Profile
 from sim.case import StepCase, build_case
 from sim.floor import floor_s
 from sim.hardware import Cluster, Gpu
+from sim.kernels.measured import Footing, MeasuredStep, measured_step
+from sim.kernels.shares import KernelShares, kernel_shares
 from sim.layout import ParallelLayout, check_layout
 from sim.memory import Fit, fit, largest_kind, memory_use
 from sim.power import step_power_w
-from sim.roofline import measured_blocks
 from sim.stacks import SoftwareStack
 from sim.step import StepTimes, step_times
 
 KernelOrigin = Literal["measured", "scaled", "calibrated"]
-"""measured: the very shape is in a profile; scaled: in a profile derived from another GPU's; calibrated: from
-a roofline whose efficiencies were fitted to published kernels and runs."""
+"""Of the blocks. measured: the very shape is in a profile; scaled: it lies between measured shapes, or the profile
+derives from another GPU's; calibrated: a roofline whose efficiencies were fitted to published kernels and runs."""
+ORIGINS: Mapping[Footing, KernelOrigin] = {
+    "measured": "measured",
+    "scaled": "scaled",
+    "interpolated": "scaled",
+    "none": "calibrated",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,8 @@ class StepEstimate:
     """Dense peak of one GPU in the precision used."""
     peak_bf16_flops: float
     origin: KernelOrigin
+    kernel_shares: KernelShares
+    """How much of the time stands on measured, interpolated, published and guessed kernels."""
     layout: ParallelLayout
 
     @property
@@ -111,7 +120,7 @@ def estimate_step(
     """
     check_precision(precision, cluster.gpu)
     check_layout(layout, architecture, gpus=cluster.gpus, global_batch=global_batch, seq_len=seq_len)
-    measured, origin = measured_blocks(profile, architecture, stack, layout, seq_len, precision)
+    measured = measured_step(profile, architecture, stack, layout, seq_len, precision)
     case = build_case(
         architecture=architecture,
         gpu=cluster.gpu,
@@ -124,9 +133,9 @@ def estimate_step(
         global_batch=global_batch,
         precision=precision,
         calibration=calibration,
-        measured=[measured],
+        measured=[(measured.block.forward_s, measured.block.backward_s)],
     )
-    return from_case(case, step_times(case), architecture, cluster, layout, origin=origin)
+    return from_case(case, step_times(case), architecture, cluster, layout, measured=measured)
 
 
 def from_case(
@@ -136,7 +145,7 @@ def from_case(
     cluster: Cluster,
     layout: ParallelLayout,
     *,
-    origin: Origin,
+    measured: MeasuredStep,
     index: int = 0,
 ) -> StepEstimate:
     """Entry `index` of an evaluated case as a StepEstimate."""
@@ -148,9 +157,10 @@ def from_case(
     gpu_power_w = at(step_power_w(cluster.gpu, times))
     tokens = at(case.tokens)
     seq_len = round(at(case.seq_len))
+    parts_s = {f.name: at(getattr(times, f.name)) for f in fields(times) if f.name != "total"}
     return StepEstimate(
         step_time_s=at(times.total),
-        parts_s={f.name: at(getattr(times, f.name)) for f in fields(times) if f.name != "total"},
+        parts_s=parts_s,
         floor_s=at(floor_s(case)),
         memory_bytes={f.name: at(getattr(memory, f.name)) for f in fields(memory) if f.name != "total"},
         peak_memory_bytes=at(memory.total),
@@ -166,6 +176,7 @@ def from_case(
         },
         peak_flops=at(case.peak_flops),
         peak_bf16_flops=cluster.gpu.peak_bf16_flops,
-        origin="calibrated" if origin == "roofline" else origin,
+        origin=ORIGINS[measured.block.footing],
+        kernel_shares=kernel_shares(parts_s, measured, timed_part=cluster.gpu.kernels != ""),
         layout=layout,
     )

@@ -1,6 +1,5 @@
-"""Profiles: the calibrated roofline of any GPU in the catalogue, and what a step takes from a measured one."""
+"""The profile that ships for a GPU, and the calibrated roofline of any GPU in the catalogue as one."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,63 +10,22 @@ from profiler.profile import (
     PROFILES,
     Execution,
     LayerRow,
-    Origin,
-    Precision,
     Profile,
     Provenance,
     read_profile,
 )
 from sim.case import build_case
 from sim.hardware import Gpu, load_fabric, load_node
+from sim.kernels.measured import EXECUTIONS
 from sim.layout import ParallelLayout
 from sim.stacks import SoftwareStack, load_stack
 from sim.step import backward_pass, forward_pass, head_s
-
-NOT_MEASURED = (math.nan, math.nan)
-EXECUTIONS: dict[str, Execution] = {"fairscale-eager": "eager", "fairscale-compiled": "compiled"}
-"""The stacks that the profiler measures, and how it runs them."""
 
 
 def load_profile(gpu: Gpu) -> Profile | None:
     """The profile that ships for a GPU, or `None` where none was measured."""
     path = PROFILES / f"{gpu.name}.json"
     return read_profile(path) if path.exists() else None
-
-
-def measured_blocks(
-    profile: Profile | None,
-    architecture: ModelArchitecture,
-    stack: SoftwareStack,
-    layout: ParallelLayout,
-    seq_len: int,
-    precision: Precision,
-) -> tuple[tuple[float, float], Origin]:
-    """Forward and backward seconds of one block where the profile holds this very shape, else NaN.
-
-    A profile speaks only for the stacks it was measured on (FairScale's layers, eager or compiled).
-    """
-    execution = EXECUTIONS.get(stack.name)
-    if profile is None or execution is None or layout.cp > 1:
-        return NOT_MEASURED, "roofline"
-    for row in profile.layers:
-        same_work = (row.model, row.tp, row.micro_batch, row.seq_len) == (
-            architecture.name,
-            layout.tp,
-            layout.micro_batch,
-            seq_len,
-        )
-        # a row taken over real ranks names its collective layout and holds their time: the network model adds it
-        same_way = (row.precision, row.execution, row.recompute, row.collective_layout) == (
-            precision,
-            execution,
-            "none",
-            "",
-        )
-        if row.workload == "block" and row.status == "ok" and same_work and same_way:
-            if row.forward_s is None or row.backward_s is None:
-                continue
-            return (row.forward_s, row.backward_s), row.origin
-    return NOT_MEASURED, "roofline"
 
 
 def roofline_profile(

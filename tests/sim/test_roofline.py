@@ -47,6 +47,20 @@ def test_a_measured_block_is_what_the_step_is_made_of() -> None:
     assert found.step_time_s != pytest.approx(step(None).step_time_s, rel=0.01)
 
 
+def test_an_estimate_says_what_it_stands_on() -> None:
+    """The same step on a measured block, between two, and on published kernels; other parts as before."""
+    measured = step(profile(BLOCK))
+    shares = measured.kernel_shares
+    blocks_s = sum(measured.parts_s[name] for name in ("matmul", "attention", "elementwise", "recompute", "bubble"))
+    assert shares.measured == pytest.approx(blocks_s / measured.step_time_s)
+    assert shares.interpolated == 0
+    between = step(profile(replace(BLOCK, micro_batch=2), replace(BLOCK, tp=4), replace(BLOCK, tp=16)))
+    assert between.kernel_shares.interpolated > 0.3
+    assert between.origin == "scaled"
+    assert step(None).kernel_shares.measured == step(None).kernel_shares.interpolated == 0
+    assert step(None).kernel_shares.published > 0.5
+
+
 def test_a_slower_measurement_is_a_slower_step() -> None:
     slower = replace(BLOCK, forward_s=6e-3)
     assert step(profile(slower)).step_time_s - step(profile(BLOCK)).step_time_s >= 16 * 32 * 3e-3
