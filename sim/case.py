@@ -120,6 +120,7 @@ class StepCase:
     # the stack's memory habits (`sim/memory_habits.py`)
     kept_gradient_bytes: Array
     """Bytes per parameter of the gradients held until the step ends."""
+    fragmentation: Array
     logit_bytes: Array
     splits_vocabulary: Array
     norm_tensors: Array
@@ -128,7 +129,7 @@ class StepCase:
     keeps_fp8_inputs: Array
     sixteen_bit_state: Array
     accumulates_whole: Array
-    shards_gradients_fp32: Array
+    gradients_in_state: Array
     keeps_gathered_inputs: Array
     keeps_stage_outputs: Array
     bucket_bytes: Array
@@ -367,6 +368,7 @@ def _memory_columns(stack: SoftwareStack, precision: Precision) -> dict[str, Any
     sums = 2 if precision == "fp16" else stack.gradient_store_bytes
     return {
         "kept_gradient_bytes": sums + (2 if habits.gradients_beside_sums and sums == 4 else 0),
+        "fragmentation": habits.fragmentation,
         "logit_bytes": habits.logit_bytes,
         "splits_vocabulary": habits.splits_vocabulary,
         "norm_tensors": habits.norm_tensors,
@@ -375,7 +377,7 @@ def _memory_columns(stack: SoftwareStack, precision: Precision) -> dict[str, Any
         "keeps_fp8_inputs": habits.keeps_fp8_inputs and precision == "fp8",
         "sixteen_bit_state": habits.sixteen_bit_state,
         "accumulates_whole": habits.accumulates_whole,
-        "shards_gradients_fp32": habits.shards_gradients_fp32,
+        "gradients_in_state": habits.gradients_in_state,
         "keeps_gathered_inputs": habits.keeps_gathered_inputs,
         "keeps_stage_outputs": habits.keeps_stage_outputs,
         "bucket_bytes": habits.bucket_bytes,

@@ -24,10 +24,6 @@ from sim.step import (
 CONTEXT_BYTES = 2.5 * GIB
 """What the driver hands out outside torch's allocator: the CUDA context and its kernels, 1.3-2 GiB (nvidia-smi on
 V100 and A100, BigScience's BLOOM chronicles), and NCCL's channels, about 0.5 GiB (assumed)."""
-FRAGMENTATION = 0.06
-"""What the caching allocator holds over live tensors: SimuMax and torchtitan memory reports show 2-6 % between
-allocated and reserved peaks; the upper end is taken."""
-
 Fit = Literal["fits", "tight", "does not fit"]
 """tight: the capacity lies within the model's error of the predicted peak."""
 
@@ -45,12 +41,14 @@ class MemoryUse:
     activations: Array
     logits: Array
     buffers: Array
+    """What the allocator holds over the rest, the CUDA context and NCCL."""
     total: Array
 
     def logged(self, log: MemoryLog) -> Array:
         """The peak as a framework's log counts it."""
-        reserved = self.total - CONTEXT_BYTES
-        return {"device": self.total, "reserved": reserved, "allocated": reserved / (1 + FRAGMENTATION)}[log]
+        if log == "allocated":
+            return self.total - self.buffers
+        return self.total - CONTEXT_BYTES if log == "reserved" else self.total
 
 
 def fit(total_bytes: float, capacity_bytes: float) -> Fit:
@@ -59,9 +57,9 @@ def fit(total_bytes: float, capacity_bytes: float) -> Fit:
     Runs that were made show peaks up to the last GiB; only a peak that is too large even at the optimistic end
     of the error is refused.
     """
-    if total_bytes * (1 - ERROR_P90) > capacity_bytes:
+    if total_bytes / (1 + ERROR_P90) > capacity_bytes:
         return "does not fit"
-    return "fits" if total_bytes * (1 + ERROR_P90) <= capacity_bytes else "tight"
+    return "fits" if total_bytes / (1 - ERROR_P90) <= capacity_bytes else "tight"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +101,7 @@ def memory_use(case: StepCase) -> MemoryUse:
         _fuller, (_stage_use(case, stage, block, logits_bytes) for stage in _stages(case))
     )
     peak = weights + gradients + optimizer + activations + logits
-    buffers = CONTEXT_BYTES + FRAGMENTATION * peak
+    buffers = CONTEXT_BYTES + case.fragmentation * peak
     return MemoryUse(
         weights=weights,
         gradients=gradients,
@@ -123,7 +121,7 @@ def _fuller(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
 
 def _stages(case: StepCase) -> tuple[_Stage, _Stage, _Stage]:
     most, last = stage_layers(case)
-    takes_a_place = (case.pp > 1) & (last < most) & (last == most - 1) & (most * case.pp == case.layers + 2)
+    takes_a_place = (case.pp > 1) & (most * case.pp == case.layers + 2)
     alone = case.pp == 1
     ones, zeros = np.ones_like(most), np.zeros_like(most)
     first = _Stage(
@@ -194,7 +192,7 @@ def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
     arriving = np.where(summed, 4 * parameters, kept * parameters / ranks + case.gradient_bytes * block)
     spread = np.where(case.sharding == ZERO2, ranks, 1.0)
     gradients = np.where(fsdp, arriving, kept * parameters / spread + case.bucket_bytes)
-    adam = np.where(plain, 4.0, np.where(fsdp, 8.0, np.where(shared & (case.shards_gradients_fp32 > 0), 16.0, 12.0)))
+    adam = np.where(plain, 4.0, np.where(fsdp, 8.0, np.where(case.gradients_in_state > 0, 16.0, 12.0)))
     optimizer = adam * parameters / np.where(shared, ranks, 1.0)
     return weights, gradients, optimizer
 
@@ -260,9 +258,10 @@ def _block_use(case: StepCase) -> _BlockUse:
 
 
 def _logits(case: StepCase) -> Array:
-    """Bytes of the logits of one micro-batch at their loss: copies and gradients as the stack makes them."""
+    """Bytes of one micro-batch at its loss: the logits, as many copies and gradients as the stack makes, and the
+    head's input, gathered over the tensor-parallel ranks, with its gradient."""
     ranks = np.where(case.splits_vocabulary > 0, case.tp, 1.0)
-    every: Array = case.logit_bytes * tokens_per_pass(case) * case.vocab / ranks
+    every: Array = tokens_per_pass(case) * (case.logit_bytes * case.vocab / ranks + 2 * BF16 * case.hidden)
     return every
 
 

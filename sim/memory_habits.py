@@ -20,6 +20,9 @@ class MemoryHabits:
     source: str = "Megatron-Core: fused norms and SwiGLU, vocabulary-parallel cross-entropy in place"
     log: MemoryLog = "device"
     """What the framework's own log, or its published table, calls peak memory."""
+    fragmentation: Amount = 0.06
+    """What the caching allocator holds over live tensors, a share of them: SimuMax and torchtitan memory reports show
+    2-6 % between allocated and reserved peaks; the upper end is taken."""
     logit_bytes: Amount = 6.0
     """Bytes per logit at the loss: 16-bit logits and an fp32 copy that turns into softmax and gradient in place
     (Megatron's vocab_parallel_cross_entropy); torch's own cross-entropy keeps each of them."""
@@ -42,9 +45,9 @@ class MemoryHabits:
     (FSDP2 with set_requires_gradient_sync(False))."""
     gradients_beside_sums: bool = False
     """True where 16-bit gradients stay beside their fp32 sums (DeepSpeed's BF16_Optimizer)."""
-    shards_gradients_fp32: bool = False
-    """True where the sharded optimizer state of ZeRO-1 and -2 holds the shard's gradients in fp32 too: 16 bytes per
-    parameter, not 12 (DeepSpeed, estimate_zero2_model_states_mem_needs)."""
+    gradients_in_state: bool = False
+    """True where the optimizer's state holds its gradients in fp32 too: 16 bytes per parameter, not 12 (DeepSpeed,
+    estimate_zero2_model_states_mem_needs)."""
     keeps_gathered_inputs: bool = False
     """True where a column-parallel product keeps its gathered input, not its share of the sequence."""
     keeps_stage_outputs: bool = False

@@ -220,9 +220,7 @@ def test_zero_stages_in_order(s: Situation) -> None:
         case = s.case(sharding=sharding, shard_degree=None)
         return sum(kind(case, name) for name in ("weights", "gradients", "optimizer"))
 
-    assert state("none") == state("ddp")
-    if s.layout.dp * s.layout.cp > 1:
-        assert state("ddp") >= state("zero1") >= state("zero2")
+    assert state("none") == state("ddp") >= state("zero1") >= state("zero2")
     if s.layout.pp == 1 and s.layout.dp * s.layout.cp >= 8 and s.architecture.layers >= 16:
         bf16 = replace(s, stack="torchtitan")
         sharded = bf16.case(sharding="fsdp", shard_degree=None)
