@@ -9,7 +9,7 @@ from planner.quantities import NAMES, energy, human, money, significant
 
 KINDS = {
     "measured": "timed on a GPU by this project's profiler",
-    "scaled": "measured on another GPU and scaled by datasheet rates",
+    "scaled": "between shapes timed on a GPU, or timed on another GPU and scaled by datasheet rates",
     "calibrated": "computed, with constants fitted to published kernels and runs",
     "published": "taken from a cited source",
     "given": "stated in the plan",
