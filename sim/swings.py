@@ -37,9 +37,10 @@ def swings(campaign: Campaign, setup: CampaignSetup) -> tuple[Swing, ...]:
     activity = line.column("activity").astype(np.int64)
     step_s = max(phase.step_time_s for phase in setup.phases)
     works = np.isin(activity, [ACTIVITIES.index(name) for name in ("training", "lost_work")])
-    curtailed = line.column("curtailed_s") > 0
+    curtailed, closed = line.column("curtailed_s") > 0, activity == ACTIVITIES.index("curtailment")
     jumps_w, stops, goes = np.diff(watts), works[:-1] & ~works[1:], ~works[:-1] & works[1:]
-    window = curtailed[1:] != curtailed[:-1]
+    slowed = works[1:] & works[:-1] & (curtailed[1:] != curtailed[:-1])
+    window = slowed | (closed[1:] != closed[:-1])
     kinds = {
         "Training stops": jumps_w[stops & ~window],
         "Training goes on": jumps_w[goes & ~window],
