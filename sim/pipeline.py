@@ -1,0 +1,201 @@
+"""How long a pipeline takes, in closed form, for one layout or a million at once.
+
+A schedule fixes the order in which each stage computes (`sim/schedule_order.py`). What a step then takes is the
+longest path through the graph of its operations: each waits for the one before it on its stage and for the
+micro-batch to arrive. The stages are alike but for the first chunk of the model (embedding) and the last (head), so
+only a few paths can be the longest: up to the last stage, through all the work of one stage, and back, with or
+without detours. Each function below takes the longest of them; `sim/schedule.py` runs the same graph event by event.
+
+A send takes `p2p_s`. The exposed share of it holds up the sender's computation; the rest is the time until the
+receiver can begin, which a schedule without slack (1F1B) pays all the same: with one forward to one backward, a
+micro-batch that comes late delays the next.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.pipeline_paths import Array, Ops, Pipeline, gpipe, interleaved, one_f_one_b
+from sim.pipeline_zero_bubble import zb_v, zero_bubble
+from sim.schedule_order import SCHEDULES, SPLIT, PipelineSchedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Seconds of one micro-batch in one chunk of the model."""
+
+    forward_s: Array
+    backward_s: Array
+    """Gradient of the input, what recompute runs again included."""
+    weight_s: Array
+    """Gradient of the weights."""
+
+    @property
+    def total_s(self) -> Array:
+        """All three."""
+        return self.forward_s + self.backward_s + self.weight_s
+
+    @classmethod
+    def of(cls, blocks: Array, block: "Chunk", extra: "Chunk | None" = None) -> "Chunk":
+        """A chunk of some blocks, and what stands beside them (the embedding, or the head)."""
+        return cls(
+            **{
+                f.name: blocks * getattr(block, f.name) + (0.0 if extra is None else getattr(extra, f.name))
+                for f in fields(cls)
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineCase:
+    """One entry per layout; arrays that broadcast."""
+
+    schedule: Array
+    """Index into `sim.schedule_order.SCHEDULES`."""
+    pp: Array
+    """Stages."""
+    vp: Array
+    """Chunks per stage: 2 for zb-v, 1 for gpipe, zb-h1 and zb-h2."""
+    micro_batches: Array
+    first: Chunk
+    """The chunk with the embedding. Without a pipeline (pp 1) the model is `first` and `last` together."""
+    middle: Chunk
+    """Each of the pp·vp - 2 chunks between."""
+    last: Chunk
+    """The chunk with the head."""
+    deferred_s: Array
+    """Seconds per micro-batch of the head's weight gradient that the last stage works off after its last backward."""
+    p2p_s: Array
+    """Seconds of one send between stages."""
+    p2p_exposed: Array
+    """Share of a send that holds up the sender's computation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineTimes:
+    """Seconds from the first forward to the last gradient, and where they go; the parts add up to `total_s`.
+
+    Under zb-h2 and zb-v the optimizer is checked after it ran (arXiv:2401.10241 section 4), so that stages begin the
+    next step one after another as they began this one: `total_s` is then the longest stage from its own begin.
+    """
+
+    total_s: Array
+    work_s: Array
+    """The mean stage's computation."""
+    imbalance_s: Array
+    """What the slowest stage computes beyond the mean."""
+    bubble_s: Array
+    """What the slowest stage waits in all but for sends."""
+    p2p_s: Array
+    """What sends add."""
+
+
+def chunk_layers(layers: Array, pp: Array, vp: Array) -> tuple[Array, Array, Array]:
+    """Blocks of the first chunk, of each chunk between and of the last; without a pipeline all are in the first.
+
+    Where the chunks do not divide the layers but do divide them plus two, the embedding and the head each take a
+    layer's place, as in Llama 3 (arXiv:2407.21783 section 3.3.2). Otherwise each stage holds as many, rounded up, and
+    the last one what is left; fewer than none are spread evenly over the stages before it.
+    """
+    chunks = pp * vp
+    even = layers / chunks
+    padded = (layers + 2) / chunks
+    most = np.ceil(layers / pp)
+    left = layers - (pp - 1) * most
+    whole = (even == np.floor(even)) | (vp > 1)
+    asymmetric = (padded == np.floor(padded)) & (even != np.floor(even))
+    full = np.where(left >= 0, most, layers / np.maximum(pp - 1, 1))
+    middle = np.where(asymmetric, padded, np.where(whole, even, full))
+    first = np.where(asymmetric, padded - 1, middle)
+    last = np.where(asymmetric, padded - 1, np.where(whole, even, np.maximum(left, 0.0)))
+    alone = chunks == 1
+    return np.where(alone, layers, first), np.where(alone, 0.0, middle), np.where(alone, 0.0, last)
+
+
+LONGEST: dict[tuple[PipelineSchedule, bool], Callable[[Pipeline], Array]] = {
+    ("gpipe", False): gpipe,
+    ("1f1b", False): one_f_one_b,
+    ("1f1b", True): interleaved,
+    ("zb-h1", False): lambda c: zero_bubble(c, 1),
+    ("zb-h2", False): lambda c: zero_bubble(c, 2),
+    ("zb-v", True): zb_v,
+}
+"""The longest path by schedule, and whether a stage holds several chunks."""
+
+
+def pipeline_times(case: PipelineCase) -> PipelineTimes:
+    """Seconds of each pipeline.
+
+    Sources: GPipe arXiv:1811.06965; 1F1B and its interleaved form arXiv:2104.04473 section 2.2; ZB-H1 and ZB-H2
+    arXiv:2401.10241 section 3; ZB-V arXiv:2405.15362.
+    """
+    schedule, p2p_s, exposed, c = _flat(case)
+    first_s, middle_s, last_s = (c.m * ops.t for ops in (c.first, c.middle, c.last))
+    last_s = last_s + c.m * c.deferred
+    work_s = (first_s + np.maximum(c.n * c.v - 2, 0) * middle_s + last_s) / c.n
+    slowest_s = _slowest_s(schedule, c, first_s, middle_s, last_s)
+
+    free_s, total_s = slowest_s.copy(), slowest_s.copy()
+    for (name, several), longest in LONGEST.items():
+        here = (schedule == SCHEDULES.index(name)) & ((c.v > 1) == several) & (c.n > 1)
+        if here.any():
+            some = _at(here, c)
+            free_s[here] = longest(some)
+            total_s[here] = longest(_with_sends(some, p2p_s[here], exposed[here]))
+    # a later begin can shorten what zb-h2 and zb-v count: no more than nothing is gained by it
+    sends_s = np.maximum(total_s - free_s, 0.0)
+    return PipelineTimes(
+        total_s=total_s,
+        work_s=work_s,
+        imbalance_s=slowest_s - work_s,
+        bubble_s=total_s - slowest_s - sends_s,
+        p2p_s=sends_s,
+    )
+
+
+def _flat(case: PipelineCase) -> tuple[Array, Array, Array, Pipeline]:
+    """All fields as long as the longest, sends apart; where the weight gradient is set apart, the head's is too."""
+    chunks = [getattr(chunk, f.name) for chunk in (case.first, case.middle, case.last) for f in fields(Chunk)]
+    plain = [case.schedule, case.pp, case.vp, case.micro_batches, case.deferred_s, case.p2p_s, case.p2p_exposed]
+    columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (*plain, *chunks)))
+    schedule, n, v, m, deferred, p2p_s, exposed = columns[:7]
+    first, middle, last = (Ops(*columns[i : i + 3]) for i in (7, 10, 13))
+    split = np.isin(schedule, [SCHEDULES.index(name) for name in SPLIT])
+    last = replace(last, w=last.w + np.where(split, deferred, 0.0))
+    deferred = np.where(split, 0.0, deferred)
+    zero = np.zeros_like(p2p_s)
+    pipeline = Pipeline(n, v, m, first, middle, last, deferred, p=zero, held=zero)
+    return schedule, p2p_s, exposed, pipeline
+
+
+def _slowest_s(schedule: Array, c: Pipeline, first_s: Array, middle_s: Array, last_s: Array) -> Array:
+    """Seconds that the slowest stage computes."""
+    more = (c.v - 1) * middle_s
+    by_chunk = np.maximum(np.maximum(first_s, last_s) + more, np.where(c.n > 2, middle_s + more, 0.0))
+    folded = np.maximum(first_s + last_s, 2 * middle_s)
+    slowest: Array = np.where(schedule == SCHEDULES.index("zb-v"), folded, by_chunk)
+    return np.where(c.n > 1, slowest, first_s + last_s)
+
+
+def _at(here: NDArray[np.bool_], c: Pipeline) -> Pipeline:
+    """Some of the pipelines."""
+    first, middle, last = (Ops(x.f[here], x.b[here], x.w[here]) for x in (c.first, c.middle, c.last))
+    return Pipeline(c.n[here], c.v[here], c.m[here], first, middle, last, c.deferred[here], c.p[here], c.held[here])
+
+
+def _with_sends(c: Pipeline, p2p_s: Array, exposed: Array) -> Pipeline:
+    """The exposed share of each send as part of the operation before it, the rest as time on the way.
+
+    The head's chunk sends no activations on and the embedding's no gradients back.
+    """
+    held = exposed * p2p_s
+    return replace(
+        c,
+        first=replace(c.first, f=c.first.f + held),
+        middle=replace(c.middle, f=c.middle.f + held, b=c.middle.b + held),
+        last=replace(c.last, b=c.last.b + held),
+        p=p2p_s - held,
+        held=held,
+    )

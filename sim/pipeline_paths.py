@@ -1,0 +1,218 @@
+"""The longest path through GPipe and 1F1B, over arrays with one entry per pipeline of two or more stages.
+
+Names as in the literature: n stages, m micro-batches, v chunks a stage; F forward, B backward (gradient of the
+input), W gradient of the weights. A path climbs the stages with forwards, descends with backwards and stays at a
+stage with the operations that it computes in turn. Every candidate below is a path, so none is longer than the
+schedule really takes; tests hold the longest of them against the event simulation.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ops:
+    """Seconds of one micro-batch in one chunk: forward, backward, weight gradient."""
+
+    f: Array
+    b: Array
+    w: Array
+
+    @property
+    def t(self) -> Array:
+        """All three."""
+        return self.f + self.b + self.w
+
+    @property
+    def fb(self) -> Array:
+        """Forward and backward alone."""
+        return self.f + self.b
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Pipelines of one schedule: all chunks between the first and the last are alike."""
+
+    n: Array
+    v: Array
+    m: Array
+    first: Ops
+    middle: Ops
+    last: Ops
+    deferred: Array
+    """Weight gradient per micro-batch that the last stage works off after its last backward."""
+    p: Array
+    """Time between the end of an operation and the begin of the one in the next stage that it feeds."""
+    held: Array
+    """What a send adds to the operation before it; the chunks hold it already."""
+
+
+def longest(paths: Iterable[Array]) -> Array:
+    """The longest of some paths."""
+    return reduce(np.maximum, paths)
+
+
+def gain(detour: Array) -> Array:
+    """What a detour adds to a path that takes it only where it is longer."""
+    return np.maximum(detour, 0.0)
+
+
+def where(possible: "NDArray[np.bool_]", path: Array) -> Array:
+    """The path where there is one."""
+    return np.where(possible, path, 0.0)
+
+
+def gpipe(c: Pipeline) -> Array:
+    """All forwards, then all backwards: two flow shops of identical jobs, each as long as one job through all stages
+    and the others at the slowest."""
+    between = c.n - 2
+    slowest = [np.maximum(a, where(between > 0, b)) for a, b in _ends(c)]
+    up = c.first.f + between * c.middle.f + c.last.f + (c.m - 1) * slowest[0] + (c.n - 1) * c.p
+    down = c.first.b + c.first.w + between * (c.middle.b + c.middle.w) + c.last.b + c.last.w
+    down = down + (c.m - 1) * slowest[1] + (c.n - 1) * c.p
+    at_last = up + c.m * (c.last.b + c.last.w + c.deferred)
+    return np.maximum(up + down, at_last)
+
+
+def _ends(c: Pipeline) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    first, middle, last = ((x.f, x.b + x.w) for x in (c.first, c.middle, c.last))
+    return (np.maximum(first[0], last[0]), middle[0]), (np.maximum(first[1], last[1]), middle[1])
+
+
+def one_f_one_b(c: Pipeline) -> Array:
+    """1F1B, one chunk a stage.
+
+    Stage s runs n - 1 - s forwards ahead. Counting a forward of micro-batch i at stage s as beat i + s, a climb and
+    a turn from backward to forward each cost a beat and all else none, so that a path of m + n - 1 forwards and as
+    many backwards is the longest when it has the slowest stage in it most often, or, where sends are slow, climbs
+    most often (`c.p` twice for each climb).
+    """
+    n, m, p = c.n, c.m, c.p
+    first, middle, last = (Ops(x.f, x.b + x.w, np.zeros_like(x.w)) for x in (c.first, c.middle, c.last))
+    between = n - 2
+    climb = 2 * (n - 1) * p
+    beats = m + n - 1
+
+    # at the last stage all the time, or away from it and back
+    slower = 2 * p + np.where(between > 0, middle.t, first.t) - last.t
+    turns = np.ceil((m - 1) / n)
+    away = (m - 1 - turns) * slower + np.where(between > 0, (m - 1) // n * (first.t - middle.t), 0.0)
+    short = (m - 1 - np.ceil((m - 1) / (n - 1))) * slower  # not down to the first stage
+    at_last = first.t + between * middle.t + m * last.t + climb + gain(np.maximum(away, where(between > 0, short)))
+
+    # at the stages between: by way of the last stage at the begin and the end, or with a forward (backward) more
+    roomy = (between > 0) & (m > 2)
+    way = last.t + 2 * p
+    begin, end = gain(way - middle.f), gain(way - middle.b)
+    width = np.maximum(between, 1)
+    zigzag = 2 * p * gain(m - 2 - np.ceil((m - 2) / width))
+    base = first.t + (beats - 2) * middle.t + 2 * between * p + zigzag
+    at_middle = where((between > 0) & (m > 1), base + np.where(m > 2, begin + end, np.maximum(begin, end)))
+    at_middle_then_last = where((between > 0) & (m > 1), base + np.where(m > 2, begin, 0.0) + way - middle.b)
+    # zigzag with the last stage in every turn, and with the first
+    turns = np.ceil((m - 1) / (n - 1))
+    alike = first.t + (beats - 1) * middle.t
+    with_last = alike + (turns + 1) * (last.t - middle.t) + 2 * p * (n + m - 2 - turns)
+    turns = np.ceil((m - 2) / (n - 1))
+    with_first = alike + turns * (first.t - middle.t) + 2 * (last.t - middle.t) + 2 * p * (n + m - 2 - turns)
+    with_first_then_last = with_first + gain(middle.f - way)
+
+    # at the first stage
+    others = between * middle.t + last.t + climb
+    ahead = np.minimum(n - 1, m - 1)
+    begin = gain(others + where(roomy, gain(middle.f - way)) - ahead * first.f)
+    end = gain(others + where(roomy, gain(middle.b - way)) - ahead * first.b)
+    both = m >= ahead + 2
+    at_first = m * first.t + np.where(both, begin + end, np.maximum(begin, end))
+    at_first_then_last = m * first.t + np.where(both, begin, 0.0) + others - ahead * first.b
+
+    through_last = longest(
+        (
+            at_last,
+            at_middle_then_last,
+            where(roomy, with_last),
+            where(roomy, with_first_then_last),
+            at_first_then_last,
+        )
+    )
+    down = (n - 1) * p + between * middle.b + first.b
+    return longest(
+        (
+            through_last,
+            at_middle,
+            where(roomy, with_first_then_last + gain(middle.b - way)),
+            at_first,
+            np.where(c.deferred > 0, through_last - down + m * c.deferred, 0.0),
+        )
+    )
+
+
+def interleaved(c: Pipeline) -> Array:
+    """Interleaved 1F1B, v chunks a stage, micro-batches in groups (`sim.schedule_order.rounds`).
+
+    As for 1F1B, but stage s runs (v - 1) groups and 2 (n - 1 - s) forwards ahead: a climb costs two beats, so that
+    sends hide between the first and the last group; a lap of one micro-batch through a chunk of every stage, or a
+    group at one stage, passes while the pipeline fills and drains.
+    """
+    n, v, m, p = c.n, c.v, c.m, c.p
+    first, middle, last = (Ops(x.f, x.b + x.w, np.zeros_like(x.w)) for x in (c.first, c.middle, c.last))
+    between = n - 2
+    climb = (n - 1) * p
+    passes = m * v
+    groups = np.maximum(m // n, 1)
+    group, group_last = np.ceil(m / groups), np.floor(m / groups)
+
+    lap_f = np.maximum(n * (middle.f + p), group * middle.f)
+    lap_b = np.maximum(n * (middle.b + p), group_last * middle.b)
+    rise, fall = first.f + between * middle.f + climb, first.b + between * middle.b + climb
+    up = np.maximum(rise + (v - 1) * lap_f, group * first.f + (v - 2) * lap_f + (n - 1) * middle.f + climb)
+    down_last = fall + (v - 1) * lap_b  # the last stage's last backward in it
+    down = np.maximum(down_last, group_last * first.b + (v - 2) * lap_b + (n - 1) * middle.b + climb)
+
+    at_last = up + m * last.t + (v - 1) * ((m - group) * middle.f + (m - group_last) * middle.b)
+
+    # at the stage before the last one
+    way = last.t + 2 * p
+    base = up + down - 2 * p + (passes - 3) * middle.t - (v - 1) * (group * middle.f + group_last * middle.b)
+    # of two stages neither has only chunks from between: a path dodges the first and the last chunk, group by group
+    base = base - np.where(n == 2, (groups - 1) * (2 * middle.f - first.f + middle.b - 2 * p), 0.0)
+    base = where(m > 2, base + np.maximum(2 * middle.f, way))
+    at_middle = where(m > 2, base + np.maximum(2 * middle.b, way))
+    few = where((between > 0) & (m <= 3), up + (m - 1) * np.maximum(middle.f, middle.b) + last.t + down)
+
+    # at the first stage
+    ahead = np.minimum((v - 1) * group + 2 * (n - 1), passes - 1)
+    ahead_b = np.minimum((v - 1) * group_last + 2 * (n - 1), passes - 1)
+    of_first = group + np.clip(ahead + 1 - v * group, 0.0, m - group)
+    of_first_b = group_last + np.clip(ahead_b + 1 - v * group_last, 0.0, m - group_last)
+    skipped = (of_first - 1) * first.f + (ahead + 1 - of_first) * middle.f
+    skipped_b = (of_first_b - 1) * first.b + (ahead_b + 1 - of_first_b) * middle.b
+    begin = gain(up - first.f + last.t + between * middle.b + climb - skipped)
+    tail = last.t + between * middle.f + climb - first.b - skipped_b
+    end = gain(down + tail)
+    work = m * (first.t + (v - 1) * middle.t)
+    both = passes >= ahead + 2
+    at_first = work + np.where(both, begin + end, np.maximum(begin, end))
+
+    through_last = longest(
+        (
+            at_last + down_last,
+            at_middle - down + down_last,
+            work + np.where(both, begin, 0.0) + down_last + tail,
+        )
+    )
+    return longest(
+        (
+            at_last + down,
+            at_middle,
+            few,
+            at_first,
+            np.where(c.deferred > 0, through_last - fall + m * c.deferred, 0.0),
+        )
+    )
