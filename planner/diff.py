@@ -7,7 +7,7 @@ from typing import Any
 from planner.explain import taken, value_at
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
-from planner.template import plan_keys
+from planner.template import plan_keys, whole_tables
 from profiler.files import InputError
 
 RESULTS: dict[str, Callable[[Plan], float]] = {
@@ -21,9 +21,6 @@ RESULTS: dict[str, Callable[[Plan], float]] = {
     "ettr": lambda p: p.campaign.ettr,
 }
 """What is compared, as `planner.why.NUMBERS` has it."""
-
-WHOLE = ("training.layout", "phases")
-"""Tables that change as one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +100,7 @@ def results(plan: Plan) -> dict[str, float]:
 
 def _changed(first: PlanRequest, second: PlanRequest) -> list[tuple[str, ...]]:
     """Keys that differ; tokens and phases, which must agree, go together. A plan's name is no assumption."""
-    paths = [*(path for path in plan_keys() if path != "name"), *WHOLE]
+    paths = [*(path for path in plan_keys() if path != "name"), *(table.path for table in whole_tables())]
     differ = [path for path in paths if value_at(first, path) != value_at(second, path)]
     together = tuple(path for path in ("tokens", "phases") if path in differ)
     if len(together) < 2:

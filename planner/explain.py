@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.plan_file import PlanRequest, plan_request
-from planner.template import plan_keys
+from planner.template import plan_keys, whole_tables
 from profiler.files import parse_toml, read_text
 
 
@@ -45,10 +45,10 @@ def taken(request: PlanRequest, stated: set[str]) -> tuple[Taken, ...]:
         given = path in stated or any(name.startswith(f"{path}.") for name in stated)
         shown = "nothing" if value in (None, "") else key.shown(value)
         rows.append(Taken(key=path, value=shown, given=given, doc=key.doc))
-    for path, value in (("training.layout", request.training.layout), ("phases", request.phases)):
-        shown = "nothing" if not value else f"{len(value)} phases" if isinstance(value, tuple) else _layout(value)
-        doc = "Searched where nothing is said." if path == "training.layout" else "One phase where nothing is said."
-        rows.append(Taken(key=path, value=shown, given=bool(value), doc=doc))
+    for table in whole_tables():
+        value = value_at(request, table.path)
+        shown = "nothing" if not value else f"{len(value)} of them" if isinstance(value, tuple) else _layout(value)
+        rows.append(Taken(key=table.path, value=shown, given=bool(value), doc=table.doc))
     return tuple(rows)
 
 

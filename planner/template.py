@@ -92,6 +92,11 @@ def plan_tables() -> tuple[Table, ...]:
     return tuple(_tables(PlanRequest, "", doc=""))
 
 
+def whole_tables() -> tuple[Table, ...]:
+    """The tables that are there as a whole or not at all, such as training.layout and phases."""
+    return tuple(table for table in plan_tables() if table.optional)
+
+
 def plan_keys() -> dict[str, Key]:
     """Every key outside optional tables by its dotted path."""
     return {key.path: key for table in plan_tables() if not table.optional for key in table.keys}

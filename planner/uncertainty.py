@@ -6,6 +6,7 @@ factors 1 giving the plan back exactly, so a thousand samples take milliseconds 
 each factor does.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -33,8 +34,9 @@ OUTCOMES = {
 }
 """What a sample of a plan gives, by name, as a person reads it."""
 
-FAILURE_ACTIVITIES = ("lost_work", "detection", "restart", "waiting_for_repair")
 WORK_ACTIVITIES = ("training", "checkpointing")
+FAILURE_ACTIVITIES = ("lost_work", "fewer_replicas", "detection", "drain", "restart", "waiting_for_repair")
+"""What grows with the work, and what failures take; everything else is due by the calendar."""
 
 LEAST_SHARE = 0.01
 """A sample that would work less than this share of its time is taken to work this share: it never ends anyway."""
@@ -122,10 +124,11 @@ class Response:
     """The outcomes of one plan as a function of factors on its assumptions.
 
     With s the factor on the work (step time times tokens), the campaign's seconds T split into work W, what
-    failures take (lost work l, detection d, restart r, waiting w, as shares of T) and what is due by the calendar
-    (maintenance and its restarts, share m), the expected duration is
+    failures take (detection d, restart r, all else l: lost work, drains, waiting, running on fewer replicas, as
+    shares of T) and what is due by the calendar (maintenance and its restarts, pauses, share m), the expected
+    duration is
 
-        T' = s W / (1 - f (l + d' d + r' r + w) - m),
+        T' = s W / (1 - f (l + d' d + r' r) - m),
 
     f, d' and r' being the factors on the rate of failures, detection and restart: first order in the share lost,
     and exact at the plan. Chance adds the standard deviation of a compound Poisson sum, sqrt(n E[L^2]), of n
@@ -151,7 +154,7 @@ class Response:
     def _stops(self) -> None:
         """How many failures there were and the mean square of what each took."""
         stops = [s for s in self.plan.campaign.interruptions if not s.planned]
-        took_s = np.array([s.lost_s + s.detection_s + s.restart_s + s.wait_s for s in stops])
+        took_s = np.array([s.lost_s + s.detection_s + s.drain_s + s.restart_s + s.wait_s for s in stops])
         self.failures = len(stops)
         self.mean_square_s2 = float(np.mean(took_s**2)) if stops else 0.0
 
@@ -192,12 +195,10 @@ class Response:
         rate, detection, restart = (factors.get(name, one) for name in ("failures", "detection_time", "restart_time"))
         work_s = self.work_s * factors.get("step_time", one) * factors.get("tokens", one)
         lost = self.lost
-        per_failure = (
-            lost["lost_work"] + lost["detection"] * detection + lost["restart"] * restart + lost["waiting_for_repair"]
-        )
+        base = math.fsum(lost.values())
+        per_failure = base + lost["detection"] * (detection - 1) + lost["restart"] * (restart - 1)
         working = np.maximum(1 - rate * per_failure - self.calendar - self.planned_restart * restart, LEAST_SHARE)
         duration_s = work_s / working
-        base = sum(lost.values())
         if base > 0:
             stops = self.failures * rate * duration_s / self.duration_s
             longer = per_failure / base

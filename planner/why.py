@@ -87,12 +87,16 @@ def _days(plan: Plan) -> Reason:
 ACTIVITY_ROWS = {
     "checkpointing": ("Checkpoints", "Checkpoint storage"),
     "lost_work": ("Failures", "Checkpoints"),
+    "stragglers": ("Stragglers",),
+    "fewer_replicas": ("Failures", "Spare nodes"),
+    "pauses": ("Pauses",),
     "detection": ("Failures", "Restart"),
+    "drain": ("Failures", "Restart"),
     "restart": ("Failures", "Restart", "Planned interruptions"),
     "waiting_for_repair": ("Failures", "Spare nodes"),
     "maintenance": ("Planned interruptions",),
 }
-"""The assumptions behind each activity but training; any other one rests on the failures."""
+"""The assumptions behind each activity but training; what the plan lists none for was asked for in it."""
 
 
 def _activity(plan: Plan, name: str, seconds: float) -> Reason:
@@ -105,7 +109,7 @@ def _activity(plan: Plan, name: str, seconds: float) -> Reason:
         value=f"{significant(seconds / DAY_S)} days",
         amount=seconds / DAY_S,
         how=f"{stops:,} failures and {planned:,} planned stops, simulated with seed {plan.campaign.seed}",
-        parts=_assumed(plan, *ACTIVITY_ROWS.get(name, ("Failures",))),
+        parts=_assumed(plan, *ACTIVITY_ROWS.get(name, ())) or (_given("Asked for", name.replace("_", " ")),),
     )
 
 
