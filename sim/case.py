@@ -16,6 +16,7 @@ from profiler.architecture import ModelArchitecture
 from profiler.profile import Precision, Recompute
 from sim.calibration import load_calibration
 from sim.hardware import Fabric, Gpu, Node
+from sim.kernels.measured import MeasuredStep
 from sim.layout import ParallelLayout, Sharding
 from sim.stacks import Selective, SoftwareStack
 
@@ -133,9 +134,11 @@ class StepCase:
     keeps_gathered_inputs: Array
     keeps_stage_outputs: Array
     bucket_bytes: Array
-    # a measured block, where a profile holds this very shape; NaN elsewhere
+    # from a profile (`sim.kernels.measured`), NaN where it gives none: a block, the head both ways, and an update
     measured_forward_s: Array
     measured_backward_s: Array
+    measured_head_s: Array
+    measured_update_s_per_parameter: Array
 
     @property
     def size(self) -> int:
@@ -179,12 +182,12 @@ def build_case(
     precision: Precision = "bf16",
     calibration: Mapping[str, float] | None = None,
     zero_bubble: bool = False,
-    measured: Sequence[tuple[float, float]] = (),
+    measured: Sequence[MeasuredStep] = (),
 ) -> StepCase:
     """Put typed objects into arrays, one entry per layout; constants come from the calibration.
 
     Layouts come as objects, or as the arrays of `layout_columns` where a search makes a million of them.
-    `measured` gives, per layout, the seconds of one block forward and backward from a profile (NaN: none).
+    `measured` gives, per layout, what a profile says of its step.
     """
     k = load_calibration().values() if calibration is None else calibration
     columns = {
@@ -195,8 +198,10 @@ def build_case(
         "fp8": precision == "fp8",
         "zero_bubble": zero_bubble,
         **(layouts if isinstance(layouts, Mapping) else layout_columns(layouts, architecture, stack)),
-        "measured_forward_s": [forward for forward, _ in measured] or math.nan,
-        "measured_backward_s": [backward for _, backward in measured] or math.nan,
+        "measured_forward_s": [step.block.forward_s for step in measured] or math.nan,
+        "measured_backward_s": [step.block.backward_s for step in measured] or math.nan,
+        "measured_head_s": [step.head.total_s for step in measured] or math.nan,
+        "measured_update_s_per_parameter": [step.update.total_s for step in measured] or math.nan,
     }
     return StepCase(**{name: np.atleast_1d(np.asarray(value, dtype=np.float64)) for name, value in columns.items()})
 

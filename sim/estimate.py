@@ -133,7 +133,7 @@ def estimate_step(
         global_batch=global_batch,
         precision=precision,
         calibration=calibration,
-        measured=[(measured.block.forward_s, measured.block.backward_s)],
+        measured=[measured],
     )
     return from_case(case, step_times(case), architecture, cluster, layout, measured=measured)
 

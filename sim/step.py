@@ -219,9 +219,10 @@ def head_matmul_s(case: StepCase) -> Array:
 
 def head_s(case: StepCase) -> Array:
     """Seconds of output projection and loss, forward and backward: three products, and the passes over the
-    logits in fp32."""
+    logits in fp32; or as measured."""
     logits_bytes = 20 * tokens_per_pass(case) * case.vocab / case.tp
-    return 3 * head_matmul_s(case) + logits_bytes / case.memory_bytes_per_s
+    computed_s = 3 * head_matmul_s(case) + logits_bytes / case.memory_bytes_per_s
+    return np.where(np.isnan(case.measured_head_s), computed_s, case.measured_head_s)
 
 
 def stage_layers(case: StepCase) -> tuple[Array, Array]:
@@ -287,11 +288,14 @@ def gradient_sync_s(case: StepCase, forward_s: Array, backward_s: Array) -> Arra
 
 
 def optimizer_s(case: StepCase) -> Array:
-    """Seconds of one AdamW update of the rank's share, by the bytes it moves, and of clipping."""
+    """Seconds of one AdamW update of the rank's share, by the bytes it moves, and of clipping; or as
+    measured per parameter."""
     ranks = case.dp * case.cp
     shared = (case.sharding == ZERO1) | (case.sharding == ZERO2) | sharded_weights(case)
     owned = rank_parameters(case) / np.where(shared, np.minimum(case.shard_degree, ranks), 1.0)
-    return owned * case.optimizer_bytes / case.memory_bytes_per_s
+    computed_s = case.optimizer_bytes / case.memory_bytes_per_s
+    measured_s = case.measured_update_s_per_parameter
+    return owned * np.where(np.isnan(measured_s), computed_s, measured_s)
 
 
 def accumulate_s(case: StepCase) -> Array:
