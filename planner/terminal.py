@@ -39,6 +39,8 @@ def print_plans(plans: Sequence[Plan], report: Path | None) -> None:
     screen.print("Next:")
     screen.print("  herdplan dashboard                             change it in the browser")
     screen.print("  herdplan plan FILE --set cluster.gpus=8192     try another size")
+    screen.print("  herdplan uncertainty FILE                      how sure this is, and what matters most")
+    screen.print("  herdplan explain FILE --why cost_usd           follow a number to its sources")
     screen.print("  herdplan validate                              how near published runs it comes")
 
 
@@ -58,6 +60,14 @@ def _interval(plan: Plan) -> str:
     return f"{significant(days.expected)} ({significant(days.low, 2)}-{significant(days.high, 2)})"
 
 
+def _span(outcome: str, text: Callable[[float], str]) -> tuple[str, Callable[[Plan], str]]:
+    """A row with the 90 % interval of an outcome."""
+    return (
+        "  90 % interval",
+        lambda plan: f"{text(plan.intervals[outcome].low)} to {text(plan.intervals[outcome].high)}",
+    )
+
+
 def _mode(plan: Plan) -> str:
     return "rented" if plan.request.money.mode == "rent" else "owned"
 
@@ -70,10 +80,12 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("Months", lambda p: significant(p.months.expected, 2)),
     ("GPU-hours", lambda p: human(p.gpu_hours.expected)),
     ("Cost", lambda p: f"{money(p.cost.expected)} {_mode(p)}"),
-    ("  low to high", lambda p: f"{money(p.cost.low, digits=2)} to {money(p.cost.high, digits=2)}"),
+    _span("cost_usd", lambda usd: money(usd, digits=2)),
     ("Electricity", lambda p: f"{p.energy_mwh.expected:,.0f} MWh"),
+    _span("energy_mwh", lambda mwh: significant(mwh, 2)),
     ("Peak power", lambda p: f"{significant(p.peak_power_mw)} MW"),
     ("Emissions", lambda p: f"{p.carbon.location_based_tco2e:,.0f} tCO2e"),
+    _span("tco2e", lambda tonnes: significant(tonnes, 2)),
     ("  by the card's TDP rule", lambda p: f"{p.tdp_accounting_tco2e:,.0f} tCO2e"),
     ("MFU, non-causal", lambda p: f"{p.mfu:.1%}"),
     ("Effective time ratio", lambda p: f"{p.campaign.ettr:.1%}"),
