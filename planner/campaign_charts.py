@@ -6,6 +6,7 @@ import pandas as pd
 
 from planner.campaign_files import gantt_frame
 from planner.campaign_text import ACTIVITY_NAMES, duration
+from planner.quantities import significant
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
 from profiler.files import InputError, write_atomic
@@ -27,6 +28,9 @@ COLOURS = {
     "curtailment": "ink",
 }
 """The theme's colour of each activity."""
+
+MOST_POINTS = 240
+"""Intervals of a line: more cannot be told apart on a page."""
 
 LONGEST = 30
 """Interruptions in the figure: more rows cannot be read on a page."""
@@ -94,6 +98,43 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> S
         subtitle=f"From the last safe checkpoint to going on; all of them took {duration(float(total_s.sum()))}",
         description=f"The longest takes {duration(float(total_s.max()))}, "
         f"the median {duration(float(total_s.median()))}.",
+    )
+
+
+def power_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Spec:
+    """The site's power through the campaign: the mean of each interval between its lowest and its highest hour."""
+    times_s, watts = campaign.power_series()
+    hours = -(-len(watts) // MOST_POINTS)
+    grouped = pd.DataFrame({"Day": times_s / DAY_S, "MW": watts / 1e6}).groupby(
+        [i // hours for i in range(len(watts))]
+    )
+    frame = pd.DataFrame(
+        {
+            "Day": grouped["Day"].first(),
+            "mean": grouped["MW"].mean(),
+            "low": grouped["MW"].min(),
+            "high": grouped["MW"].max(),
+        }
+    )
+    band = {"type": "area", "color": theme.gpu, "opacity": 0.3, "interpolate": "step-after"}
+    line = {"type": "line", "color": theme.gpu, "strokeWidth": 1.5, "interpolate": "step-after"}
+    low, mean = quantity("low", "site power [MW]", ticks=5), {"field": "mean", "type": "quantitative"}
+    tooltip = tips(("Day", ".1f"), ("mean", ".2f"), ("low", ".2f"), ("high", ".2f"))
+    body = {
+        "data": data(frame),
+        "encoding": {"x": quantity("Day", "days since the start", ticks=8, scale={"nice": False}, grid=False)},
+        "layer": [
+            {"mark": band, "encoding": {"y": low, "y2": {"field": "high"}}},
+            {"mark": line, "encoding": {"y": mean, "tooltip": tooltip}},
+        ],
+    }
+    mean_mw, peak_mw = (significant(w / 1e6) for w in (campaign.mean_site_power_w, campaign.peak_site_power_w))
+    return finished(
+        sized(body, width, 260),
+        theme,
+        title=f"The site draws {mean_mw} MW on average and {peak_mw} MW at most",
+        subtitle=f"Mean of every {hours} h, between the lowest and the highest hour" if hours > 1 else "Hour by hour",
+        description=f"Site power over {duration(campaign.duration_s)}: mean {mean_mw} MW, highest {peak_mw} MW.",
     )
 
 

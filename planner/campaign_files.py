@@ -146,7 +146,7 @@ def write_folder(simulation: "Simulation", folder: Path) -> None:
     Raises:
         InputError: a folder that cannot be written.
     """
-    from planner.campaign_charts import gantt_chart, time_chart, write_figure
+    from planner.campaign_charts import gantt_chart, power_chart, time_chart, write_figure
     from planner.campaign_text import explained
 
     campaign, start = simulation.median, simulation.scenario.start
@@ -156,6 +156,7 @@ def write_folder(simulation: "Simulation", folder: Path) -> None:
     write_table(gantt_frame(campaign), folder / "gantt.csv")
     write_table(replica_frame(simulation.replicas), folder / "replicas.csv")
     write_figure(time_chart(campaign), folder / "time.svg")
+    write_figure(power_chart(campaign), folder / "power.svg")
     if gantt := gantt_chart(campaign):
         write_figure(gantt, folder / "gantt.svg")
     write_atomic(folder / "explanation.txt", explained(campaign, simulation.scenario.setup) + "\n")
