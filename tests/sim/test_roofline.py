@@ -61,6 +61,23 @@ def test_an_estimate_says_what_it_stands_on() -> None:
     assert step(None).kernel_shares.published > 0.5
 
 
+def test_a_measured_head_and_update_count_too() -> None:
+    """16 micro-batches through a head of 5 ms; an update slower by 15 ps for each of an eighth of the parameters."""
+    head = replace(BLOCK, workload="head_loss", forward_s=2e-3, backward_s=3e-3)
+    norm = LayerRow(workload="grad_norm", model="", origin="measured", size=10**9, forward_s=3e-3)
+
+    def with_update(seconds: float) -> StepEstimate:
+        update = replace(norm, workload="optimizer", forward_s=seconds)
+        return step(profile(head, update, norm), sharding="none")  # type: ignore[arg-type]
+
+    fast, slow = with_update(12e-3), with_update(27e-3)
+    assert fast.parts_s["head"] == pytest.approx(16 * 5e-3)
+    slower_s = slow.parts_s["optimizer"] - fast.parts_s["optimizer"]
+    assert slower_s == pytest.approx(LLAMA_8B.parameters / 8 * 15e-12, rel=1e-3)
+    assert fast.kernel_shares.measured > 0
+    assert fast.origin == "calibrated"  # of the blocks
+
+
 def test_a_slower_measurement_is_a_slower_step() -> None:
     slower = replace(BLOCK, forward_s=6e-3)
     assert step(profile(slower)).step_time_s - step(profile(BLOCK)).step_time_s >= 16 * 32 * 3e-3
