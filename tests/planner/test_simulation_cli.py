@@ -1,0 +1,89 @@
+"""`herdplan simulate`: over workers and a cluster, interrupted, with its files, and every mistake as one sentence."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from distributed import LocalCluster
+
+from tests.planner.test_cli import EXAMPLE, ROOT, data, refusal, works
+
+QUICK = ("simulate", EXAMPLE, "--seed", "4", "--replicas", "3")
+
+
+def test_a_cluster_gives_the_bytes_of_this_process() -> None:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+    ) as cluster:
+        spread = works(*QUICK, "--scheduler", cluster.scheduler_address, "--json", "-")
+    assert spread == works(*QUICK, "--json", "-")
+    assert json.loads(spread)["replicas"] == 3
+
+
+def test_a_person_reads_days_and_where_the_time_went() -> None:
+    text = works(*QUICK)
+    assert "days (" in text
+    assert "trained what was kept" in text
+    assert "What stopped it" in text
+    assert "Training stops: -" in text
+
+
+def test_events_and_hours_go_where_they_are_sent(tmp_path: Path) -> None:
+    events, hours = tmp_path / "events.csv", tmp_path / "hours.parquet"
+    found = data(*QUICK, "--events", str(events), "--hours", str(hours))
+    assert len(pd.read_csv(events)) == len(found["median_campaign"]["interruptions"])
+    energy_mwh = pd.read_parquet(hours)["energy_mwh"].sum()
+    assert energy_mwh in [pytest.approx(one["energy_mwh"]) for one in found["campaigns"]]
+
+
+def test_an_export_is_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert str(folder) in works(*QUICK, "--export", str(folder))
+    assert len(pd.read_csv(folder / "replicas.csv")) == 3
+    assert {path.suffix for path in folder.iterdir()} == {".csv", ".svg", ".txt"}
+
+
+INTERRUPTED = """
+import os, signal, sys
+from contextlib import contextmanager
+import planner.progress
+
+@contextmanager
+def progress(what, total):
+    yield lambda done: done == 3 and os.kill(os.getpid(), signal.SIGINT)
+
+planner.progress.progress = progress
+from planner.cli import app
+app(["simulate", *sys.argv[1:]])
+"""
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_so() -> None:
+    command = [sys.executable, "-c", INTERRUPTED, EXAMPLE, "--replicas", "100000", "--json", "-"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    out, err = run.stdout, run.stderr
+    found = json.loads(out)
+    assert found["replicas_asked"] == 100_000
+    assert 3 <= found["replicas"] == len(found["campaigns"]) < 100_000
+    assert err == f"Stopped: {found['replicas']} of 100000 replicas are done; what follows is theirs.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--workers", "0"), "--workers"),
+        (("--scheduler", "tcp://127.0.0.1:1"), "scheduler 'tcp://127.0.0.1:1' cannot be reached"),
+        (("--events", "x.xlsx"), "x.xlsx: a table ends in .csv or .parquet"),
+        (("--hours", "/proc/x.csv"), "/proc/x.csv: cannot be written"),
+        (("--export", "/proc/x"), "cannot be written"),
+        (("--set", "site.climate=mars"), "climate 'mars' is not in the catalogue"),
+        (("--set", "site.power_windows=[{allowed_w=1}]"), "this run never finishes"),
+        (("--set", "start=soon"), "start is 'soon'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words: tuple[str, ...], says: str) -> None:
+    assert says in refusal(*QUICK, *words)
