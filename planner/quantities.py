@@ -63,7 +63,9 @@ def parse_quantity(value: object, unit: str) -> float:
         ValueError: not a number, or another unit.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if abs(value) < 1e300 else math.inf
+        if abs(value) > 1e300:  # a whole number may be too long for a float
+            return math.inf if value > 0 else -math.inf
+        return float(value)
     wanted = f"a number with its unit, such as '{EXAMPLES[unit]}', is needed."
     match = re.fullmatch(r"\s*(\$?)\s*([-+]?[0-9][0-9_,.]*(?:[eE][-+]?[0-9]+)?)\s*(.*?)\s*", str(value))
     if not isinstance(value, str) or not match:
