@@ -36,7 +36,7 @@ def under_conditions(campaign: Campaign, setup: CampaignSetup, conditions: SiteC
     lengths_s = line.column("end_s") - line.column("start_s")
     shares = campaign.state_s / lengths_s[:, None]
     save_s, restart_s = setup.cadence.cost_s + setup.cadence.lag_s, setup.restart_s
-    count = math.ceil(campaign.duration_s / HOUR_S) + DAY_HOURS
+    count = math.ceil(1.3 * campaign.duration_s / HOUR_S) + DAY_HOURS
     most = _LONGEST * count + YEAR_HOURS
     while True:
         hours = conditions.hours(count, setup.site.pue)

@@ -4,6 +4,7 @@ What a site does in an hour follows from what is allowed: work that fits goes at
 is slowed by its clocks, and what still does not fit waits; where not even waiting fits, the site is switched off.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -134,7 +135,8 @@ def lay(lengths_s: Array, shares: Array, pace: Array, site: Iterator[Stretch]) -
         site: the site's time.
     """
     laid: list[Laid] = []
-    paces = pace.tolist()
+    with np.errstate(divide="ignore"):
+        stretched = (1 / pace).tolist()
     now = next(site)
     now_s = 0.0
     for segment, (length_s, row) in enumerate(zip(lengths_s.tolist(), shares.tolist(), strict=True)):
@@ -148,10 +150,10 @@ def lay(lengths_s: Array, shares: Array, pace: Array, site: Iterator[Stretch]) -
                 now = following
             mode, stretch = now.mode, 0.0
             if mode == RUNS:
-                here = paces[now.hour]
-                if all(here[state] > 0 for state, _ in mix):
-                    stretch = sum(share / here[state] for state, share in mix)
-                else:
+                here = stretched[now.hour]
+                for state, share in mix:
+                    stretch += share * here[state]
+                if stretch == math.inf:
                     mode = PAUSED
             room_s = now.end_s - now_s
             if mode == RUNS and left_s * stretch <= room_s:
