@@ -140,7 +140,7 @@ def _parquet() -> None:
         raise InputError("Parquet needs pyarrow: pip install 'herdplan[parquet]'.")
 
 
-def write_folder(simulation: "Simulation", folder: Path) -> None:
+def write_folder(simulation: "Simulation", folder: Path, ending: str = "csv") -> None:
     """Every table of the median campaign and of the replicas, the figures, and the explanation.
 
     Raises:
@@ -150,11 +150,15 @@ def write_folder(simulation: "Simulation", folder: Path) -> None:
     from planner.campaign_text import explained
 
     campaign, start = simulation.median, simulation.scenario.start
-    write_table(event_frame(campaign, start), folder / "events.csv")
-    write_table(hour_frame(campaign, start), folder / "hours.csv")
-    write_table(segment_frame(campaign, start), folder / "segments.csv")
-    write_table(gantt_frame(campaign), folder / "gantt.csv")
-    write_table(replica_frame(simulation.replicas), folder / "replicas.csv")
+    tables = {
+        "events": event_frame(campaign, start),
+        "hours": hour_frame(campaign, start),
+        "segments": segment_frame(campaign, start),
+        "gantt": gantt_frame(campaign),
+        "replicas": replica_frame(simulation.replicas),
+    }
+    for name, frame in tables.items():
+        write_table(frame, folder / f"{name}.{ending}")
     write_figure(time_chart(campaign), folder / "time.svg")
     write_figure(power_chart(campaign), folder / "power.svg")
     if gantt := gantt_chart(campaign):

@@ -20,8 +20,9 @@ def simulate(
         str, typer.Option(help="Dask scheduler whose workers run them, such as tcp://10.0.0.1:8786.")
     ] = "",
     export: Annotated[
-        Path | None, typer.Option(help="Folder for every table (CSV) and figure (SVG) of the median campaign.")
+        Path | None, typer.Option(help="Folder for every table and figure (SVG) of the median campaign.")
     ] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Tables of --export as Parquet instead of CSV.")] = False,
     events: Annotated[Path | None, typer.Option(help="Event log of the median campaign, .csv or .parquet.")] = None,
     hours: Annotated[Path | None, typer.Option(help="Its hours: power, energy, tokens; .csv or .parquet.")] = None,
     settings: SettingsOption = None,
@@ -34,7 +35,7 @@ def simulate(
         from planner.progress import progress
         from planner.simulation import simulate_plan
 
-        for path in (events, hours):
+        for path in (events, hours, Path("x.parquet") if parquet else None):
             if path:
                 check_path(path)
         [request] = requests([file], overrides({}, settings or []))
@@ -44,7 +45,7 @@ def simulate(
             )
         if interrupted_line(result):
             typer.echo(interrupted_line(result), err=True)
-        _write(result, export, events, hours)
+        _write(result, export, events, hours, "parquet" if parquet else "csv")
         if json_to:
             write_json(json_to, result.to_dict())
         if json_to != "-":
@@ -54,7 +55,7 @@ def simulate(
                 typer.echo(f"\nTables and figures: {export}")
 
 
-def _write(result: "Simulation", folder: Path | None, events: Path | None, hours: Path | None) -> None:
+def _write(result: "Simulation", folder: Path | None, events: Path | None, hours: Path | None, ending: str) -> None:
     """The tables and figures asked for."""
     from planner.campaign_files import event_frame, hour_frame, write_table
 
@@ -62,7 +63,7 @@ def _write(result: "Simulation", folder: Path | None, events: Path | None, hours
     if folder:
         from planner.campaign_files import write_folder
 
-        write_folder(result, folder)
+        write_folder(result, folder, ending)
     if events:
         write_table(event_frame(result.median, start), events)
     if hours:

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from planner.campaign_text import explained, interrupted_line, summary_line
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, parse_plan_request, read_plan_request
 from planner.simulation import DISTRIBUTED, Simulation, simulate_plan
+from planner.tariffs import load_tariff
 from profiler.files import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "llama3.1-8b.toml"
@@ -115,6 +117,23 @@ def test_a_hot_place_pays_for_its_summer() -> None:
     cold = simulate_plan(read_plan_request(EXAMPLE, [*days, ("start", "2026-01-02")]), seed=7, replicas=1)
     assert hot.replicas[0].energy_mwh > 1.02 * cold.replicas[0].energy_mwh
     assert hot.replicas[0].electricity_usd > cold.replicas[0].electricity_usd
+
+
+def test_hourly_prices_meet_every_joule_in_its_hour() -> None:
+    """The bill under hourly prices is the integral of price times power over the segments, cut at whole hours."""
+    request = replace(windowed(allowed_w="0.9 MW", from_hour=15, to_hour=21), replicas=1)
+    request = replace(request, site=replace(request.site, tariff="tou-example", climate="phoenix"))
+    plan, tariff = make_plan(request), load_tariff("tou-example")
+    start = datetime.fromisoformat(request.start)
+    cost_usd = 0.0
+    for segment in plan.campaign.segments:
+        begin_s = segment.start_s
+        while begin_s < segment.end_s:
+            end_s = min(segment.end_s, (begin_s // 3600 + 1) * 3600)
+            price = tariff.usd_per_kwh(start + timedelta(hours=begin_s // 3600))
+            cost_usd += segment.site_power_w * (end_s - begin_s) / 3.6e6 * price
+            begin_s = end_s
+    assert plan.bill.energy_usd == pytest.approx(cost_usd, rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,9 @@ def test_an_export_is_a_folder(tmp_path: Path) -> None:
     assert str(folder) in works(*QUICK, "--export", str(folder))
     assert len(pd.read_csv(folder / "replicas.csv")) == 3
     assert {path.suffix for path in folder.iterdir()} == {".csv", ".svg", ".txt"}
+    works(*QUICK, "--export", str(tmp_path / "other"), "--parquet")
+    back = pd.read_parquet(tmp_path / "other" / "replicas.parquet")
+    assert back["training_days"].tolist() == pytest.approx(pd.read_csv(folder / "replicas.csv")["training_days"])
 
 
 INTERRUPTED = """
