@@ -183,7 +183,7 @@ class SelfCheckOptions:
             recompute=_choice("--recompute", self.recompute, get_args(Recompute)),
             attention_backend=_choice("--attention", self.attention, ATTENTION),
         )
-        layers = _at_least_one("--layers", self.layers or (4 if on_gpu else 2))
+        layers = _at_least_one("--layers", (4 if on_gpu else 2) if self.layers is None else self.layers)
         return Trial(architecture=architecture, layers=layers, point=point)
 
 

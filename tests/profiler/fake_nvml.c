@@ -39,6 +39,11 @@ const char *nvmlErrorString(int code) { (void)code; return "error"; }
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = 1; return OK; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) { *h = &began; return i ? NOT_FOUND : OK; }
 int nvmlDeviceGetHandleByUUID(const char *u, void **h) { *h = &began; return strcmp(u, "GPU-1") ? NOT_FOUND : OK; }
+int nvmlDeviceGetMigMode(void *h, unsigned *current, unsigned *pending) {
+    (void)h;
+    *current = *pending = is("divided");
+    return is("old driver") ? UNSUPPORTED : OK;
+}
 int nvmlDeviceGetName(void *h, char *name, unsigned n) { (void)h; strncpy(name, "NVIDIA Fake", n); return OK; }
 int nvmlSystemGetDriverVersion(char *v, unsigned n) { strncpy(v, "570.1", n); return OK; }
 int nvmlDeviceGetEnforcedPowerLimit(void *h, unsigned *mw) { (void)h; *mw = 700000; return OK; }

@@ -1,13 +1,18 @@
-"""One rank of the parity test: our model against transformers' LlamaForCausalLM in fp64, as JSON lines.
+"""The parity test: our model against transformers' LlamaForCausalLM in fp64 on gloo ranks, as JSON lines.
 
-Started once for each rank with torchrun's environment variables; rank 0 prints the worst over all ranks.
+`python -m tests.profiler.parity_worker 1 2 4` forks one, two and four ranks after importing torch once; rank 0
+of each world prints the worst over its ranks. With `inductor` instead, one rank runs the model as machine code.
 """
 
 import itertools
 import json
+import os
 import sys
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
+import torch._inductor.config
 import torch.distributed as dist
 from fairscale.nn.model_parallel import initialize as groups
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -15,6 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from profiler.architecture import ModelArchitecture, RopeScaling
 from profiler.llama import Block, Llama, LlamaSettings, rope_tables
 from profiler.world import open_world, use_tensor_parallel
+from tests.profiler.ranks import free_port
 
 TINY = ModelArchitecture(
     name="tiny",
@@ -29,6 +35,7 @@ TINY = ModelArchitecture(
     rope_scaling=RopeScaling(factor=8.0, low_frequency_factor=1.0, high_frequency_factor=4.0, original_context=16),
 )
 BATCH, SEQUENCE = 2, 24
+RECOMPUTES_COMPILED = {1: ("none", "full"), 2: ("none", "full"), 4: ("full",)}
 COLUMN_SHARDED = ("wq", "wk", "wv", "w1", "w3", "output", "embedding")
 ROW_SHARDED = ("wo", "w2")
 NAMES = {
@@ -47,11 +54,11 @@ NAMES = {
 }
 
 
-def reference_model() -> LlamaForCausalLM:
+def reference_model(layers: int) -> LlamaForCausalLM:
     config = LlamaConfig(
         hidden_size=TINY.hidden,
         intermediate_size=TINY.ffn,
-        num_hidden_layers=TINY.layers,
+        num_hidden_layers=layers,
         num_attention_heads=TINY.heads,
         num_key_value_heads=TINY.kv_heads,
         head_dim=TINY.head_dim,
@@ -89,17 +96,37 @@ def shard(name: str, full: torch.Tensor) -> torch.Tensor:
     return full.chunk(size, dim=1)[rank] if layer in ROW_SHARDED else full
 
 
-def compare(settings: LlamaSettings, reference: LlamaForCausalLM, compiled: bool) -> tuple[float, float]:
+class Case(NamedTuple):
+    layout: str
+    recompute: str
+    backend: str
+    compiler: str = ""
+    """torch.compile's back end; empty runs eagerly."""
+
+    @property
+    def settings(self) -> LlamaSettings:
+        return LlamaSettings(attention_backend=self.backend, collective_layout=self.layout, recompute=self.recompute)
+
+
+def cases(ranks: int) -> list[Case]:
+    """Every layout × recompute × kernel; compiled ahead of time with and without recompute."""
+    eager = [
+        Case(*c) for c in itertools.product(("reference", "shared"), ("none", "selective", "full"), ("flash", "math"))
+    ]
+    return eager + [Case("shared", recompute, "math", "aot_eager") for recompute in RECOMPUTES_COMPILED[ranks]]
+
+
+def compare(case: Case, reference: LlamaForCausalLM) -> tuple[float, float]:
     """Loss difference, and the worst gradient difference relative to that gradient's norm."""
     tokens = torch.randint(TINY.vocab, (BATCH, SEQUENCE), generator=torch.Generator().manual_seed(1))
     targets = torch.randint(TINY.vocab, (BATCH, SEQUENCE), generator=torch.Generator().manual_seed(2))
     parameters = dict(reference.named_parameters())
-    model = Llama(TINY, settings, SEQUENCE)
+    architecture = replace(TINY, layers=reference.config.num_hidden_layers)
+    model = Llama(architecture, case.settings, SEQUENCE)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(shard(name, parameters[theirs(name)]))
-    # one graph and its ahead-of-time backward; inductor only generates code for the same graph, slowly
-    run = torch.compile(model, backend="aot_eager", fullgraph=True) if compiled else model
+    run = torch.compile(model, backend=case.compiler, fullgraph=True) if case.compiler else model
     loss = run(tokens, targets)
     loss.backward()
 
@@ -137,25 +164,48 @@ def count_all_reduces(settings: LlamaSettings) -> tuple[int, int]:
     return forward, len(calls) - forward
 
 
-def main() -> None:
+def run_rank(inductor: bool = False) -> None:
+    """Print what every case gives. Compiled ones have one layer: a second makes the same graph, only longer."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
     with open_world("cpu") as world:
         use_tensor_parallel(world.ranks)
-        reference = reference_model()
-        layouts = ("reference", "shared")
-        cases = [(*c, False) for c in itertools.product(layouts, ("none", "selective", "full"), ("flash", "math"))]
-        if "compiled" in sys.argv:
-            cases += [("shared", "none", "math", True)]
-        for layout, recompute, backend, compiled in cases:
-            settings = LlamaSettings(attention_backend=backend, collective_layout=layout, recompute=recompute)
-            loss, gradient = (world.agree(error) for error in compare(settings, reference, compiled))
-            forward, backward = count_all_reduces(settings)
+        references = {"": reference_model(TINY.layers), "compiled": reference_model(1)}
+        for case in [Case("shared", "none", "math", "inductor")] if inductor else cases(world.ranks):
+            reference = references["compiled" if case.compiler else ""]
+            loss, gradient = (world.agree(error) for error in compare(case, reference))
+            torch.compiler.reset()
+            forward, backward = count_all_reduces(case.settings)
             if world.leads:
-                case = {"layout": layout, "recompute": recompute, "backend": backend, "compiled": compiled}
                 found = {"loss": loss, "gradient": gradient, "forward": forward, "backward": backward}
-                print(json.dumps({**case, **found}), flush=True)
+                print(json.dumps({"ranks": world.ranks, **case._asdict(), **found}), flush=True)
+
+
+def fork_ranks(ranks: int) -> list[int]:
+    """Processes that start as this one is now, each a rank of its own world."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
+    processes = []
+    for rank in range(ranks):
+        process = os.fork()
+        if process == 0:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(ranks)}
+            run_rank()
+            sys.stdout.flush()
+            os._exit(0)
+        processes.append(process)
+    return processes
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    if sys.argv[1:] == ["inductor"]:
+        torch._inductor.config.cpp.simdlen = 1  # plain loops: half the time to compile them
+        run_rank(inductor=True)
+        return
+    for ranks in sys.argv[1:]:
+        for process in fork_ranks(int(ranks)):
+            _, status = os.waitpid(process, 0)
+            assert status == 0, f"a rank of {ranks} failed"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,17 @@ def free_port() -> int:
 
 def run_ranks(ranks: int, *command: str, timeout_s: float = 120) -> str:
     """Run `python command...` as `ranks` processes; return what rank 0 printed. Every rank must succeed."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
+    ended = end_of_ranks(ranks, *command, timeout_s=timeout_s)
+    for process in ended:
+        assert process.returncode == 0, process.stderr
+    return ended[0].stdout
+
+
+def end_of_ranks(
+    ranks: int, *command: str, timeout_s: float = 120, **variables: str
+) -> "list[subprocess.CompletedProcess[str]]":
+    """Run `python command...` as `ranks` processes; return how each ended, rank 0 first."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks), **variables}
     processes = [
         subprocess.Popen(
             [sys.executable, *command],
@@ -38,6 +48,7 @@ def run_ranks(ranks: int, *command: str, timeout_s: float = 120) -> str:
     finally:
         for process in processes:
             process.kill()
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors
-    return outputs[0][0]
+    return [
+        subprocess.CompletedProcess(process.args, process.returncode, *output)
+        for process, output in zip(processes, outputs, strict=True)
+    ]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.collective_fit import fit_latency_and_bandwidth
-from profiler.collectives import group_sizes
+from profiler.collectives import rank_groups
 from profiler.profile import CollectiveRow
 
 
@@ -41,6 +41,24 @@ def test_one_size_determines_nothing() -> None:
     assert fit_latency_and_bandwidth(_rows("all_reduce", 2, 1e-5, 1e11)[:1]) is None
 
 
-@pytest.mark.parametrize(("ranks", "groups"), [(1, ()), (2, (2,)), (6, (2, 4, 6)), (8, (2, 4, 8))])
-def test_groups_double_up_to_the_world(ranks: int, groups: tuple[int, ...]) -> None:
-    assert group_sizes(ranks) == groups
+@given(nodes=st.integers(1, 9), ranks_per_node=st.integers(1, 9))
+def test_groups_stay_inside_a_node_or_cross_the_fabric_as_they_say(nodes: int, ranks_per_node: int) -> None:
+    groups = rank_groups(nodes * ranks_per_node, ranks_per_node)
+    for group in groups:
+        homes = {member // ranks_per_node for member in group.members}
+        assert len(group.members) == len(set(group.members)) > 1
+        assert (len(homes) == 1) == (group.scope == "node")
+    keys = [(len(group.members), group.scope) for group in groups]
+    if ranks_per_node > 1:
+        assert (ranks_per_node, "node") in keys
+    if nodes > 1:
+        assert (nodes, "fabric") in keys
+        assert (nodes * ranks_per_node, "fabric") in keys
+
+
+def test_groups_of_two_nodes_of_eight() -> None:
+    inside, across = [(2, "node"), (4, "node"), (8, "node")], [(2, "fabric"), (16, "fabric")]
+    groups = rank_groups(16, 8)
+    assert [(len(group.members), group.scope) for group in groups] == inside + across
+    assert groups[3].members == (0, 8)  # one rank of each node, over its own network card
+    assert rank_groups(1, 1) == ()

@@ -26,6 +26,7 @@ GPUS = (
     "old driver",
     "meters apart",
     "lost",
+    "divided",
     "no permission",
     "no driver",
 )
@@ -154,7 +155,12 @@ def test_a_gpu_that_falls_off_the_bus_ends_measuring_not_the_run(gpus: Gpus) -> 
 
 @pytest.mark.parametrize(
     ("gpu", "why"),
-    [("no permission", "may not read"), ("no driver", "not loaded"), ("no library", "was not found")],
+    [
+        ("no permission", "may not read"),
+        ("no driver", "not loaded"),
+        ("no library", "was not found"),
+        ("divided", "divided into MIG instances"),
+    ],
 )
 def test_what_cannot_be_opened_is_one_sentence(gpus: Gpus, gpu: str, why: str) -> None:
     assert why in gpus[gpu]["refused"]

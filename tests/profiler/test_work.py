@@ -103,6 +103,16 @@ def test_attention_states_the_causal_half_of_the_products_that_run(tiny: ModelAr
     assert _counted(point, tiny) == (2 * stated.forward_flops, 2 * stated.backward_flops)
 
 
+@given(cp=st.sampled_from([2, 4, 16]), tp=st.sampled_from([1, 8]))
+def test_context_parallel_ranks_share_the_attention_of_the_whole_sequence(cp: int, tp: int) -> None:
+    share = rank_share(load_architecture("llama3.1-405b"), tp)
+    whole = layer_work("attention", share, 1, 131_072, "bf16")
+    part = layer_work("attention", share, 1, 131_072 // cp, "bf16", context_len=131_072)
+    assert cp * part.forward_flops == pytest.approx(whole.forward_flops)
+    assert cp * part.backward_flops == pytest.approx(whole.backward_flops)
+    assert cp * part.forward_bytes > whole.forward_bytes  # every rank reads all keys and values
+
+
 def _request(**changes: object) -> Request:
     words = Options(
         model="llama3.1-8b,llama3.1-70b",

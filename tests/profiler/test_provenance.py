@@ -1,0 +1,56 @@
+"""Which GPU of the catalogue a driver's name means, and which ceilings rows hold."""
+
+import pytest
+
+from profiler.profile import LayerRow, Provenance
+from profiler.provenance import catalogue_name, with_ceilings
+from sim.hardware import load_gpu
+
+
+@pytest.mark.parametrize(
+    ("device", "power_limit_w", "name"),
+    [
+        ("NVIDIA H100 80GB HBM3", 700.0, "h100-sxm"),
+        ("NVIDIA H100 80GB HBM3", 500.0, "h100-sxm"),  # capped, yet the same part
+        ("NVIDIA H100 96GB HBM2e", 500.0, "h100-96gb"),
+        ("NVIDIA H100 96GB HBM2e", None, "h100-96gb"),
+        ("NVIDIA H100 96GB HBM3", 700.0, ""),  # the catalogue's 96 GB part draws 500 W
+        ("NVIDIA H200", 700.0, "h200-sxm"),
+        ("NVIDIA H200 NVL", 600.0, ""),
+        ("NVIDIA H100 NVL", 400.0, ""),
+        ("NVIDIA H100 PCIe", 350.0, ""),
+        ("NVIDIA GH200 480GB", 900.0, ""),
+        ("NVIDIA GH200 144G HBM3e", 900.0, ""),
+        ("NVIDIA H800", 700.0, ""),
+        ("NVIDIA B200", 1000.0, "b200-sxm"),
+        ("NVIDIA GB200", 1200.0, "gb200"),
+        ("NVIDIA A100-SXM4-80GB", 400.0, "a100-80gb"),
+        ("NVIDIA A100 80GB PCIe", 300.0, ""),
+        ("NVIDIA GeForce RTX 4090", 450.0, "rtx-4090"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 150.0, ""),
+        ("AMD Instinct MI300X", 750.0, ""),
+    ],
+)
+def test_the_catalogues_name_or_none(device: str, power_limit_w: float | None, name: str) -> None:
+    assert catalogue_name(device, power_limit_w) == name
+    if name:
+        assert load_gpu(name).name == name
+
+
+def test_ceilings_keep_fp8_apart_and_ignore_what_failed() -> None:
+    def row(workload: str, precision: str, flops: float, moved: float, **more: object) -> LayerRow:
+        return LayerRow(
+            workload=workload, precision=precision, model="", origin="measured", forward_s=1.0,
+            forward_flops=flops, forward_bytes=moved, **more,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    rows = [
+        row("matmul", "bf16", 700.0, 1.0, size=1),
+        row("matmul", "bf16", 600.0, 1.0, size=2),
+        row("matmul", "fp8", 1300.0, 1.0, size=1),
+        row("matmul", "bf16", 9000.0, 1.0, size=3, status="error"),
+        row("copy", "bf16", 0.0, 4.0),
+        row("block", "bf16", 99_999.0, 99_999.0),
+    ]
+    found = with_ceilings(Provenance(device="a GPU", gpu="", origin="measured", method="by hand"), rows)
+    assert (found.peak_matmul_flops, found.peak_fp8_matmul_flops, found.copy_bytes_per_s) == (700.0, 1300.0, 4.0)
