@@ -165,8 +165,9 @@ class Response:
         for segment in self.plan.campaign.segments:
             works = segment.activity in ("training", "lost_work")
             length_s = segment.end_s - segment.start_s
-            energy_j[works] += length_s * segment.site_power_w
-            spent_s[works] += length_s
+            for kind, spent in ((works, length_s - segment.curtailed_s), (False, segment.curtailed_s)):
+                energy_j[kind] += spent * segment.site_power_w
+                spent_s[kind] += spent
         self.working_w, self.standing_w = (energy_j[k] / spent_s[k] if spent_s[k] else 0.0 for k in (True, False))
 
     def outcomes(self, factors: Mapping[str, Array]) -> dict[str, Array]:

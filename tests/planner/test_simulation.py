@@ -108,7 +108,9 @@ def test_a_power_window_of_a_plan_is_kept_and_paid_for(ten: Simulation) -> None:
         gpu_mwh = one.energy_by_part_mwh["gpu"], free.energy_by_part_mwh["gpu"]
         assert gpu_mwh[0] < gpu_mwh[1]  # power above idle falls by more than the speed; hosts run longer
         assert one.tokens == free.tokens
-    assert make_plan(replace(request, replicas=1)).peak_power_mw <= 0.7 * full_mw * (1 + 1e-9)
+    plan = make_plan(replace(request, replicas=1))
+    assert plan.peak_power_mw <= 0.7 * full_mw * (1 + 1e-9)
+    assert plan.energy_mwh.expected == pytest.approx(plan.campaign.total_energy_j / 3.6e9)
 
 
 def test_a_hot_place_pays_for_its_summer() -> None:
