@@ -16,6 +16,8 @@ from profiler.architecture import ModelArchitecture
 from profiler.profile import Precision, Recompute
 from sim.calibration import load_calibration
 from sim.hardware import Fabric, Gpu, Node
+from sim.kernels.attention import AttentionLibrary, attention_curve
+from sim.kernels.matmul import matmul_curve
 from sim.kernels.measured import MeasuredStep
 from sim.layout import ParallelLayout, Sharding
 from sim.stacks import Selective, SoftwareStack
@@ -23,8 +25,37 @@ from sim.stacks import Selective, SoftwareStack
 Array = NDArray[np.float64]
 
 SHARDINGS: tuple[Sharding, ...] = ("none", "ddp", "zero1", "zero2", "fsdp", "hsdp")
+ATTENTION_LIBRARY: Mapping[str, AttentionLibrary] = {
+    "unfused": "flash2",  # never asked for
+    "flash1": "flash1",
+    "flash2": "flash2",
+    "flash3": "cudnn",
+}
+"""Whose timings give the shape of each kind of attention; cuDNN and FlashAttention-3 run alike on Hopper."""
 RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
 SELECTIVES: tuple[Selective, ...] = ("attention", "operations", "blocks", "mlp", "qkv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductShape:
+    """`sim.kernels.matmul.MatmulShape`, one entry per step."""
+
+    depth: Array
+    rows: Array
+    columns: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreShape:
+    """`sim.kernels.attention.AttentionShape`, one entry per step."""
+
+    flops_per_s: Array
+    backward_flops_per_s: Array
+    half: Array
+    backward_half: Array
+    mask: Array
+    fill: Array
+    softmax: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +114,20 @@ class StepCase:
     matmul_overhead_s: Array
     backward_matmul: Array
     attention_flops_per_s: Array
-    attention_half_length: Array
+    matmul_depth: Array
+    """How products slow down with their shape in the precision used, and below in 16 bits (`sim.kernels.matmul`)."""
+    matmul_rows: Array
+    matmul_columns: Array
+    matmul_16bit_depth: Array
+    matmul_16bit_rows: Array
+    matmul_16bit_columns: Array
+    attention_half: Array
+    """How fused attention slows down with its shape (`sim.kernels.attention`)."""
+    attention_backward_half: Array
+    attention_mask: Array
+    attention_fill: Array
+    attention_softmax: Array
+    attention_backward_flops_per_s: Array
     nvlink_bytes_per_s: Array
     direct_peers: Array
     """Peers among which a GPU's links are shared out where no switch joins them; 0 where one does."""
@@ -144,6 +188,31 @@ class StepCase:
     def size(self) -> int:
         """Number of steps."""
         return math.prod(np.broadcast_shapes(*(np.shape(getattr(self, f.name)) for f in fields(self))))
+
+    @property
+    def matmul_shape(self) -> "ProductShape":
+        """How products slow down with their shape, in the precision used."""
+        return ProductShape(depth=self.matmul_depth, rows=self.matmul_rows, columns=self.matmul_columns)
+
+    @property
+    def matmul_16bit_shape(self) -> "ProductShape":
+        """The same in 16 bits."""
+        return ProductShape(
+            depth=self.matmul_16bit_depth, rows=self.matmul_16bit_rows, columns=self.matmul_16bit_columns
+        )
+
+    @property
+    def attention_shape(self) -> "CoreShape":
+        """How fused attention slows down with its shape."""
+        return CoreShape(
+            flops_per_s=self.attention_flops_per_s,
+            backward_flops_per_s=self.attention_backward_flops_per_s,
+            half=self.attention_half,
+            backward_half=self.attention_backward_half,
+            mask=self.attention_mask,
+            fill=self.attention_fill,
+            softmax=self.attention_softmax,
+        )
 
     @property
     def micro_batches(self) -> Array:
@@ -302,12 +371,33 @@ def _machine_columns(
         "matmul_16bit_flops_per_s": sixteen_bit,
         "matmul_overhead_s": k["matmul_overhead_s"],
         "backward_matmul": k["backward_matmul"],
-        "attention_flops_per_s": attention_rate(gpu, stack, k),
-        "attention_half_length": k["attention_half_length"],
+        **_kernel_columns(gpu, stack, precision, k),
         "direct_peers": 0 if node.switched else node.gpus_per_node - 1,
         "nvlink_bytes_per_s": gpu.link_bandwidth_bytes_per_s * k["nvlink_share_a100" if a100 else "nvlink_share"],
         "nic_bytes_per_s": fabric.bandwidth_bytes_per_s * k["nic_share"],
         "fabric_latency_s": fabric.latency_s,
+    }
+
+
+def _kernel_columns(gpu: Gpu, stack: SoftwareStack, precision: Precision, k: Mapping[str, float]) -> dict[str, float]:
+    """How kernels slow down with their shape: published curves, beside the calibrated rates of large ones."""
+    products, products_16bit = matmul_curve(gpu.kernels, precision), matmul_curve(gpu.kernels, "bf16")
+    core = attention_curve(gpu.kernels, ATTENTION_LIBRARY[stack.attention])
+    rate = attention_rate(gpu, stack, k)
+    return {
+        "matmul_depth": products.depth,
+        "matmul_rows": products.rows,
+        "matmul_columns": products.columns,
+        "matmul_16bit_depth": products_16bit.depth,
+        "matmul_16bit_rows": products_16bit.rows,
+        "matmul_16bit_columns": products_16bit.columns,
+        "attention_flops_per_s": rate,
+        "attention_backward_flops_per_s": rate * core.backward_flops_per_s / core.flops_per_s,
+        "attention_half": core.half,
+        "attention_backward_half": core.backward_half,
+        "attention_mask": core.mask,
+        "attention_fill": core.fill,
+        "attention_softmax": core.softmax,
     }
 
 

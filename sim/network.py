@@ -9,8 +9,11 @@ import numpy as np
 
 from sim.case import Array, StepCase
 
-NVLINK_LATENCY_S = 1.2e-6
-"""One step of a ring inside a node: 16 us for a 4 KiB all-reduce over 8 H100 is 14 steps (NCCL tables)."""
+NVLINK_HOP_S = 3.4e-6
+"""One hop inside a node of a ring that moves large messages: NCCL's Simple protocol (NCCL src/graph/tuning.cc), as
+32 us for an all-gather over eight H100 in nccl-tests."""
+NVLINK_SMALL_HOP_S = 1.2e-6
+"""The same for small messages: 16 us for a 4 KiB all-reduce over 8 H100 is 14 hops (NCCL tables)."""
 
 
 def group_bandwidth(case: StepCase, size: Array, stride: Array) -> Array:
@@ -30,23 +33,36 @@ def group_bandwidth(case: StepCase, size: Array, stride: Array) -> Array:
     return np.where(leaves, outside, inside)
 
 
-def gather_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
-    """Seconds to all-gather (or reduce-scatter) `size_bytes` in total over a group."""
+def moving_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
+    """Seconds in which the bytes of one all-gather cross the slowest link."""
     share: Array = (size - 1) / np.maximum(size, 1)
-    return share * size_bytes / group_bandwidth(case, size, stride) + latency_s(case, size, stride)
+    return share * size_bytes / group_bandwidth(case, size, stride)
 
 
-def latency_s(case: StepCase, size: Array, stride: Array) -> Array:
-    """Latency of one all-gather: a ring inside the node, a tree (log2) between nodes."""
-    ranks_in_node = np.clip(np.floor(case.gpus_per_node / stride), 1, np.maximum(size, 1))
-    nodes = np.maximum(size / ranks_in_node, 1)
-    hops_s: Array = (ranks_in_node - 1) * NVLINK_LATENCY_S + 2 * np.log2(nodes) * case.fabric_latency_s
-    return hops_s
+def gather_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
+    """Seconds to all-gather (or reduce-scatter) `size_bytes` in total over a group: a ring, in which every rank is a
+    hop, over NVLink or from node to node."""
+    nodes = _nodes(case, size, stride)
+    between = np.where(nodes > 1, nodes, 0.0)
+    hops_s = (size - nodes) * NVLINK_HOP_S + between * case.fabric_latency_s
+    whole: Array = moving_s(case, size_bytes, size, stride) + hops_s
+    return whole
 
 
 def all_reduce_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
-    """Seconds to all-reduce a buffer of `size_bytes` over a group: a reduce-scatter and an all-gather."""
-    return 2 * gather_time_s(case, size_bytes, size, stride)
+    """Seconds to all-reduce a buffer of `size_bytes` over a group: the traffic of a reduce-scatter and an all-gather,
+    up and down a tree between nodes (Sanders, Speck and Träff, Parallel Computing 35, 2009)."""
+    nodes = _nodes(case, size, stride)
+    inside = np.maximum(size / nodes - 1, 0.0)
+    hops_s = inside * NVLINK_SMALL_HOP_S + 2 * np.log2(nodes) * case.fabric_latency_s
+    both: Array = 2 * (moving_s(case, size_bytes, size, stride) + hops_s)
+    return both
+
+
+def _nodes(case: StepCase, size: Array, stride: Array) -> Array:
+    """Nodes that a group of `size` ranks, `stride` apart, is spread over."""
+    ranks_in_node = np.clip(np.floor(case.gpus_per_node / stride), 1, np.maximum(size, 1))
+    return np.asarray(np.maximum(size / ranks_in_node, 1))
 
 
 def overlapped(work_s: Array, comm_s: Array, exposed: Array) -> Array:

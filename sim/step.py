@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
+from sim.kernels import attention, matmul
+from sim.kernels.matmul import BlockShapes, block_shapes
 from sim.network import all_reduce_time_s, gather_time_s, group_bandwidth, overlapped
 
 FSDP = SHARDINGS.index("fsdp")
@@ -20,10 +22,6 @@ SELECTIVE = RECOMPUTES.index("selective")
 
 BF16 = 2.0
 """Bytes of a 16-bit number."""
-FLASH_BACKWARD = 2.5 * 1.12
-"""Attention's backward time over its forward: 2.5 times the FLOPs (arXiv:2307.08691 section 4.1) at a rate
-about 12 % lower (arXiv:2407.08608, figures 5 and 6)."""
-
 BACKWARD_ELEMENTWISE = 1.4
 """Bytes of norms, activation and residuals backward over forward, counted: each reads its gradient too."""
 
@@ -81,38 +79,65 @@ def tokens_per_pass(case: StepCase) -> Array:
     return case.micro_batch * case.seq_len / case.cp
 
 
-def block_matmul_s(case: StepCase) -> Array:
-    """Forward matmul seconds of one block: 2 FLOPs per weight and token over the sustained rate (or, with few
-    tokens, the time to read the weights), a fixed overhead per product, and in fp8 the traffic of quantising each
-    product's input."""
-    m = tokens_per_pass(case)
-    weights = case.layer_matmul_parameters / case.tp
-    products = 4.0
-    quantised = m * (2 * case.hidden + (case.attention_width + case.ffn) / case.tp)
-    return (
-        np.maximum(2 * m * weights / case.matmul_flops_per_s, BF16 * weights / case.memory_bytes_per_s)
-        + products * case.matmul_overhead_s
-        + quantised * case.quantise_bytes / case.memory_bytes_per_s
+def block_shapes_of(case: StepCase) -> BlockShapes:
+    """The products of one block on one rank."""
+    return block_shapes(
+        hidden=case.hidden,
+        attention_width=case.attention_width,
+        kv_width=case.kv_width,
+        ffn=case.ffn,
+        gated=case.gated,
+        tp=case.tp,
     )
 
 
-def block_attention_s(case: StepCase) -> Array:
-    """Forward seconds of the attention core.
+def products_s(case: StepCase, busy_s: Array, times: float) -> Array:
+    """Seconds of a block's products: at least the time to read the weights `times` over, a fixed overhead each, and
+    in fp8 the traffic of quantising each one's input."""
+    shapes = block_shapes_of(case)
+    read_s = BF16 * shapes.weights / case.memory_bytes_per_s
+    quantised = BF16 / 2 * tokens_per_pass(case) * shapes.inputs * case.quantise_bytes / case.memory_bytes_per_s
+    return np.asarray(
+        np.maximum(busy_s, times * read_s) + times * (shapes.products * case.matmul_overhead_s + quantised)
+    )
 
-    Flash: half the s x s scores, 4·b·s²·width FLOPs in full, at a rate that grows with the sequence.
+
+def block_matmul_s(case: StepCase) -> Array:
+    """Forward seconds of one block's products, by their shapes (`sim.kernels.matmul`)."""
+    busy = matmul.forward_s(tokens_per_pass(case), block_shapes_of(case), case.matmul_flops_per_s, case.matmul_shape)
+    return products_s(case, np.asarray(busy), 1.0)
+
+
+def block_matmul_backward_s(case: StepCase) -> Array:
+    """Seconds of both gradients of every product."""
+    rate = case.matmul_flops_per_s * case.backward_matmul
+    busy = matmul.backward_s(tokens_per_pass(case), block_shapes_of(case), rate, case.matmul_shape)
+    return products_s(case, np.asarray(busy), 2.0)
+
+
+def block_attention_s(case: StepCase, *, backward: bool = False) -> Array:
+    """Seconds of the attention core.
+
+    Flash: half the s x s scores, 4·b·s²·width FLOPs in full, at a rate that grows with the sequence and the head
+    dimension (`sim.kernels.attention`).
     Unfused: all scores at the matmul rate, plus passes over the score matrix in memory
-    (arXiv:2205.05198 section 4). Products whose inner dimension is no multiple of eight 16-bit numbers miss the
-    tensor cores' fast path (NVIDIA, Matrix Multiplication Background, section 4.1).
+    (arXiv:2205.05198 section 4); twice as much backward. Products whose inner dimension is no multiple of eight
+    16-bit numbers miss the tensor cores (NVIDIA, Matrix Multiplication Background, section 4.1).
     """
     full_flops = 4 * case.micro_batch * case.seq_len**2 * case.attention_width / (case.tp * case.cp)
-    rate = case.attention_flops_per_s * case.seq_len / (case.seq_len + case.attention_half_length)
-    flash = 0.5 * full_flops / rate
-    scores = case.micro_batch * case.heads / case.tp * case.seq_len**2 / case.cp
+    curve = case.attention_shape
+    heads = case.micro_batch * case.heads / case.tp
+    slow = attention.slowdown(case.seq_len, heads, curve) * attention.head_dim_slowdown(case.head_dim, curve)
+    flash = 0.5 * full_flops / case.attention_flops_per_s * slow
+    scores = heads * case.seq_len**2 / case.cp
     aligned = np.where(case.head_dim % 8 == 0, 1.0, case.misaligned_rate)
     unfused = (
         full_flops / (case.matmul_flops_per_s * aligned)
         + BF16 * scores * case.softmax_passes / case.memory_bytes_per_s
     )
+    if backward:
+        flash = flash * attention.backward_over_forward(case.seq_len, heads, curve)
+        unfused = 2 * unfused
     return np.where(case.unfused > 0, unfused, flash)
 
 
@@ -180,8 +205,8 @@ def backward_pass(case: StepCase, forward: Pass) -> Pass:
     quarter more traffic (arXiv:2205.05198 section 4.2.2).
     """
     matmul, attention, elementwise = as_measured(
-        2 * forward.matmul / case.backward_matmul,
-        forward.attention * np.where(case.unfused > 0, 2.0, FLASH_BACKWARD),
+        block_matmul_backward_s(case),
+        block_attention_s(case, backward=True),
         BACKWARD_ELEMENTWISE * forward.elementwise,
         case.measured_backward_s,
     )
@@ -213,8 +238,11 @@ def recompute_s(case: StepCase, forward: Pass) -> Array:
 
 def head_matmul_s(case: StepCase) -> Array:
     """Seconds of one of the three products of the output projection; it stays in 16 bits when the rest is fp8."""
-    flops = 2 * tokens_per_pass(case) * case.hidden * case.vocab / case.tp
-    return flops / np.where(case.fp8 > 0, case.matmul_16bit_flops_per_s, case.matmul_flops_per_s)
+    rate = np.where(case.fp8 > 0, case.matmul_16bit_flops_per_s, case.matmul_flops_per_s)
+    vocab = case.vocab / case.tp
+    inputs = case.hidden * (vocab > 0)
+    shapes = BlockShapes(weights=case.hidden * vocab, outputs=vocab, inputs=inputs, products=1)
+    return np.asarray(matmul.forward_s(tokens_per_pass(case), shapes, rate, case.matmul_16bit_shape))
 
 
 def head_s(case: StepCase) -> Array:
@@ -341,7 +369,7 @@ def step_times(case: StepCase) -> StepTimes:
     accumulate = accumulate_s(case) * passes
     # a chunk's gradients are complete once its last micro-batch is back; with chunks on every stage the others'
     # backward passes over a whole pipeline's worth of micro-batches still follow
-    reach = np.where(case.vp > 1, (case.vp - 1) / case.vp * case.layers, most)
+    reach = most * np.where(case.vp > 1, (case.vp - 1) / case.vp * np.minimum(case.pp, passes), 1.0)
     gradients = gradient_sync_s(case, reach * forward.total, reach * (block - forward.total))
     update = optimizer_s(case) + accumulate
     calls = passes * case.vp * case.pass_fixed_s

@@ -44,11 +44,12 @@ def test_runs_that_follow_the_constants_leave_no_error() -> None:
 
 
 def test_the_fit_finds_the_constant_that_made_the_runs() -> None:
-    """Runs made with an H100 5 % slower than expected are explained by one; the prior keeps a tenth or so."""
+    """Runs made with an H100 5 % slower than expected are explained by one; the prior keeps a quarter or so,
+    because runs of one source share an error."""
     prior = load_calibration().constants["matmul_h100"].prior
     truth = {**load_calibration().values(), "matmul_h100": 0.95 * prior}
     found = fit(predicted_by(truth), only("matmul_h100"))
-    assert 0.95 * prior <= found["matmul_h100"] < 0.96 * prior
+    assert 0.95 * prior <= found["matmul_h100"] < 0.965 * prior
 
 
 def test_one_odd_run_does_not_pull() -> None:

@@ -79,9 +79,9 @@ def _curve(rows: pd.DataFrame, peak: float, *, fp8: bool, timed: str) -> MatmulC
     return MatmulCurve(
         depth=values["depth"],
         rows=values["rows"],
-        columns=max(values["columns"], 0.0),
+        columns=values["columns"],
         overhead_s=values["overhead_s"],
-        quantise_s_per_element=max(values["quantise"], 0.0),
+        quantise_s_per_element=values["quantise"],
         burst=values["burst"],
         sustained=values["sustained"],
         evidence=evidence,
