@@ -1,10 +1,11 @@
 """A simulated campaign in words: where the time went, what stopped it, how its power swings."""
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from planner.quantities import energy, money, significant
+from planner.quantities import energy, human, money, significant
 from profiler.units import DAY_S, HOUR_S, JOULES_PER_MWH
 from sim.campaign import Campaign
 from sim.campaign_setup import CampaignSetup
@@ -29,6 +30,19 @@ ACTIVITY_NAMES = {
 }
 
 MOST_CAUSES = 5
+
+FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "training_days": ("days", lambda x: f"{x:.1f}"),
+    "ettr": ("effective time", lambda x: f"{x:.2%}"),
+    "goodput_tokens_per_s": ("tokens per second kept", lambda x: human(x)),
+    "unexpected_interruptions": ("failures", lambda x: f"{x:.0f}"),
+    "energy_mwh": ("electricity", energy),
+    "peak_power_mw": ("highest power", lambda x: f"{significant(x)} MW"),
+    "electricity_usd": ("its bill", money),
+    "cost_usd": ("cost as asked", money),
+    "emissions_tco2e": ("emissions", lambda x: f"{significant(x)} t"),
+}
+"""What is told of the replicas: a label, and how a person reads the figure."""
 
 
 def duration(seconds: float) -> str:
@@ -113,6 +127,19 @@ def summary_line(simulation: "Simulation") -> str:
         f"{found['name']}: {days['median']:.1f} days{spread}, done {found['finish']['median'][:10]}, effective time "
         f"{found['ettr']['mean']:.1%}, {energy(used['mean'])}{cost}{often}."
     )
+
+
+def distribution_lines(simulation: "Simulation") -> list[str]:
+    """The replicas' figures, median and nine in ten; empty where there is one replica."""
+    if len(simulation.replicas) < 2:
+        return []
+    lines = [f"  {'over ' + str(len(simulation.replicas)) + ' replicas':<26}{'median':>12}{'5 %':>12}{'95 %':>12}"]
+    for figure, (label, shown) in FIGURES.items():
+        found = simulation.distribution(figure)
+        if not math.isnan(found["mean"]):
+            cells = "".join(f"{shown(found[name]):>12}" for name in ("median", "p5", "p95"))
+            lines.append(f"  {label:<26}{cells}")
+    return lines
 
 
 def interrupted_line(simulation: "Simulation") -> str:

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from profiler.files import InputError
-from sim.campaign import Campaign, CampaignSetup, replica_seeds, simulate_campaign
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -126,21 +125,3 @@ def _check(client: Any, address: str) -> None:
     if found != {here}:
         others = ", ".join(sorted(found - {here}))
         raise InputError(f"the workers of '{address}' run herdplan {others}, this is {here}; install the same one.")
-
-
-def simulate_replicas(
-    setup: CampaignSetup,
-    seed: int,
-    replicas: int,
-    *,
-    workers: int = 1,
-    scheduler: str = "",
-    done: Callable[[int], object] = lambda _: None,
-) -> list[Campaign]:
-    """Independent campaigns, each with the seed that `simulate_campaign` repeats it with; see `fan_out`."""
-    tasks = [(setup, replica) for replica in replica_seeds(seed, replicas)]
-    return fan_out(_campaign, tasks, workers=workers, scheduler=scheduler, done=done)
-
-
-def _campaign(task: tuple[CampaignSetup, int]) -> Campaign:
-    return simulate_campaign(*task)

@@ -31,7 +31,7 @@ def simulate(
     """Simulate the campaign of a plan with its failures, replica by replica, and say where the time went."""
     with sentences():
         from planner.campaign_files import check_path
-        from planner.campaign_text import explained, interrupted_line, summary_line
+        from planner.campaign_text import distribution_lines, explained, interrupted_line, summary_line
         from planner.progress import progress
         from planner.simulation import simulate_plan
 
@@ -49,7 +49,7 @@ def simulate(
         if json_to:
             write_json(json_to, result.to_dict())
         if json_to != "-":
-            typer.echo(summary_line(result))
+            typer.echo("\n".join((summary_line(result), *distribution_lines(result))))
             typer.echo(f"\n{explained(result.median, result.scenario.setup)}")
             if export:
                 typer.echo(f"\nTables and figures: {export}")

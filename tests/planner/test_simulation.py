@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.campaign_text import explained, interrupted_line, summary_line
+from planner.campaign_text import distribution_lines, explained, interrupted_line, summary_line
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, parse_plan_request, read_plan_request
 from planner.simulation import DISTRIBUTED, Simulation, simulate_plan
@@ -82,6 +82,14 @@ def test_the_explanation_names_where_the_time_went(ten: Simulation) -> None:
     )
     assert counted == len(ten.median.interruptions)
     assert "nine of ten replicas" in summary_line(ten)
+
+
+def test_the_table_of_replicas_has_each_figures_middle_and_ends(ten: Simulation) -> None:
+    lines = distribution_lines(ten)
+    days = ten.distribution("training_days")
+    assert lines[1].split() == ["days", *(f"{days[name]:.1f}" for name in ("median", "p5", "p95"))]
+    assert len(lines) == 1 + len(DISTRIBUTED)
+    assert distribution_lines(replace(ten, replicas=ten.replicas[:1])) == []
 
 
 def test_what_ctrl_c_left_is_said(ten: Simulation) -> None:

@@ -12,10 +12,10 @@ import pytest
 from distributed import LocalCluster
 
 from profiler.files import InputError
-from sim.campaign import CampaignSetup, Phase, replica_seeds, simulate_campaign
+from sim.campaign import Campaign, CampaignSetup, Phase, replica_seeds, simulate_campaign, simulate_replicas
 from sim.hardware import build_cluster
 from sim.reliability import load_reliability
-from sim.replicas import fan_out, simulate_replicas
+from sim.replicas import fan_out
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,16 +41,22 @@ def squared_slowly(number: int) -> int:
     return number**2
 
 
-def test_replicas_are_those_of_their_seeds_with_one_worker_and_two() -> None:
-    one = simulate_replicas(SETUP, 3, 4)
-    assert [run.seed for run in one] == list(replica_seeds(3, 4))
-    assert one == [simulate_campaign(SETUP, seed) for seed in replica_seeds(3, 4)]
-    assert simulate_replicas(SETUP, 3, 4, workers=2) == one
+def campaign(seed: int) -> Campaign:
+    return simulate_campaign(SETUP, seed)
+
+
+def test_replicas_are_the_same_with_one_worker_and_two() -> None:
+    seeds = replica_seeds(3, 4)
+    one = fan_out(campaign, seeds)
+    assert one == list(simulate_replicas(SETUP, 3, 4))
+    assert [run.seed for run in one] == list(seeds)
+    assert fan_out(campaign, seeds, workers=2) == one
     assert len({run.duration_s for run in one}) == 4
 
 
 def test_replicas_are_the_same_on_a_cluster(cluster: LocalCluster) -> None:
-    assert simulate_replicas(SETUP, 3, 4, scheduler=cluster.scheduler_address) == simulate_replicas(SETUP, 3, 4)
+    seeds = replica_seeds(3, 4)
+    assert fan_out(campaign, seeds, scheduler=cluster.scheduler_address) == fan_out(campaign, seeds)
 
 
 def test_a_killed_worker_loses_nothing(cluster: LocalCluster) -> None:
