@@ -288,8 +288,8 @@ def _counts(request: PlanRequest, gpu: str, most: int) -> list[int]:
 
 
 def _around(best: Candidate, done: Sequence[Candidate], request: PlanRequest) -> list[int]:
-    """Counts between the best and its neighbours of the same GPU."""
-    tried = sorted(c.gpus for c in done if c.gpu == best.gpu)
+    """Counts between the best and its neighbours of the same GPU that can run it."""
+    tried = sorted(c.gpus for c in done if c.gpu == best.gpu and not c.refused)
     at = tried.index(best.gpus)
     ends = (tried[max(at - 1, 0)], tried[min(at + 1, len(tried) - 1)])
     cluster = on_cluster(request, best.gpu, 1).cluster

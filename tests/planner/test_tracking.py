@@ -81,6 +81,7 @@ def test_the_forecast_narrows_as_the_run_goes_on() -> None:
         low, _, high = track(big(), as_simulated(big(), until)).days
         widths.append(high - low)
     assert widths == sorted(widths, reverse=True)
+    assert widths[-1] < 0.005 * big().days.expected  # a twentieth of the run is left, at a speed that is known
     assert widths[0] < big().days.high - big().days.low  # a tenth of the run says more than the plan knew
 
 

@@ -93,6 +93,44 @@ def test_the_rate_of_failures_acts_as_in_a_campaign_simulated_with_it(factor: fl
     assert response / plan.days.expected == pytest.approx(float(simulated / base), rel=0.005)
 
 
+def test_the_time_to_restart_acts_as_in_a_campaign_simulated_with_it() -> None:
+    plan = example("405b")
+    record = plan.setup.reliability
+    slower = replace(record, restart_times_s=tuple(2 * s for s in record.restart_times_s))
+    doubled = replace(plan.setup, reliability=slower)
+    simulated, base = (
+        np.mean([c.duration_s for c in simulate_replicas(setup, 3, 20)]) for setup in (doubled, plan.setup)
+    )
+    response = Response(plan).outcomes({"restart_time": np.array([2.0])})["days"][0]
+    assert response / plan.days.expected == pytest.approx(float(simulated / base), rel=0.005)
+    assert response > plan.days.expected * 1.01
+
+
+def test_each_factor_moves_what_it_should_by_as_much_as_it_should() -> None:
+    plan = example("405b", "own")
+    base = {name: float(values[0]) for name, values in Response(plan).outcomes({}).items()}
+
+    def ratios(**factors: float) -> dict[str, float]:
+        found = Response(plan).outcomes({name: np.array([factor]) for name, factor in factors.items()})
+        return {name: float(values[0]) / base[name] for name, values in found.items()}
+
+    same = dict.fromkeys(OUTCOMES, 1.0)
+    assert ratios(grid_intensity=2.0) == pytest.approx(same | {"tco2e": 2.0})
+    slower, hotter = ratios(step_time=1.1), ratios(node_power=1.1)
+    for name in ("days", "gpu_hours", "energy_mwh", "tco2e"):
+        assert slower[name] == pytest.approx(1.1), name
+    for name in ("energy_mwh", "tco2e", "peak_mw"):
+        assert hotter[name] == pytest.approx(1.1), name
+    assert slower["peak_mw"] == hotter["days"] == pytest.approx(1)
+    pue = plan.request.site.pue
+    assert ratios(cooling=3.0)["energy_mwh"] == pytest.approx((1 + 3 * (pue - 1)) / pue)
+    joules = plan.campaign.energy_j
+    share = joules["network_storage"] / (joules["gpu"] + joules["host"])
+    assert ratios(above_node_share=2.0)["energy_mwh"] == pytest.approx((1 + 2 * share) / (1 + share))
+    electricity = plan.bill.total_usd / plan.cost.expected
+    assert ratios(electricity_price=2.0) == pytest.approx(same | {"cost_usd": 1 + electricity})
+
+
 FACTORS = st.floats(0.5, 2.0)
 
 
