@@ -22,7 +22,7 @@ from sim.pipeline_zero_bubble import zb_v, zero_bubble
 from sim.schedule_order import SCHEDULES, SPLIT, PipelineSchedule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Chunk:
     """Seconds of one micro-batch in one chunk of the model."""
 

@@ -72,7 +72,8 @@ def zero_bubble(c: Pipeline, q: int) -> Array:
         behind = top - s
         ahead = np.minimum(q * behind, m - 1)
         by_last = at.above("f") + at.above("b") + 2 * behind * p
-        reached = at.begin + np.where(m - 1 > ahead, gain(by_last + begin - ahead * ops.f), 0.0)
+        by_last_or_not = by_last + np.where(behind > 0, begin, 0.0)
+        reached = at.begin + np.where(m - 1 > ahead, gain(by_last_or_not - ahead * ops.f), 0.0)
         for end in (*ends, at):
             paths += [where(end.s <= s, path) for path in _left(c, q, at, end, reached)]
         # the last forward goes up once more
@@ -111,7 +112,7 @@ def _left(c: Pipeline, q: int, at: _Stage, end: _Stage, reached: Array) -> Itera
 
 
 def _up_and_down(c: Pipeline, q: int, last: _Stage, first: _Stage) -> Iterable[Array]:
-    """Before the last stage's first W, down a few stages and up again: longer where sends or those stages are slow."""
+    """Before the last stage's first W, down a few stages and up again: longer where sends or those are slow."""
     n, m, p = c.n, c.m, c.p
     beats = np.minimum(m - 1, q * (n - 1))
     if q == 1:
@@ -151,6 +152,10 @@ def zb_v(c: Pipeline) -> Array:
         where(many, turned + work - home + home_by_turn),
         reached + work - home + np.maximum(home, home_by_turn),
     ]
+    for stage in (1.0, top):  # to the head's last backward at stage 0, then the rest of a later stage's
+        begin = first.f + (stage - 1) * middle.f + stage * p
+        rest = stage * (middle.b + p) + (n - stage) * (middle.b + middle.w) + 2 * stage * middle.w
+        paths.append(where(m >= 2 * n - 1, turned + work - home + rest - begin))
     paths += [*_zb_v_at_turn(c, forth, home, home_by_turn), *_zb_v_before_turn(c, forth), *_zb_v_at_second(c, forth)]
     return longest(paths)
 
@@ -168,12 +173,12 @@ def _zb_v_at_turn(c: Pipeline, forth: Array, home: Array, home_by_turn: Array) -
         done = reached + 2 * m * (middle.t - c.held)
         yield done - rise
         yield done - (2 * rest + 1) * middle.w + fall + first.w + 2 * gain(rest - 1) * p
-        forwards = done - 2 * group * (middle.b + middle.w)
+        forwards = done - group * (2 * (middle.b + middle.w) - c.held)
         up = forwards + (n - 2) * middle.f + last.fb + top * p
         yield where(possible, up + home)
         yield where(possible, up + home_by_turn)
         # out to stage 1, back to the turn, down
-        out = forwards + (n - 2) * (middle.f + 3 * p) + 2 * n * middle.b + middle.w
+        out = forwards + (n - 2) * (middle.f + 3 * p) + 2 * n * middle.b + middle.w - c.held
         out_possible = possible & (n > 2) & (rest > 0)
         yield where(out_possible, out + 3 * middle.w - first.f - p)
         yield where(out_possible, out + p + first.b + first.w)
