@@ -74,6 +74,16 @@ def test_a_killed_worker_loses_nothing(cluster: LocalCluster) -> None:
     assert killed[0] not in {worker.pid for worker in cluster.workers.values()}
 
 
+def test_an_interrupt_leaves_a_cluster_usable(cluster: LocalCluster) -> None:
+    def done(number: int) -> None:
+        if number == 5:
+            raise KeyboardInterrupt
+
+    found = fan_out(squared_slowly, range(400), scheduler=cluster.scheduler_address, done=done)
+    assert found == [number**2 for number in range(5)]
+    assert fan_out(squared_slowly, range(4), scheduler=cluster.scheduler_address) == [0, 1, 4, 9]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_progress_counts_every_result(workers: int) -> None:
     counts: list[int] = []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from profiler.files import InputError
 from profiler.units import DAY_S, HOUR_S
-from sim.campaign import Campaign, CampaignSetup, simulate_campaign
+from sim.campaign import Campaign, CampaignSetup, Pause, simulate_campaign
 from sim.checkpoints import CheckpointPolicy
 from sim.climate import load_climate
 from sim.energy import SitePower
@@ -33,6 +33,18 @@ def under(*windows: PowerWindow, climate: str = "", start: datetime = SUMMER, **
 
 def afternoon(share: float, **keys: object) -> PowerWindow:
     return PowerWindow(allowed_w=share * FULL_W, from_hour=14, to_hour=18, **keys)  # type: ignore[arg-type]
+
+
+MIXED = replace(
+    SETUP,
+    spare_nodes=0,
+    repair_crews=2,
+    replicas=64,
+    fewer_replicas=True,
+    pauses=(Pause(name="evaluation", every_s=6 * HOUR_S, pause_s=900.0),),
+    reliability=SETUP.reliability.scaled(40.0),
+)
+"""Segments that mix power states: replicas missing, evaluation, many failures."""
 
 
 def assert_conserved(run: Campaign) -> None:
@@ -66,12 +78,13 @@ def assert_conserved(run: Campaign) -> None:
     climate=st.sampled_from(["", "phoenix", "calgary"]),
     pue=st.floats(1, 1.6),
     seed=st.integers(0, 50),
+    base=st.sampled_from([SETUP, MIXED]),
 )
 @settings(max_examples=40)
 def test_caps_hold_at_every_moment_and_everything_adds_up(
-    windows: list[PowerWindow], climate: str, pue: float, seed: int
+    windows: list[PowerWindow], climate: str, pue: float, seed: int, base: CampaignSetup
 ) -> None:
-    setup = under(*windows, climate=climate, site=SitePower(pue=pue))
+    setup = replace(base, conditions=under(*windows, climate=climate).conditions, site=SitePower(pue=pue))
     run = simulate_campaign(setup, seed)
     assert_conserved(run)
     assert setup.conditions is not None
