@@ -41,6 +41,11 @@ ACTIVITIES = {
     "restart": ("Restarting", "communication"),
     "waiting_for_repair": ("Waiting for repair", "waiting"),
     "maintenance": ("Planned maintenance", "waiting"),
+    "stragglers": ("Slowed by stragglers", "host"),
+    "fewer_replicas": ("Running on fewer replicas", "own"),
+    "pauses": ("Evaluation and other pauses", "waiting"),
+    "drain": ("Taking nodes out", "communication"),
+    "curtailment": ("Slowed or paused for power", "ink"),
 }
 
 ENERGY_PARTS = {
