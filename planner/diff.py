@@ -9,12 +9,13 @@ from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.template import plan_keys, whole_tables
 from profiler.files import InputError
+from profiler.units import DAY_S, JOULES_PER_MWH
 
 RESULTS: dict[str, Callable[[Plan], float]] = {
-    "days": lambda p: p.days.expected,
-    "gpu_hours": lambda p: p.gpu_hours.expected,
+    "days": lambda p: p.campaign.duration_s / DAY_S,
+    "gpu_hours": lambda p: p.campaign.gpu_hours,
     "cost_usd": lambda p: p.cost.expected,
-    "energy_mwh": lambda p: p.energy_mwh.expected,
+    "energy_mwh": lambda p: p.campaign.total_energy_j / JOULES_PER_MWH,
     "tco2e": lambda p: p.carbon.location_based_tco2e,
     "peak_mw": lambda p: p.peak_power_mw,
     "mfu": lambda p: p.mfu,

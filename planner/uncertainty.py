@@ -107,11 +107,11 @@ def sample_plan(
     luck = {name: normals(name, samples, seed) for name, prior in priors.items() if prior.unsure}
     response = Response(plan)
     drawn = response.outcomes(draw(priors, luck))
-    at_plan = response.outcomes({})
+    at_plan = response.at_plan()
     outcomes = {}
     for name, values in drawn.items():
         p5, p50, p95 = (float(x) for x in np.quantile(values, (0.05, 0.5, 0.95)))
-        outcomes[name] = Quantiles(p5=p5, p50=p50, p95=p95, plan=float(at_plan[name][0]))
+        outcomes[name] = Quantiles(p5=p5, p50=p50, p95=p95, plan=at_plan[name])
     return Uncertainty(name=plan.name, samples=samples, seed=seed, priors=priors, outcomes=outcomes, drawn=drawn)
 
 
@@ -169,6 +169,8 @@ class Response:
                 energy_j[kind] += spent * segment.site_power_w
                 spent_s[kind] += spent
         self.working_w, self.standing_w = (energy_j[k] / spent_s[k] if spent_s[k] else 0.0 for k in (True, False))
+        # stragglers and pauses stretch the time in which nodes work beyond the work itself
+        self.stretch = spent_s[True] / (self.work_s + self.lost["lost_work"] * self.duration_s)
 
     def outcomes(self, factors: Mapping[str, Array]) -> dict[str, Array]:
         """Every outcome for arrays of factors by the names of priors; a name left out is 1 (chance: 0)."""
@@ -190,6 +192,10 @@ class Response:
         size = max((np.size(values) for values in factors.values()), default=1)
         return {name: np.broadcast_to(values, (size,)) for name, values in found.items()}
 
+    def at_plan(self) -> dict[str, float]:
+        """The plan's own outcomes."""
+        return {name: float(values[0]) for name, values in self.outcomes({}).items()}
+
     def _durations_s(self, factors: Mapping[str, Array]) -> tuple[Array, Array]:
         """Seconds of the campaign, and those in which the nodes work."""
         one = np.ones(1)
@@ -205,8 +211,8 @@ class Response:
             longer = per_failure / base
             spread_s = np.sqrt(stops * self.mean_square_s2) * longer / working
             duration_s = np.maximum(duration_s + factors.get("chance", 0 * one) * spread_s, work_s)
-        working_s = work_s + np.minimum(rate * lost["lost_work"] * duration_s, duration_s - work_s)
-        return duration_s, working_s
+        working_s = (work_s + rate * lost["lost_work"] * duration_s) * self.stretch
+        return duration_s, np.minimum(working_s, duration_s)
 
     def _power_factor(self, factors: Mapping[str, Array]) -> Array:
         """The factor on the site's watts: nodes, what is above them, and what PUE counts beside both."""

@@ -43,8 +43,7 @@ PLANS = pytest.mark.parametrize(("name", "mode"), [("8b", "rent"), ("405b", "ren
 @PLANS
 def test_with_every_factor_one_the_response_is_the_plan(name: str, mode: str) -> None:
     plan = example(name, mode)
-    found = {key: float(value[0]) for key, value in Response(plan).outcomes({}).items()}
-    assert found == pytest.approx(
+    assert Response(plan).at_plan() == pytest.approx(
         {
             "days": plan.campaign.duration_s / 86_400,
             "gpu_hours": plan.campaign.gpu_hours,
@@ -68,6 +67,14 @@ def test_intervals_hold_the_plan_and_their_order(name: str, mode: str) -> None:
         assert q.p5 < q.p50 < q.p95
         assert found.chance(outcome, q.p50) == pytest.approx(0.5, abs=0.002)
     assert float(np.ptp(found.drawn["gpu_hours"] / found.drawn["days"])) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_intervals_stand_in_what_scripts_read() -> None:
+    data: dict[str, Any] = small().to_dict()
+    for key, outcome in (("training_days", "days"), ("cost_usd", "cost_usd"), ("energy_mwh", "energy_mwh"),
+                         ("emissions_tco2e", "tco2e")):  # fmt: skip
+        interval = small().intervals[outcome]
+        assert data[f"{key}_interval"] == [interval.low, interval.high]
 
 
 def test_the_spread_of_chance_alone_is_that_of_simulated_replicas() -> None:
@@ -108,7 +115,7 @@ def test_the_time_to_restart_acts_as_in_a_campaign_simulated_with_it() -> None:
 
 def test_each_factor_moves_what_it_should_by_as_much_as_it_should() -> None:
     plan = example("405b", "own")
-    base = {name: float(values[0]) for name, values in Response(plan).outcomes({}).items()}
+    base = Response(plan).at_plan()
 
     def ratios(**factors: float) -> dict[str, float]:
         found = Response(plan).outcomes({name: np.array([factor]) for name, factor in factors.items()})
@@ -125,7 +132,7 @@ def test_each_factor_moves_what_it_should_by_as_much_as_it_should() -> None:
     pue = plan.request.site.pue
     assert ratios(cooling=3.0)["energy_mwh"] == pytest.approx((1 + 3 * (pue - 1)) / pue)
     joules = plan.campaign.energy_j
-    share = joules["network_storage"] / (joules["gpu"] + joules["host"])
+    share = (joules["network"] + joules["storage"]) / (joules["gpu"] + joules["host"])
     assert ratios(above_node_share=2.0)["energy_mwh"] == pytest.approx((1 + 2 * share) / (1 + share))
     electricity = plan.bill.total_usd / plan.cost.expected
     assert ratios(electricity_price=2.0) == pytest.approx(same | {"cost_usd": 1 + electricity})
