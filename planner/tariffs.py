@@ -5,24 +5,32 @@ the month [kW].
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from annotated_types import Ge, Le
+import numpy as np
+from numpy.typing import NDArray
 
+from planner.hourly import read_year
 from planner.market import MARKET, amount, rows
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import Amount
+from sim.climate import YEAR_HOURS, hours_of_year
+from sim.site import Hour, Month, PowerWindow
 
-Month = Annotated[int, Ge(1), Le(12)]
-Hour = Annotated[int, Ge(0), Le(24)]
+Times = NDArray[np.datetime64]
+Array = NDArray[np.float64]
+
 US_INDUSTRIAL = "us-industrial"
-SATURDAY = 5
-HOUR = timedelta(hours=1)
+PLACES = "electricity_places.csv"
+CSV_COLUMNS = {"usd_per_kwh": 1.0, "usd_per_mwh": 1e-3}
+LOWEST_USD_PER_KWH, HIGHEST_USD_PER_KWH = -1.0, 10.0
+"""No wholesale market has gone beyond: caps of -500 EUR/MWh (Europe) and 9,000 USD/MWh (Texas, until 2021)."""
 LONGEST_DAYS = 36_525.0
 """A century; a longer load is a mistake."""
 
@@ -46,20 +54,18 @@ class Window:
     def __post_init__(self) -> None:
         amount("usd_per_kwh", self.usd_per_kwh)
 
-    def holds(self, hour: datetime) -> bool:
-        """Whether the hour that begins at `hour` is in the window."""
-        if hour.month not in self.months:
-            return False
-        if self.days != "all" and (self.days == "weekends") != (hour.weekday() >= SATURDAY):
-            return False
-        if self.from_hour < self.to_hour:
-            return self.from_hour <= hour.hour < self.to_hour
-        return hour.hour >= self.from_hour or hour.hour < self.to_hour
+    def holds(self, times: Times) -> NDArray[np.bool_]:
+        """Whether the hours that begin at `times` (datetime64[h]) are in the window."""
+        calendar = PowerWindow(
+            allowed_w=0.0, from_hour=self.from_hour, to_hour=self.to_hour, months=self.months, days=self.days
+        )
+        return calendar.holds(times)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tariff:
-    """What electricity costs: the first window that holds an hour prices it, else `energy_usd_per_kwh`."""
+    """What electricity costs: a year's hours where there are any; else the first window that holds an hour prices it,
+    else `energy_usd_per_kwh`."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -67,6 +73,8 @@ class Tariff:
     label: str
     energy_usd_per_kwh: Amount
     windows: tuple[Window, ...] = ()
+    hourly_usd_per_kwh: tuple[float, ...] = ()
+    """Of each hour of a year from 1 January, local standard time; may be negative. Any year's hours are priced so."""
     demand_usd_per_kw_month: Amount = 0.0
     fixed_usd_per_month: Amount = 0.0
     assumed: bool = False
@@ -77,10 +85,30 @@ class Tariff:
     def __post_init__(self) -> None:
         for key in ("energy_usd_per_kwh", "demand_usd_per_kw_month", "fixed_usd_per_month"):
             amount(key, getattr(self, key))
+        if self.hourly_usd_per_kwh and len(self.hourly_usd_per_kwh) != YEAR_HOURS:
+            raise InputError(
+                f"hourly_usd_per_kwh has {len(self.hourly_usd_per_kwh)} values; a year has {YEAR_HOURS}."
+            )
 
-    def usd_per_kwh(self, hour: datetime) -> float:
-        """The price of energy in the hour that begins at `hour`."""
-        return next((w.usd_per_kwh for w in self.windows if w.holds(hour)), self.energy_usd_per_kwh)
+    @property
+    def flat(self) -> bool:
+        """Whether every hour costs the same."""
+        return not self.windows and not self.hourly_usd_per_kwh
+
+    @cached_property
+    def mean_usd_per_kwh(self) -> float:
+        """Energy alone, over the hours of a year that begins on a Monday."""
+        return float(self.usd_per_kwh(datetime(2035, 1, 1), YEAR_HOURS).mean())
+
+    def usd_per_kwh(self, start: datetime, hours: int) -> Array:
+        """The price of energy in each of `hours` hours from `start`, shape (hours,)."""
+        if self.hourly_usd_per_kwh:
+            return np.array(self.hourly_usd_per_kwh)[hours_of_year(start, hours)]
+        times = np.datetime64(start, "h") + np.arange(hours)
+        prices = np.full(hours, self.energy_usd_per_kwh)
+        for window in reversed(self.windows):
+            prices[window.holds(times)] = window.usd_per_kwh
+        return prices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +120,13 @@ class Bill:
     energy_usd: float
     demand_usd: float
     fixed_usd: float
-    months: tuple[str, ...]
-    """The calendar months it covers, YYYY-MM."""
+    usd_by_month: Mapping[str, float]
+    """All charges by calendar month, YYYY-MM; they add up to the total."""
+
+    @property
+    def months(self) -> tuple[str, ...]:
+        """The calendar months it covers, YYYY-MM."""
+        return tuple(self.usd_by_month)
 
     @property
     def total_usd(self) -> float:
@@ -110,20 +143,52 @@ def names() -> tuple[str, ...]:
     """The tariffs in the catalogue; `us-industrial` alone is its newest year."""
     files = (path.stem for path in MARKET.glob("*.toml") if path.stem not in ("costs", "priors"))
     years = (f"{US_INDUSTRIAL}-{row['year']}" for row in rows("us_industrial_electricity.csv"))
-    return tuple(sorted((*files, US_INDUSTRIAL, *years)))
+    places = (row["name"] for row in rows(PLACES))
+    return tuple(sorted((*files, US_INDUSTRIAL, *years, *places)))
 
 
 @cache
 def load_tariff(name: str) -> Tariff:
-    """A tariff by its catalogue name or a TOML file; raises `InputError` when there is none."""
+    """A tariff by its catalogue name, a TOML file, or a CSV file with a year's hourly prices.
+
+    Raises:
+        InputError: no such tariff, or a file that cannot be used.
+    """
     if name.endswith(".toml"):
         return read_toml(Path(name), Tariff)
+    if name.endswith(".csv"):
+        return _hourly(Path(name))
     if name not in names():
         close = nearest(name, names())
-        raise InputError(f"tariff '{name}' is not in the catalogue; {close} (or a .toml file).")
+        raise InputError(f"tariff '{name}' is not in the catalogue; {close} (or a .toml or .csv file).")
     if name.startswith(US_INDUSTRIAL):
         return _us_industrial(name)
-    return read_toml(MARKET / f"{name}.toml", Tariff)
+    place = next((row for row in rows(PLACES) if row["name"] == name), None)
+    return read_toml(MARKET / f"{name}.toml", Tariff) if place is None else _industry_of(place)
+
+
+def _hourly(path: Path) -> Tariff:
+    """The hours of a person's CSV file; no other charges."""
+    hours = read_year(path, CSV_COLUMNS, least=LOWEST_USD_PER_KWH, most=HIGHEST_USD_PER_KWH)
+    return Tariff(
+        name=path.stem,
+        label=f"hourly prices of {path.name}",
+        energy_usd_per_kwh=max(math.fsum(hours) / len(hours), 0.0),
+        hourly_usd_per_kwh=hours,
+        source=f"given by the user, {path}",
+        date="",
+    )
+
+
+def _industry_of(place: Mapping[str, str]) -> Tariff:
+    """What industry pays on average in a country or state: demand and fixed charges are in it already."""
+    return Tariff(
+        name=place["name"],
+        label=f"industrial average of {place['label']}, {place['date']}",
+        energy_usd_per_kwh=float(place["usd_per_kwh"]),
+        source=place["source"],
+        date=place["date"],
+    )
 
 
 def _us_industrial(name: str) -> Tariff:
@@ -150,10 +215,6 @@ def flat_tariff(usd_per_kwh: float, *, source: str = "given by the user") -> Tar
     )
 
 
-def _month(moment: datetime) -> str:
-    return f"{moment.year:04d}-{moment.month:02d}"
-
-
 def _whole_hour(start: datetime) -> datetime:
     if (start.minute, start.second, start.microsecond) != (0, 0, 0):
         raise InputError(f"start is {start.isoformat()}; a whole hour is needed, since prices change on the hour.")
@@ -176,17 +237,16 @@ def bill(
         InputError: a start that is not a whole hour, an energy or peak that is no finite amount, or a peak
             below the month's highest hour.
     """
-    hour = _whole_hour(start)
-    costs: list[float] = []
+    start = _whole_hour(start)
+    kwh = np.array([amount(f"hourly_kwh[{i}]", one) for i, one in enumerate(hourly_kwh)])
+    usd = kwh * tariff.usd_per_kwh(start, len(kwh))
+    month_of = (np.datetime64(start, "h") + np.arange(len(kwh))).astype("datetime64[M]")
     highest: dict[str, float] = {}
-    for i, kwh in enumerate(hourly_kwh):
-        amount(f"hourly_kwh[{i}]", kwh)
-        costs.append(kwh * tariff.usd_per_kwh(hour))
-        month = _month(hour)
-        highest[month] = max(kwh, highest.get(month, 0.0))
-        hour += HOUR
-    peaks = _peaks(highest, peak_kw_by_month or {})
-    return _billed(tariff, math.fsum(hourly_kwh), math.fsum(costs), peaks)
+    energy_usd: dict[str, float] = {}
+    for month in np.unique(month_of):
+        within = month_of == month
+        highest[str(month)], energy_usd[str(month)] = float(kwh[within].max()), math.fsum(usd[within])
+    return _billed(tariff, math.fsum(kwh), energy_usd, _peaks(highest, peak_kw_by_month or {}))
 
 
 def _peaks(highest: Mapping[str, float], given: Mapping[str, float]) -> dict[str, float]:
@@ -203,21 +263,23 @@ def _peaks(highest: Mapping[str, float], given: Mapping[str, float]) -> dict[str
     return peaks
 
 
-def _billed(tariff: Tariff, energy_kwh: float, energy_usd: float, peaks: Mapping[str, float]) -> Bill:
+def _billed(tariff: Tariff, energy_kwh: float, energy_usd: Mapping[str, float], peaks: Mapping[str, float]) -> Bill:
+    demand_usd = {month: tariff.demand_usd_per_kw_month * kw for month, kw in peaks.items()}
+    fixed_usd = tariff.fixed_usd_per_month
     return Bill(
         tariff=tariff.name,
         energy_kwh=energy_kwh,
-        energy_usd=energy_usd,
-        demand_usd=tariff.demand_usd_per_kw_month * math.fsum(peaks.values()),
-        fixed_usd=tariff.fixed_usd_per_month * len(peaks),
-        months=tuple(peaks),
+        energy_usd=math.fsum(energy_usd.values()),
+        demand_usd=math.fsum(demand_usd.values()),
+        fixed_usd=fixed_usd * len(peaks),
+        usd_by_month={month: energy_usd[month] + demand_usd[month] + fixed_usd for month in peaks},
     )
 
 
 def steady_bill(tariff: Tariff, start: datetime, days: float, energy_kwh: float, peak_kw: float) -> Bill:
     """Bill `energy_kwh` spread evenly over `days` from `start`, with the same peak every month.
 
-    The shortcut for a load whose hours are not known; a tariff without windows needs none of them.
+    The shortcut for a load whose hours are not known.
     """
     hours = 24 * amount("days", days, most=LONGEST_DAYS)
     if not hours:
@@ -227,20 +289,20 @@ def steady_bill(tariff: Tariff, start: datetime, days: float, energy_kwh: float,
     if amount("peak_kw", peak_kw) < mean_kw * (1 - 1e-9):
         raise InputError(f"peak_kw is {peak_kw:g}; {energy_kwh:g} kWh in {days:g} days average {mean_kw:g} kW.")
     start = _whole_hour(start)
-    peaks = dict.fromkeys((_month(moment) for moment in _months_of(start, hours)), peak_kw)
-    if not tariff.windows:
-        return _billed(tariff, energy_kwh, energy_kwh * tariff.energy_usd_per_kwh, peaks)
-    whole = int(hours)
-    costs = [tariff.usd_per_kwh(start + i * HOUR) for i in range(whole)]
-    costs.append((hours - whole) * tariff.usd_per_kwh(start + whole * HOUR))
-    return _billed(tariff, energy_kwh, mean_kw * math.fsum(costs), peaks)
+    usd: dict[str, float] = defaultdict(float)
+    for first, length_h in _months_of(start, hours):
+        prices = tariff.usd_per_kwh(first, math.ceil(length_h))
+        whole = int(length_h)
+        usd[f"{first:%Y-%m}"] = mean_kw * (math.fsum(prices[:whole]) + (length_h - whole) * float(prices[-1]))
+    return _billed(tariff, energy_kwh, usd, dict.fromkeys(usd, peak_kw))
 
 
-def _months_of(start: datetime, hours: float) -> Iterator[datetime]:
-    """The start, then the first of every later month that a load of `hours` reaches."""
+def _months_of(start: datetime, hours: float) -> Iterator[tuple[datetime, float]]:
+    """The start, then the first of every later month that a load of `hours` reaches, with the hours in each."""
     end = start + timedelta(hours=hours)
     moment = start
     while moment < end:
-        yield moment
         year, month = moment.year + moment.month // 12, moment.month % 12 + 1
-        moment = datetime(year, month, 1)
+        following = datetime(year, month, 1)
+        yield moment, (min(following, end) - moment) / timedelta(hours=1)
+        moment = following
