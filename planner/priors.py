@@ -144,19 +144,17 @@ def _money(plan: "Plan") -> dict[str, Prior]:
 
 def price_ranges(prices: Prices, mode: str) -> dict[str, tuple[PriceRange, int]]:
     """Every range of prices that the cost depends on by name, with how many quotes it stands on."""
-    if mode == "rent":
-        rental = prices.rental
-        return {} if rental is None else {"rent_price": (rental.price_usd_per_gpu_hour, len(rental.quotes))}
+    ranges: dict[str, tuple[PriceRange, int]] = {}
+    if prices.rental and mode != "own":
+        ranges["rent_price"] = (prices.rental.price_usd_per_gpu_hour, len(prices.rental.quotes))
     owned = prices.ownership
-    if owned is None:
-        return {}
-    found = {field.name: getattr(owned, field.name) for field in fields(owned)}
-    server = "server_usd_per_gpu"
-    return {
-        name: (value, len(owned.quotes) if name == server else 0)
-        for name, value in found.items()
-        if isinstance(value, PriceRange)
-    }
+    if owned and mode != "rent":
+        found = {field.name: getattr(owned, field.name) for field in fields(owned)}
+        quotes = {"server_usd_per_gpu": len(owned.quotes)}
+        ranges |= {
+            name: (value, quotes.get(name, 0)) for name, value in found.items() if isinstance(value, PriceRange)
+        }
+    return ranges
 
 
 LABELS = {

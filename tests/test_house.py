@@ -26,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 IMPORT_NAMES = {
     "pillow": "PIL",
+    "salib": "SALib",
     "nvidia-ml-py": "pynvml",
     "annotated-types": "annotated_types",
     "vl-convert-python": "vl_convert",

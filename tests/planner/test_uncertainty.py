@@ -216,7 +216,7 @@ def test_every_prior_has_a_source_and_owning_has_one_for_each_price() -> None:
     priors = plan_priors(example("405b", "own"))
     assert {"server_usd_per_gpu", "interconnect_share", "value_loss", "financing", "electricity_price"} <= set(priors)
     assert "rent_price" not in priors
-    for name, prior in priors.items():
+    for name, prior in {**catalogue(), **priors}.items():
         assert prior.source, name
         assert prior.low <= 1 <= prior.high
 
