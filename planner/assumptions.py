@@ -151,9 +151,20 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
         ),
         _row(
             "Restart",
-            f"{setup.restart_s:.0f} s after {record.mean_detection_s:.0f} s to notice",
-            "published",
-            "arXiv:2602.00277 figure 2, interpolated by GPUs; detection by cause as the record states",
+            f"{setup.restart_s:.0f} s cold, {setup.warm_restart_s:.0f} s warm, after {record.mean_detection_s:.0f} s to "
+            "notice",
+            "given" if request.reliability.restart_s is not None else "published",
+            "plan"
+            if request.reliability.restart_s is not None
+            else "arXiv:2602.00277 figure 2, interpolated by GPUs; detection by cause as the record states",
+        ),
+        _row(
+            "Recovery",
+            "the whole job from its last checkpoint"
+            if setup.recovery == "job"
+            else f"the replica that failed, while the others stand {setup.replica_stall_s:.0f} s and train on",
+            "assumed" if setup.recovery == "job" else "given",
+            "what published runs of this size did" if setup.recovery == "job" else "plan; FT-HSDP (arXiv:2602.00277)",
         ),
         _row(
             "Spare nodes",
@@ -168,7 +179,7 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
             "given" if request.reliability.checkpoint_interval_s else "calibrated",
             "plan"
             if request.reliability.checkpoint_interval_s
-            else "optimum of Young (1974) and Daly (2006), at least five minutes (assumed)",
+            else "optimum of Young (1974) and Daly (2006), on storage at least five minutes (assumed)",
         ),
         _row(
             "Planned interruptions",

@@ -17,6 +17,7 @@ from planner.model_card import ModelCard, explain_card, load_model_card
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
 from planner.pricing import Prices, load_prices
+from planner.recovery import plan_checkpoints, plan_pauses, plan_reliability
 from planner.tariffs import LONGEST_DAYS, Bill, bill
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
@@ -24,11 +25,9 @@ from profiler.profile import Profile
 from profiler.units import DAY_S, HOUR_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
 from sim.calibration import load_calibration
 from sim.campaign import Campaign, CampaignSetup, expected_ettr, simulate_replicas
-from sim.checkpoints import CheckpointPolicy
 from sim.climate import load_climate
 from sim.energy import SitePower
 from sim.hardware import Cluster, build_cluster
-from sim.reliability import load_reliability
 from sim.roofline import load_profile
 from sim.site import SiteConditions
 from sim.stacks import load_stack
@@ -282,7 +281,7 @@ def make_plan(request: PlanRequest) -> Plan:
         profile=profile,
         assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, error),
         provenance=_provenance(cluster, phases, profile, request),
-        notes=tuple(dict.fromkeys(note for phase in phases for note in phase.notes)),
+        notes=tuple(dict.fromkeys((*setup.notes, *(note for phase in phases for note in phase.notes)))),
     )
 
 
@@ -310,7 +309,6 @@ def _setup(
     """The campaign to simulate; a stated effective time ratio scales the failure record until it is expected."""
     stated = request.cluster.spare_nodes
     spares = math.ceil(SPARE_SHARE * cluster.nodes) if stated is None and cluster.nodes > 1 else stated or 0
-    reliability = load_reliability(request.reliability.record)
     days = math.fsum(phase.training_s for phase in phases) / DAY_S
     if days > LONGEST_DAYS:
         raise InputError(
@@ -320,16 +318,24 @@ def _setup(
         cluster=cluster,
         parameters=architecture.parameters,
         phases=tuple(phase.campaign_phase() for phase in phases),
-        reliability=reliability,
-        checkpoints=CheckpointPolicy(
-            kind=request.reliability.checkpoints, interval_s=request.reliability.checkpoint_interval_s
-        ),
+        reliability=plan_reliability(request.reliability),
+        checkpoints=plan_checkpoints(request.reliability),
+        recovery=request.reliability.recovery,
+        replica_stall_s=request.reliability.replica_stall_s,
+        replicas=max(phases, key=lambda phase: phase.tokens).step.layout.dp,
+        fewer_replicas=request.reliability.without_spares == "fewer_replicas",
+        hot_spare_nodes=request.reliability.hot_spare_nodes,
+        repair_crews=request.reliability.repair_crews,
+        planned_maintenance_per_day=request.reliability.planned_maintenance_per_day,
+        maintenance_s=request.reliability.maintenance_s,
+        pauses=plan_pauses(request.reliability),
         site=SitePower(pue=request.site.pue, above_node_share=request.site.above_node_share),
         spare_nodes=spares,
         conditions=_conditions(request),
     )
     if (
         request.reliability.checkpoint_interval_s is None
+        and not setup.checkpoints.in_memory
         and setup.cadence.interval_s < SHORTEST_CHECKPOINT_INTERVAL_S
     ):
         policy = replace(setup.checkpoints, interval_s=SHORTEST_CHECKPOINT_INTERVAL_S)

@@ -7,13 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BeforeValidator
 
 from planner.quantities import parse_count, quantity_or_none
 from profiler.files import InputError, parse_toml, read_text, validated
 from profiler.profile import Precision, Recompute
 from profiler.units import Count
+from sim.campaign_setup import Recovery
+from sim.checkpoints import CheckpointKind
 from sim.layout import Sharding
 from sim.site import Hour, Month, PowerWindow
 from sim.stacks import DEFAULT_STACK
@@ -24,6 +26,7 @@ Tokens = Annotated[float, BeforeValidator(parse_count)]
 Seconds = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="s"))]
 Days = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="days"))]
 Percent = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="share"))]
+Megawatts = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="MW"))]
 Watts = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="W"))]
 UsdPerKwh = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/kWh"))]
 UsdPerGpuHour = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU-hour"))]
@@ -122,10 +125,41 @@ class ReliabilityRequest:
 
     record: str = "llama3-405b"
     """Whose failures to assume (sim/catalogue/reliability). Default: arXiv:2407.21783 table 5."""
-    checkpoints: Literal["synchronous", "asynchronous"] = "asynchronous"
-    """Whether training waits until a checkpoint is on shared storage. Default: assumed."""
+    checkpoints: CheckpointKind = "asynchronous"
+    """Held until on shared storage, written there from host memory, copied to other hosts' memory, or the last two
+    together (multi_level). Default: assumed."""
     checkpoint_interval_s: Annotated[Seconds, Gt(0)] | None = None
-    """The optimum of Young and Daly where nothing is said."""
+    """Training time between checkpoints; what checkpoint_rule finds where nothing is said."""
+    checkpoint_rule: Literal["young_daly", "optimal"] = "young_daly"
+    """Daly's series, or the exact optimum of his cost function. Default: the usual one."""
+    durable_interval_s: Annotated[Seconds, Gt(0)] | None = None
+    """Multi-level: between checkpoints to storage; by the same rule, three hours at most, where nothing is said."""
+    memory_copies: Count = 2
+    """Hosts that keep each share of a checkpoint in memory. Default: GEMINI, SOSP 2023."""
+    storage_share: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Share of the storage's bandwidth that others leave to this run's checkpoints. Default: assumed."""
+    longest_detection_s: Annotated[Seconds, Ge(0)] | None = None
+    """No failure goes unnoticed for longer; as the record says where nothing is said."""
+    restart_s: Annotated[Seconds, Ge(0)] | None = None
+    """A cold restart; by the GPUs, as the record says, where nothing is said."""
+    hot_spare_nodes: Annotated[int, Ge(0)] = 0
+    """Spare nodes that already run in the job, so that a restart with one is warm. Default: none (assumed)."""
+    repair_crews: Count | None = None
+    """Nodes that can be under repair at once; any number where nothing is said."""
+    without_spares: Literal["wait", "fewer_replicas"] = "wait"
+    """What the job does when the spares are gone: wait for a repair, or train on fewer replicas. Default: assumed."""
+    recovery: Recovery = "job"
+    """What restarts after a failure: the job, or the replica that failed (arXiv:2602.00277). Default: assumed."""
+    replica_stall_s: Annotated[Seconds, Ge(0)] = 180.0
+    """Recovery by replica: how long the others stand. Default: three minutes, arXiv:2602.00277."""
+    planned_maintenance_per_day: Annotated[float, Ge(0)] = 47 / 54
+    """Planned interruptions a day. Default: 47 in 54 days, arXiv:2407.21783 table 5."""
+    maintenance_s: Annotated[Seconds, Ge(0)] = 600.0
+    """Standstill of each before its restart. Default: assumed."""
+    pause_every_s: Annotated[Seconds, Gt(0)] | None = None
+    """Training time between pauses for evaluations or data; none where nothing is said."""
+    pause_s: Annotated[Seconds, Gt(0)] = 300.0
+    """How long each pause takes. Default: assumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,38 +200,74 @@ class SiteRequest:
     __pydantic_config__ = STRICT
 
     grid: str = "USA"
-    """Country, ISO code or cloud region (provider:region), for carbon. Default: assumed."""
+    """Country, ISO code or cloud region (provider:region), for carbon, or a CSV file with a year's hours (kg_per_kwh or
+    g_per_kwh). Default: assumed."""
+    clean_share: Annotated[Percent, Ge(0), Le(1)] = 0.0
+    """Electricity under clean contracts, which market-based emissions count as none. Default: none."""
+    wue_l_per_kwh: Annotated[float, Ge(0), Le(20)] | None = None
+    """Litres evaporated at the site per kWh of its machines; Microsoft's fleet, 0.27, where nothing is said."""
     pue: Annotated[float, Ge(1), Le(10)] = 1.09
     """Site power over machine power. Default: Google's fleet (company report); industry 1.54 (Uptime 2025)."""
     above_node_share: Annotated[Percent, Ge(0), Le(1)] = 0.10
     """Switches, optics, storage over node power. Default: public analyses of a 100,000-GPU H100 cluster."""
     tariff: str = "us-industrial"
-    """Electricity tariff (planner/market), or a TOML file. Default: US average (EIA)."""
+    """Electricity tariff or place (planner/market, such as FIN or USA-TX), a TOML file, or a CSV file with a year's hours
+    (usd_per_kwh or usd_per_mwh). Default: US average (EIA)."""
     electricity_usd_per_kwh: Annotated[UsdPerKwh, Ge(0)] | None = None
     """Replaces the tariff by a flat price."""
     climate: str = ""
     """Outside temperature: a name of sim/catalogue/climate, a TOML file, or a CSV file with a year's hours; without
     one PUE and clocks are the same at every hour."""
+    gpu_power_cap_w: Annotated[Watts, Gt(0)] | None = None
+    """Power limit of each GPU; clocks follow. None where nothing is said."""
+    power_limit_mw: Annotated[Megawatts, Gt(0)] | None = None
+    """What the site may draw at its meter, always; GPUs are capped until it does. None where nothing is said."""
     power_windows: tuple[PowerWindowRequest, ...] = ()
     """Curtailment, demand response and standing caps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MoneyRequest:
-    """Rented or owned, and at which price."""
+    """Rented, owned or some of both, and at which price."""
 
     __pydantic_config__ = STRICT
 
-    mode: Literal["rent", "own"] = "rent"
-    """Rented, or owned. Default: assumed."""
+    mode: Literal["rent", "own", "mixed"] = "rent"
+    """Rented, owned, or mixed: `owned_gpus` owned and the others rented. Default: assumed."""
+    owned_gpus: Annotated[int, Ge(0)] = 0
+    """GPUs owned when mode is mixed. Default: none."""
     commitment: str = "on-demand"
     """On-demand, 1-year, 3-year or spot, of rent. Default: assumed."""
+    vendor: str = ""
+    """Whose rent (planner/market/gpu_prices.csv); the spread over all vendors where nothing is said."""
+    pay_whole_term: bool = False
+    """Whether a commitment's term is paid to its end though the run is over; otherwise something else uses it."""
+    spot_reclaimed_per_month: Annotated[Percent, Ge(0), Lt(1)] = 0.15
+    """Share of spot nodes that the cloud takes back in a month. Default: H100s, 10 to 20 % (AWS Spot Instance
+    Advisor, May 2025)."""
     price_usd_per_gpu_hour: Annotated[UsdPerGpuHour, Gt(0)] | None = None
     """Replaces the catalogue's range of rents."""
     server_usd_per_gpu: Annotated[UsdPerGpu, Gt(0)] | None = None
     """Purchase price with a GPU's share of the server; the catalogue's range where nothing is said."""
     preparation_days: Annotated[Days, Ge(0)] = 0.0
     """Days the cluster is paid for before the first step."""
+    idle_days: Annotated[Days, Ge(0)] = 0.0
+    """Days it is paid for after the last step."""
+    storage_tb: Annotated[float, Ge(0)] | None = None
+    """Storage for data and checkpoints; where nothing is said, 4 bytes a token and ten checkpoints (assumed)."""
+    egress_tb: Annotated[float, Ge(0)] | None = None
+    """Data carried out of the cloud; the weights in 16 bits where nothing is said."""
+    housing: Literal["colocation", "building"] = "colocation"
+    """Where an owned cluster stands: in rented space, or in a building of its own. Default: assumed."""
+    depreciation: Literal["market", "straight-line", "write-off"] = "market"
+    """What the run bears of an owned cluster's price: what the market value falls by (arXiv:2405.21015), equal parts
+    over 5.5 years, or all of it. Default: market."""
+    resale_share: Annotated[Percent, Ge(0), Le(1)] = 1.0
+    """What a sale brings over the value kept. Default: used on, not sold."""
+    operators: Annotated[float, Ge(0)] = 0.0
+    """People who run an owned site. Default: counted elsewhere."""
+    research_staff: bool = False
+    """Whether the people who develop the model are counted, 29 to 49 % of the total (arXiv:2405.21015)."""
 
 
 @dataclass(frozen=True, kw_only=True)

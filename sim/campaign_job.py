@@ -88,7 +88,7 @@ class Job(Run):
         """Wait until repaired nodes make up another replica, `until_s` at the latest; returns when."""
         while True:
             self.back = self.env.event()
-            yield self.env.timeout(until_s - self.env.now) | self.back
+            yield self.env.timeout(max(until_s - self.env.now, 0.0)) | self.back
             if not self.back.triggered:
                 return until_s
             if self._share_without(self.missing - self.spares) > self.share:
@@ -226,8 +226,7 @@ class Job(Run):
         """Send lost nodes to repair and take spares; without enough, go on with fewer replicas or wait."""
         start_s, needed = self.now_s, len(self.lost) + self.missing
         self.rejoin_s = math.inf
-        if self.env.peek() <= start_s:
-            yield self.env.timeout(start_s - self.env.now)
+        yield from self._meet()
         hot = min(self.setup.hot_spare_nodes, self.spares)
         stop.warm = needed <= hot and not self.missing and stop.cause < self.planned_code
         for repair_s in self.lost:
@@ -244,7 +243,7 @@ class Job(Run):
             self.share = self._share_without(self.missing)
         if self.now_s > start_s:
             stop.wait_s = self.now_s - start_s
-            self.failures.stop_clock(stop.wait_s)
+            self._stand(stop.wait_s)
             self.ledger.down(start_s, self.now_s, "waiting_for_repair", self.done_s)
 
     def _enough(self, needed: int) -> bool:

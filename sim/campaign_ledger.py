@@ -74,6 +74,7 @@ class Ledger:
             if rows[i + 2] == TRAINING:
                 rows[i + 2] = LOST
                 lost_s += rows[i + 1] - rows[i]
+        self._open = len(rows)
         return lost_s
 
     def stop(self, *fields: float) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,14 +93,12 @@ class Table:
     __hash__ = None  # type: ignore[assignment]
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> Any:
+    def __get_pydantic_core_schema__(cls, _source: object, handler: Any) -> Any:
         """As an object of lists, one per column."""
-        from pydantic_core import core_schema
+        from pydantic import PlainSerializer, PlainValidator
 
-        return core_schema.no_info_plain_validator_function(
-            lambda value: value if isinstance(value, cls) else cls.from_lists(value),
-            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_lists),
-        )
+        read = PlainValidator(lambda value: value if isinstance(value, cls) else cls.from_lists(value))
+        return handler.generate_schema(Annotated[Any, read, PlainSerializer(cls.to_lists)])
 
     def to_lists(self) -> dict[str, list[float]]:
         """Columns by name."""

@@ -7,6 +7,8 @@ go on and hold up training evenly.
 import math
 from heapq import heappop, heappush
 
+import simpy
+
 from sim.campaign_run import Events, Run, Stop
 from sim.campaign_setup import CampaignSetup
 
@@ -14,8 +16,8 @@ from sim.campaign_setup import CampaignSetup
 class ReplicaJob(Run):
     """One process that trains with the replicas there are.
 
-    Failures strike at any time but during planned maintenance, when they are found at its end. Those during a stall
-    extend it.
+    Failures strike the replicas that train. Those during a stall extend it, those during planned maintenance are
+    found at its end.
     """
 
     def __init__(self, setup: CampaignSetup, seed: int) -> None:
@@ -29,32 +31,46 @@ class ReplicaJob(Run):
         """When replicas are ready again, and how many: a heap."""
         self.short: list[list[int]] = []
         """Replicas without spares: nodes they lack and how many they are, the first first."""
+        self.wake: simpy.Event | None = None
+        """Happens when a replica has its nodes again, while none trains."""
         self.steady = (1 - self.cadence.held_share) / (1 + setup.pause_share)
 
     def _work(self) -> Events:
         while self.done_s < self.work_s:
-            share = max(1 - self.away / self.replicas, 0.0)
+            while self.away == self.replicas:
+                yield from self._wait()
+            share = self._share()
             speed = share * self.pace * self.steady
-            end_s = self.now_s + (self.work_s - self.done_s) / speed if speed else math.inf
+            end_s = self.now_s + (self.work_s - self.done_s) / speed
             at_s = min(self.failures.next_s, self.planned_at_s, self.stragglers.next_s, self.found_s, end_s)
             at_s = max(at_s, self.now_s)
             if self.short:
                 yield self.env.timeout(max(at_s - self.env.now, 0.0))
             back = bool(self.back) and self.back[0][0] <= at_s
             at_s = max(self.back[0][0], self.now_s) if back else at_s
-            self._advance(at_s, share, speed, done=not back and at_s == end_s)
+            done = not back and at_s == end_s
+            done_s = self.work_s if done else self.done_s + (at_s - self.now_s) * speed
+            self.ledger.train(self.now_s, at_s, self.done_s, done_s, share, self.pace, kept=True)
+            self.now_s, self.done_s = at_s, done_s
             if back:
                 self.away -= heappop(self.back)[1]
-            elif at_s != end_s:
+            elif not done:
                 yield from self._happen()
 
-    def _advance(self, at_s: float, share: float, speed: float, *, done: bool) -> None:
-        done_s = self.work_s if done else self.done_s + (at_s - self.now_s) * speed
-        if share:
-            self.ledger.train(self.now_s, at_s, self.done_s, done_s, share, self.pace, kept=True)
-        else:
-            self.ledger.down(self.now_s, at_s, "waiting_for_repair", self.done_s)
-        self.now_s, self.done_s = at_s, done_s
+    def _share(self) -> float:
+        return 1 - self.away / self.replicas
+
+    def _wait(self) -> Events:
+        """No replica is left: wait for the first to be ready again."""
+        if not self.back:
+            self.wake = self.env.event()
+            yield self.wake
+        back_s, count = heappop(self.back)
+        back_s = max(back_s, self.now_s)
+        self._stand(back_s - self.now_s)
+        self.ledger.down(self.now_s, back_s, "waiting_for_repair", self.done_s)
+        self.now_s = back_s
+        self.away -= count
 
     def _happen(self) -> Events:
         """What is due now: a failure, planned maintenance, a node that turns slow or is found to be."""
@@ -70,10 +86,12 @@ class ReplicaJob(Run):
                 stop.nodes_lost = 1
                 yield from self._stall([(stop, node.repair_s)])
 
-    def _struck(self) -> tuple[Stop, float]:
-        """Take the failure that strikes next; with its repair time."""
+    def _struck(self) -> tuple[Stop, float] | None:
+        """Take the failure that strikes next, with its repair time; none where the node is not in service."""
         self.now_s = self.failures.next_s
         failure = self.failures.take()
+        if failure.lemon < 0 and failure.mark >= self._share():
+            return None
         cause = self.causes[failure.cause]
         stop = self._new_stop(failure.cause)
         stop.nodes_lost, stop.silent = min(cause.nodes_lost, self.setup.cluster.nodes), cause.silent
@@ -81,7 +99,9 @@ class ReplicaJob(Run):
         return stop, failure.repair * cause.repair_s
 
     def _fail(self) -> Events:
-        yield from self._stall([self._struck()])
+        struck = self._struck()
+        if struck:
+            yield from self._stall([struck])
 
     def _stall(self, struck: list[tuple[Stop, float]]) -> Events:
         """All replicas stand until the last failure is found and cut off; failures meanwhile extend it."""
@@ -93,19 +113,20 @@ class ReplicaJob(Run):
         if stop.silent:
             stop.lost_s, stop.detection_s = stop.detection_s, 0.0
         while self.failures.next_s < end_s:
-            more, repair_s = self._struck()
-            until_s = max(end_s, more.time_s + more.detection_s + more.drain_s + stall_s)
-            more.detection_s = more.drain_s = 0.0
-            more.restart_s, end_s = until_s - end_s, until_s
-            struck.append((more, repair_s))
+            another = self._struck()
+            if another:
+                more = another[0]
+                until_s = max(end_s, more.time_s + more.detection_s + more.drain_s + stall_s)
+                more.detection_s = more.drain_s = 0.0
+                more.restart_s, end_s = until_s - end_s, until_s
+                struck.append(another)
         self.now_s = end_s
         self.ledger.down(begun_s, end_s, "restart", self.done_s)
         yield from self._meet()
         for stop, repair_s in struck:
             self._leave(stop, repair_s)
-        share = max(1 - self.away / self.replicas, 0.0)
         for stop, _ in struck:
-            self._close(stop, share)
+            self._close(stop, self._share())
 
     def _down(self, seconds: float, activity: str) -> None:
         self.ledger.down(self.now_s, self.now_s + seconds, activity, self.done_s)
@@ -114,7 +135,7 @@ class ReplicaJob(Run):
     def _leave(self, stop: Stop, repair_s: float) -> None:
         """The replicas hit leave the job, take spares and restart."""
         hit = max(math.ceil(stop.nodes_lost * self.per_node - 1e-9), 1)
-        hit = min(hit, max(self.replicas - self.away, 1))
+        hit = min(hit, self.replicas - self.away)
         self.away += hit
         for _ in range(stop.nodes_lost):
             self._send_to_repair(repair_s)
@@ -134,6 +155,8 @@ class ReplicaJob(Run):
         self.short[0][0] -= 1
         if not self.short[0][0]:
             heappush(self.back, (self.env.now + self.restart_s, self.short.pop(0)[1]))
+            if self.wake is not None and not self.wake.triggered:
+                self.wake.succeed()
 
     def _plan(self) -> Events:
         """Planned maintenance of the whole job; failures meanwhile are found at its end."""
@@ -142,14 +165,15 @@ class ReplicaJob(Run):
         stop.restart_s = self.setup.restart_s
         self._down(stop.maintenance_s, "maintenance")
         self._down(stop.restart_s, "restart")
-        self._close(stop, max(1 - self.away / self.replicas, 0.0))
+        self._close(stop, self._share())
         end_s, struck = self.now_s, []
         while self.failures.next_s < end_s:
-            found, repair_s = self._struck()
-            found.detection_s = found.drain_s = 0.0
-            struck.append((found, repair_s))
+            found = self._struck()
+            if found:
+                found[0].detection_s = found[0].drain_s = 0.0
+                struck.append(found)
         self.now_s = end_s
         yield from self._meet()
-        for found, repair_s in struck:
-            self._leave(found, repair_s)
-            self._close(found, max(1 - self.away / self.replicas, 0.0))
+        for late, repair_s in struck:
+            self._leave(late, repair_s)
+            self._close(late, self._share())

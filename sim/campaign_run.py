@@ -118,11 +118,11 @@ class Run:
     def _meet(self) -> Events:
         """Let the simulation catch up with the run's clock, if anything happens until then."""
         if self.env.peek() <= self.now_s:
-            yield self.env.timeout(self.now_s - self.env.now)
+            yield self.env.timeout(max(self.now_s - self.env.now, 0.0))
 
     def _send_to_repair(self, repair_s: float) -> None:
         """One node leaves for the repair shop now."""
-        start_s = self.now_s - self.env.now
+        start_s = max(self.now_s - self.env.now, 0.0)
         if self.crews is None:
             self.env.timeout(start_s + repair_s).callbacks.append(self._repaired)
         else:
@@ -154,6 +154,14 @@ class Run:
         self.slow = [node for node in self.slow if node.found_s > self.now_s]
         self._set_pace()
         return found
+
+    def _stand(self, seconds: float) -> None:
+        """No node works for so long: none fails, turns slow or is found to be."""
+        self.failures.stop_clock(seconds)
+        self.stragglers.next_s += seconds
+        for node in self.slow:
+            node.found_s += seconds
+        self.found_s += seconds
 
     def _set_pace(self) -> None:
         self.pace = 1 - max((node.slowdown for node in self.slow), default=0.0)

@@ -8,15 +8,15 @@ from typing import Literal
 
 from profiler.files import InputError
 from profiler.units import DAY_S, HOUR_S, Positive
-from sim.campaign_theory import expected_replica_ettr, renewal_ettr
+from sim.campaign_theory import expected_replica_ettr, renewal_ettr, stored_share
 from sim.checkpoints import Cadence, CheckpointPolicy
 from sim.energy import SitePower
 from sim.failure_record import FailureCause, Reliability
 from sim.hardware import Cluster
 from sim.site import SiteConditions
 
-LEAST_SHARE = 1e-3
-"""A run that trains less than this share of its time is refused."""
+LEAST_SHARE = 0.01
+"""A run that trains less than this share of its time is refused: it would take a hundred times as long."""
 
 Recovery = Literal["job", "replica"]
 
@@ -230,6 +230,12 @@ def _refuse_endless(setup: CampaignSetup) -> None:
         raise InputError(
             f"{run}: {often}, too often for checkpoints every {setup.cadence.interval_s / 60:.3g} min that take "
             f"{setup.cadence.cost_s / 60:.3g} min; checkpoint more often or faster, or keep copies in memory."
+        )
+    if whole and stored_share(setup) < LEAST_SHARE:
+        raise InputError(
+            f"{run}: every {setup.mtbf_s / setup.storage_failures_share / HOUR_S:.3g} h on average a failure takes "
+            f"all copies in memory ({setup.checkpoints.copies} of each share), and nothing is on storage but at planned "
+            "maintenance; take multi_level checkpoints or more copies."
         )
     if not whole and expected_replica_ettr(setup) < LEAST_SHARE:
         raise InputError(

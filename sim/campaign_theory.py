@@ -13,8 +13,8 @@ def expected_ettr(setup: "CampaignSetup") -> float:
     """Expected effective training time ratio, first order in the failure rate.
 
     arXiv:2410.21680: E[ETTR] = (1 − N r_f (u0 + Δt / 2)) / (1 + w / Δt), with N r_f the failure rate of the job, u0
-    the time to detect and restart, Δt the checkpoint interval and w what a checkpoint holds up; checkpoints that are safe
-    only later, and those in memory that not every failure leaves, add to the work lost. Where interruptions are
+    the time to detect and restart, Δt the checkpoint interval and w what a checkpoint holds up; checkpoints that are
+    safe only later, and those in memory that not every failure leaves, add to the work lost. Where interruptions are
     planned or training pauses, the result is multiplied by the share of time that they leave. Waiting for spares,
     stragglers, lemon nodes and infant mortality are not in it. Never below 0.
     """
@@ -35,6 +35,21 @@ def mean_lost_s(setup: "CampaignSetup") -> float:
     if not cadence.every:
         stored_s = DAY_S / max(setup.planned_maintenance_per_day, 1e-9) / 2
     return kept_s + stored * (stored_s - kept_s)
+
+
+def stored_share(setup: "CampaignSetup") -> float:
+    """Share of the work that lasts where only failures that copies in memory do not survive undo it.
+
+    Daly's cost function without overheads, (L/M) / (e^(L/M) − 1), L being the time between checkpoints on storage and
+    M that between such failures. Without regular ones, L is the time between planned interruptions, which save.
+    """
+    if not setup.checkpoints.in_memory or not setup.storage_failures_share:
+        return 1.0
+    cadence, per_day = setup.cadence, setup.planned_maintenance_per_day
+    work_s = math.fsum(phase.training_s for phase in setup.phases)
+    spacing_s = cadence.every * cadence.interval_s or (DAY_S / per_day if per_day else math.inf)
+    ratio = min(min(spacing_s, work_s) * setup.storage_failures_share / setup.mtbf_s, 500.0)
+    return ratio / math.expm1(ratio) if ratio else 1.0
 
 
 def renewal_ettr(setup: "CampaignSetup") -> float:

@@ -139,8 +139,8 @@ class CheckpointPolicy:
         """The rhythm of checkpoints of a run that is interrupted every `mtbf_s` seconds on average.
 
         `durable_mtbf_s` is the mean time between failures that copies in memory do not survive, `shortest_s` the
-        least training time between two checkpoints (one step). Intervals that are found are never shorter than storage or
-        network can follow.
+        least training time between two checkpoints (one step). Intervals that are found are never shorter than
+        storage or network can follow.
 
         Raises:
             InputError: an interval that storage cannot keep up with; more copies in memory than nodes.
@@ -160,7 +160,8 @@ class CheckpointPolicy:
             return cadence
         durable_s = self._interval_s(self.durable_interval_s, cost_s, durable_mtbf_s, max(interval_s, write_s))
         if self.durable_interval_s is None:
-            durable_s = max(min(durable_s, LONGEST_DURABLE_INTERVAL_S), interval_s, write_s)
+            durable_s = max(min(durable_s, LONGEST_DURABLE_INTERVAL_S), write_s)
+        interval_s = min(interval_s, durable_s)
         self._check(durable_s, write_s, cluster, parameters)
         every = max(round(durable_s / interval_s), math.ceil(write_s / interval_s - _WHOLE), 1)
         return Cadence(interval_s=interval_s, cost_s=cost_s, lag_s=lag_s, every=every, durable_lag_s=write_s)
