@@ -17,6 +17,7 @@ from profiler.profile import Precision, Recompute
 from sim.calibration import load_calibration
 from sim.hardware import Fabric, Gpu, Node
 from sim.kernels.attention import AttentionLibrary, attention_curve
+from sim.kernels.collectives import switch_reduction
 from sim.kernels.matmul import matmul_curve
 from sim.kernels.measured import MeasuredStep
 from sim.layout import ParallelLayout, Sharding
@@ -133,6 +134,11 @@ class StepCase:
     """Peers among which a GPU's links are shared out where no switch joins them; 0 where one does."""
     nic_bytes_per_s: Array
     fabric_latency_s: Array
+    pod_gpus: Array
+    """GPUs that reach each other at full rate; infinite where all do."""
+    oversubscription: Array
+    switch_reduction: Array
+    """Rate of an all-reduce inside a node over a ring's, where a switch adds up; 1 where none does."""
     # stack
     unfused: Array
     softmax_passes: Array
@@ -376,6 +382,9 @@ def _machine_columns(
         "nvlink_bytes_per_s": gpu.link_bandwidth_bytes_per_s * k["nvlink_share_a100" if a100 else "nvlink_share"],
         "nic_bytes_per_s": fabric.bandwidth_bytes_per_s * k["nic_share"],
         "fabric_latency_s": fabric.latency_s,
+        "pod_gpus": fabric.pod_gpus or math.inf,
+        "oversubscription": fabric.oversubscription,
+        "switch_reduction": switch_reduction() if node.switched and node.switch_reduces else 1.0,
     }
 
 

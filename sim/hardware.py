@@ -77,6 +77,8 @@ class Node:
     switched: bool = True
     """Whether a switch joins its GPUs, so that any group has each GPU's whole bandwidth. Without one (boards of
     four) the links are shared out among the pairs."""
+    switch_reduces: bool = False
+    """Whether its switch adds up all-reduces (NVLink SHARP, from the third-generation NVSwitch on)."""
     rated_power_w: Positive
     """What the supply must be sized for."""
     fabric: str
@@ -96,6 +98,10 @@ class Fabric:
     """Line rate per GPU, one direction."""
     latency_s: Positive
     """One hop of a ring between nodes, software included."""
+    pod_gpus: Count | None = None
+    """GPUs that reach each other at full rate: one layer of spine switches, or the rails below them. `None`: all."""
+    oversubscription: Positive = 1.0
+    """Bandwidth of a pod's NICs over that of its links to other pods; at least 1."""
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 

@@ -21,7 +21,8 @@ def group_bandwidth(case: StepCase, size: Array, stride: Array) -> Array:
 
     Ranks `stride` apart, `size` of them. A group inside a node runs at NVLink's rate; one that leaves it runs
     at the rate of the NICs which its ranks in a node can use together, at most NVLink's. Without a switch a group
-    uses only the links to its own members.
+    uses only the links to its own members. A group that leaves its pod crosses to the next one once on every ring:
+    its ranks in a pod share what the oversubscribed links give each of them.
     """
     ranks_in_node = np.clip(np.floor(case.gpus_per_node / stride), 1, np.maximum(size, 1))
     leaves = size * stride > case.gpus_per_node
@@ -30,6 +31,9 @@ def group_bandwidth(case: StepCase, size: Array, stride: Array) -> Array:
         (case.direct_peers > 0) & (reached > 0), np.minimum(reached, 1.0), 1.0
     )
     outside = np.minimum(inside, ranks_in_node * case.nic_bytes_per_s)
+    ranks_in_pod = np.clip(np.floor(case.pod_gpus / stride), 1, np.maximum(size, 1))
+    between_pods = np.minimum(outside, ranks_in_pod * case.nic_bytes_per_s / case.oversubscription)
+    outside = np.where(size * stride > case.pod_gpus, between_pods, outside)
     return np.where(leaves, outside, inside)
 
 
@@ -51,11 +55,14 @@ def gather_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array)
 
 def all_reduce_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
     """Seconds to all-reduce a buffer of `size_bytes` over a group: the traffic of a reduce-scatter and an all-gather,
-    up and down a tree between nodes (Sanders, Speck and Träff, Parallel Computing 35, 2009)."""
+    up and down a tree between nodes (Sanders, Speck and Träff, Parallel Computing 35, 2009); inside a node a switch
+    may add up instead (NVLink SHARP, which NCCL takes from five ranks on)."""
     nodes = _nodes(case, size, stride)
     inside = np.maximum(size / nodes - 1, 0.0)
     hops_s = inside * NVLINK_SMALL_HOP_S + 2 * np.log2(nodes) * case.fabric_latency_s
-    both: Array = 2 * (moving_s(case, size_bytes, size, stride) + hops_s)
+    in_switch = (size > 4) & (size * stride <= case.gpus_per_node)
+    moving = moving_s(case, size_bytes, size, stride) / np.where(in_switch, case.switch_reduction, 1.0)
+    both: Array = 2 * (moving + hops_s)
     return both
 
 

@@ -158,9 +158,11 @@ def block_elementwise_s(case: StepCase) -> Array:
 
 def tensor_parallel_s(case: StepCase, all_reduces: Array) -> Array:
     """Seconds of `all_reduces` all-reduces of one pass' activations; a reduce-scatter and an all-gather
-    under sequence parallelism move the same bytes (arXiv:2205.05198 section 4.2.2)."""
+    under sequence parallelism move the same bytes (arXiv:2205.05198 section 4.2.2), but no switch adds them up."""
     size_bytes = BF16 * tokens_per_pass(case) * case.hidden
-    one = all_reduce_time_s(case, size_bytes, case.tp, np.ones_like(case.tp))
+    group = size_bytes, case.tp, np.ones_like(case.tp)
+    apart = 2 * gather_time_s(case, *group)
+    one = np.where(case.sequence_parallel > 0, apart, all_reduce_time_s(case, *group))
     return np.where(case.tp > 1, all_reduces * one, 0.0)
 
 

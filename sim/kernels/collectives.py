@@ -74,3 +74,9 @@ def collective_curves() -> Mapping[str, CollectiveCurve]:
         **load_curves("collectives", CollectiveCurve),
         **load_curves("collectives-between-nodes", CollectiveCurve),
     }
+
+
+def switch_reduction() -> float:
+    """Bus bandwidth of a large all-reduce that NVLink SHARP adds up over that of a ring, on Hopper."""
+    curves = collective_curves()
+    return curves["h100-all-reduce-sharp"].bus_bytes_per_s / curves["h100-all-reduce"].bus_bytes_per_s

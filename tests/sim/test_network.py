@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.case import Array, StepCase
+from sim.hardware import load_fabric
 from sim.layout import ParallelLayout
 from sim.network import all_reduce_time_s, gather_time_s, group_bandwidth, moving_s, overlapped
 from tests.sim.steps import Situation
@@ -24,33 +25,39 @@ def _case() -> StepCase:
     return Situation(layout=ParallelLayout(dp=64), global_batch=64).case()
 
 
-def test_a_ring_moves_what_thakur_counts(case: StepCase) -> None:
+@pytest.fixture(name="ring", scope="module")
+def _ring(case: StepCase) -> StepCase:
+    """The same where no switch adds up."""
+    return replace(case, switch_reduction=one(1.0))
+
+
+def test_a_ring_moves_what_thakur_counts(ring: StepCase) -> None:
     """Thakur et al. 2005, sections 4.1 and 4.4: (n-1)/n of the buffer to all-gather, twice that to all-reduce."""
     for ranks in (2, 4, 8):
         size_bytes = 1e12  # large: latency vanishes
-        bandwidth = float(case.nvlink_bytes_per_s[0])
-        gather = float(gather_time_s(case, one(size_bytes), one(ranks), one(1))[0])
-        reduce = float(all_reduce_time_s(case, one(size_bytes), one(ranks), one(1))[0])
+        bandwidth = float(ring.nvlink_bytes_per_s[0])
+        gather = float(gather_time_s(ring, one(size_bytes), one(ranks), one(1))[0])
+        reduce = float(all_reduce_time_s(ring, one(size_bytes), one(ranks), one(1))[0])
         assert gather == pytest.approx((ranks - 1) / ranks * size_bytes / bandwidth, rel=1e-4)
         assert reduce == pytest.approx(2 * (ranks - 1) / ranks * size_bytes / bandwidth, rel=1e-4)
 
 
 @given(size_bytes=sizes, ranks=st.integers(0, 12), stride=st.sampled_from([1, 2, 4, 8, 16]))
 def test_all_reduce_moves_what_reduce_scatter_and_all_gather_move(
-    case: StepCase, size_bytes: float, ranks: int, stride: int
+    ring: StepCase, size_bytes: float, ranks: int, stride: int
 ) -> None:
     """The same bytes; over a tree it waits for fewer hops than two rings do."""
     group = one(size_bytes), one(2.0**ranks), one(stride)
-    reduce = float(all_reduce_time_s(case, *group)[0])
-    assert 2 * float(moving_s(case, *group)[0]) <= reduce <= 2 * float(gather_time_s(case, *group)[0]) * (1 + 1e-12)
+    reduce = float(all_reduce_time_s(ring, *group)[0])
+    assert 2 * float(moving_s(ring, *group)[0]) <= reduce <= 2 * float(gather_time_s(ring, *group)[0]) * (1 + 1e-12)
 
 
 @given(size_bytes=sizes, ranks=st.integers(0, 12), stride=st.integers(0, 4))
-def test_time_grows_with_ranks_and_bytes(case: StepCase, size_bytes: float, ranks: int, stride: int) -> None:
+def test_time_grows_with_ranks_and_bytes(ring: StepCase, size_bytes: float, ranks: int, stride: int) -> None:
     """Ranks and strides are powers of two, as groups of a layout are."""
 
     def time_s(size: float, n: int) -> float:
-        return float(all_reduce_time_s(case, one(size), one(2.0**n), one(2.0**stride))[0])
+        return float(all_reduce_time_s(ring, one(size), one(2.0**n), one(2.0**stride))[0])
 
     assert time_s(size_bytes, ranks + 1) > time_s(size_bytes, ranks)
     assert time_s(2 * size_bytes, ranks) >= time_s(size_bytes, ranks)
@@ -101,3 +108,34 @@ def test_fewer_gpus_in_a_node_means_more_over_the_fabric(case: StepCase) -> None
     assert (
         all_reduce_time_s(fours, one(1e9), one(8), one(1))[0] > all_reduce_time_s(case, one(1e9), one(8), one(1))[0]
     )
+
+
+def test_a_switch_that_adds_up_speeds_an_all_reduce_of_a_node_only(case: StepCase, ring: StepCase) -> None:
+    """nccl-tests on HGX H100: 472 GB/s bus bandwidth with NVLink SHARP, 368 without; from 5 ranks on."""
+
+    def gain(ranks: float) -> float:
+        group = one(1e12), one(ranks), one(1)
+        return float(all_reduce_time_s(ring, *group)[0] / all_reduce_time_s(case, *group)[0])
+
+    assert gain(8) == pytest.approx(472 / 368, rel=0.01)
+    assert gain(4) == gain(16) == 1.0
+    assert np.all(gather_time_s(ring, one(1e9), one(8), one(1)) == gather_time_s(case, one(1e9), one(8), one(1)))
+
+
+def test_oversubscription_between_pods(case: StepCase) -> None:
+    """arXiv:2407.21783 section 3.3.1: pods of 3,072, 1:7 between them. A data-parallel ring with 24 ranks in a pod
+    crosses once and feels nothing; a group with one rank in each pod has a seventh of its NIC."""
+    pods = replace(case, pod_gpus=one(3072), oversubscription=one(7))
+    within, across = (one(128), one(16)), (one(128), one(128))
+    assert group_bandwidth(pods, *within) == group_bandwidth(case, *within)
+    assert group_bandwidth(pods, *across) == group_bandwidth(case, *across)
+    lonely = one(4), one(3072)
+    assert group_bandwidth(pods, *lonely) == pytest.approx(group_bandwidth(case, *lonely) / 7)
+    assert load_fabric("400g-roce-pods").pod_gpus == 3072
+
+
+@given(size_bytes=sizes, ranks=st.integers(0, 12), stride=st.integers(0, 10), by=st.floats(1, 20))
+def test_oversubscription_never_helps(case: StepCase, size_bytes: float, ranks: int, stride: int, by: float) -> None:
+    pods = replace(case, pod_gpus=one(512), oversubscription=one(by))
+    group = one(size_bytes), one(2.0**ranks), one(2.0**stride)
+    assert gather_time_s(pods, *group)[0] >= gather_time_s(case, *group)[0]
