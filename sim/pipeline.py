@@ -124,6 +124,9 @@ LONGEST: dict[tuple[PipelineSchedule, bool], Callable[[Pipeline], Array]] = {
 }
 """The longest path by schedule, and whether a stage holds several chunks."""
 
+BLOCK = 4096
+"""Pipelines at once: what is computed with them stays in the processor's cache."""
+
 
 def pipeline_times(case: PipelineCase) -> PipelineTimes:
     """Seconds of each pipeline.
@@ -139,8 +142,9 @@ def pipeline_times(case: PipelineCase) -> PipelineTimes:
 
     free_s, total_s = slowest_s.copy(), slowest_s.copy()
     for (name, several), longest in LONGEST.items():
-        here = (schedule == SCHEDULES.index(name)) & ((c.v > 1) == several) & (c.n > 1)
-        if here.any():
+        of_kind = np.flatnonzero((schedule == SCHEDULES.index(name)) & ((c.v > 1) == several) & (c.n > 1))
+        for start in range(0, of_kind.size, BLOCK):
+            here = of_kind[start : start + BLOCK]
             some = _at(here, c)
             free_s[here] = longest(some)
             total_s[here] = longest(_with_sends(some, p2p_s[here], exposed[here]))
@@ -179,7 +183,7 @@ def _slowest_s(schedule: Array, c: Pipeline, first_s: Array, middle_s: Array, la
     return np.where(c.n > 1, slowest, first_s + last_s)
 
 
-def _at(here: NDArray[np.bool_], c: Pipeline) -> Pipeline:
+def _at(here: NDArray[np.intp], c: Pipeline) -> Pipeline:
     """Some of the pipelines."""
     first, middle, last = (Ops(x.f[here], x.b[here], x.w[here]) for x in (c.first, c.middle, c.last))
     return Pipeline(c.n[here], c.v[here], c.m[here], first, middle, last, c.deferred[here], c.p[here], c.held[here])

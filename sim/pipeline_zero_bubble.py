@@ -6,6 +6,7 @@ own that nothing waits for.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class _Stage:
     c: Pipeline
     s: Array
 
-    @property
+    @cached_property
     def ops(self) -> Ops:
         c, s = self.c, self.s
         at = [(s == 0, c.first), (s == c.n - 1, c.last)]
@@ -29,7 +30,7 @@ class _Stage:
         }
         return Ops(**pick)
 
-    @property
+    @cached_property
     def begin(self) -> Array:
         """When its first forward can begin."""
         return np.where(self.s > 0, self.c.first.f + (self.s - 1) * self.c.middle.f + self.s * self.c.p, 0.0)
