@@ -140,7 +140,7 @@ def test_hourly_prices_meet_every_joule_in_its_hour() -> None:
         begin_s = segment.start_s
         while begin_s < segment.end_s:
             end_s = min(segment.end_s, (begin_s // 3600 + 1) * 3600)
-            price = tariff.usd_per_kwh(start + timedelta(hours=begin_s // 3600))
+            [price] = tariff.usd_per_kwh(start + timedelta(hours=begin_s // 3600), 1)
             cost_usd += segment.site_power_w * (end_s - begin_s) / 3.6e6 * price
             begin_s = end_s
     assert plan.bill.energy_usd == pytest.approx(cost_usd, rel=1e-9)
