@@ -1,11 +1,21 @@
 """What a campaign is charged for: which GPUs, for how long, rented or owned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from planner.costs import CostBreakdown, ownership_cost, rental_cost
+from planner.costs import CostBreakdown, CostLine, egress_line, rental_cost, storage_line, unused_term_line
+from planner.ownership import Keeping, ownership_cost
 from planner.plan_file import MoneyRequest
 from planner.pricing import Prices
+from profiler.files import InputError
 from sim.campaign import CampaignSetup
+
+TOKEN_BYTES = 4
+"""A token of the training data: a 32-bit integer, vocabularies being larger than 65,536."""
+CHECKPOINTS_KEPT = 10
+"""Assumed."""
+WEIGHT_BYTES = 2
+"""Of a parameter, as weights are published: 16 bits."""
+TB = 1e12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +30,42 @@ class Charges:
         """GPUs of whole nodes, the spare ones too."""
         return (self.setup.cluster.nodes + self.setup.spare_nodes) * self.setup.cluster.node.gpus_per_node
 
+    @property
+    def owned_share(self) -> float:
+        """Share of the GPUs that a mixed cluster owns.
+
+        Raises:
+            InputError: more are owned than there are.
+        """
+        if self.money.owned_gpus > self.gpus:
+            raise InputError(
+                f"owned_gpus is {self.money.owned_gpus}; the cluster has {self.gpus:,} GPUs, spares included."
+            )
+        return self.money.owned_gpus / self.gpus
+
+    @property
+    def storage_tb(self) -> float:
+        """Data and checkpoints [TB]."""
+        if self.money.storage_tb is not None:
+            return self.money.storage_tb
+        tokens = sum(phase.tokens for phase in self.setup.phases)
+        state_bytes = self.setup.checkpoints.bytes_per_parameter * self.setup.parameters
+        return (TOKEN_BYTES * tokens + CHECKPOINTS_KEPT * state_bytes) / TB
+
+    @property
+    def egress_tb(self) -> float:
+        """What leaves the cloud in the end [TB]."""
+        stated = self.money.egress_tb
+        return WEIGHT_BYTES * self.setup.parameters / TB if stated is None else stated
+
+    @property
+    def standing_days(self) -> float:
+        """Paid for without a step: preparation, and what follows the last one."""
+        return self.money.preparation_days + self.money.idle_days
+
     def days(self, training_days: float) -> float:
-        """Preparation and training."""
-        return training_days + self.money.preparation_days
+        """Preparation, training and what follows."""
+        return training_days + self.standing_days
 
     def gpu_hours(self, training_days: float) -> float:
         """What rent is paid for; of a node that is not filled, the GPUs used."""
@@ -30,18 +73,70 @@ class Charges:
         rented = self.gpus if cluster.nodes > 1 else cluster.gpus
         return self.days(training_days) * 24 * max(rented, cluster.gpus)
 
-    def rent(self, prices: Prices, training_days: float) -> CostBreakdown | None:
-        """The rent; `None` without a price."""
-        return rental_cost(prices.rental, self.gpu_hours(training_days)) if prices.rental else None
+    def rent(self, prices: Prices, training_days: float, *, share: float = 1.0) -> CostBreakdown | None:
+        """The rent of a share of the GPUs, with storage and egress; `None` without a price."""
+        if prices.rental is None:
+            return None
+        days, hours = self.days(training_days), self.gpu_hours(training_days)
+        lines = list(rental_cost(prices.rental, share * hours).lines)
+        if self.money.pay_whole_term and days:
+            rest = unused_term_line(prices.rental, share * hours / days / 24, days)
+            lines += [rest] if rest else []
+        if self.storage_tb:
+            lines.append(storage_line(share * self.storage_tb, days))
+        if self.egress_tb:
+            lines.append(egress_line(share * self.egress_tb))
+        return CostBreakdown(lines=tuple(lines))
 
-    def own(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
-        """What owning costs; `None` without a price."""
+    def own(
+        self, prices: Prices, training_days: float, electricity_usd: float, *, share: float = 1.0
+    ) -> CostBreakdown | None:
+        """What owning a share of the GPUs costs; `None` without a price."""
         if prices.ownership is None:
             return None
-        return ownership_cost(prices.ownership, self.gpus, self.days(training_days), electricity_usd)
+        usd = share * (electricity_usd + self.standing_usd(prices))
+        keeping = self._keeping(share)
+        return ownership_cost(prices.ownership, share * self.gpus, self.days(training_days), usd, keeping)
+
+    def mixed(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
+        """`owned_gpus` owned and the others rented; `None` where one of the prices is missing."""
+        share = self.owned_share
+        rented = self.rent(prices, training_days, share=1 - share)
+        owned = self.own(prices, training_days, electricity_usd, share=share)
+        if rented is None or owned is None:
+            return None
+        return CostBreakdown(lines=(*_named("Rented", rented), *_named("Owned", owned)))
 
     def asked(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
-        """Rent or ownership, whichever the plan asks for."""
+        """Rent, ownership or some of both, whichever the plan asks for."""
         if self.money.mode == "rent":
             return self.rent(prices, training_days)
+        if self.money.mode == "mixed":
+            return self.mixed(prices, training_days, electricity_usd)
         return self.own(prices, training_days, electricity_usd)
+
+    @property
+    def standing_kwh(self) -> float:
+        """What an owned cluster draws at the meter before its first and after its last step, idle [kWh]."""
+        cluster, setup = self.setup.cluster, self.setup
+        idle_w = setup.site.site_power_w(cluster, cluster.gpu.idle_power_w, busy=False, spare_nodes=setup.spare_nodes)
+        return idle_w / 1000 * 24 * self.standing_days
+
+    def standing_usd(self, prices: Prices) -> float:
+        """The same at the tariff's mean price of energy [USD]."""
+        return self.standing_kwh * prices.tariff.mean_usd_per_kwh
+
+    def _keeping(self, share: float) -> Keeping:
+        money = self.money
+        return Keeping(
+            housing=money.housing,
+            depreciation=money.depreciation,
+            resale_share=money.resale_share,
+            storage_tb=share * self.storage_tb,
+            operators=share * money.operators,
+            research_staff=money.research_staff,
+        )
+
+
+def _named(prefix: str, cost: CostBreakdown) -> tuple[CostLine, ...]:
+    return tuple(replace(line, name=f"{prefix}: {line.name[0].lower()}{line.name[1:]}") for line in cost.lines)

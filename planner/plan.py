@@ -10,14 +10,16 @@ from datetime import datetime
 from functools import cached_property
 
 from planner.assumptions import Assumption, list_assumptions
+from planner.break_even import break_even_days
 from planner.carbon import CarbonAccount, Comparison, Grid, account, as_much_as, load_grid, tdp_accounting
 from planner.charges import Charges
-from planner.costs import CostBreakdown, break_even_days
+from planner.costs import CostBreakdown
 from planner.model_card import ModelCard, explain_card, load_model_card
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
 from planner.pricing import Prices, load_prices
 from planner.recovery import plan_checkpoints, plan_pauses, plan_reliability
+from planner.spot import with_spot
 from planner.tariffs import LONGEST_DAYS, Bill, bill
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
@@ -74,6 +76,8 @@ class Plan:
     prices: Prices
     rent: CostBreakdown | None
     own: CostBreakdown | None
+    mixed: CostBreakdown | None
+    """`owned_gpus` owned and the others rented; `None` unless asked for."""
     break_even_days: float | None
     bill: Bill
     grid: Grid
@@ -111,11 +115,18 @@ class Plan:
 
     @property
     def cost(self) -> CostBreakdown:
-        """Rent or ownership, as asked."""
-        chosen = self.rent if self.request.money.mode == "rent" else self.own
+        """Rent, ownership or some of both, as asked."""
+        chosen = {"rent": self.rent, "own": self.own, "mixed": self.mixed}[self.request.money.mode]
         if chosen is None:
-            raise InputError(f"no price for {self.request.money.mode}ing {self.cluster.gpu.label}.")
+            raise InputError(
+                f"no price of {self.cluster.gpu.label} is known for money.mode {self.request.money.mode}."
+            )
         return chosen
+
+    @property
+    def paid(self) -> str:
+        """How the GPUs are had, as a word."""
+        return {"rent": "rented", "own": "owned", "mixed": "part owned"}[self.request.money.mode]
 
     @property
     def charges(self) -> Charges:
@@ -193,6 +204,7 @@ class Plan:
             "cost_mode": self.request.money.mode,
             "rent_usd": _levels(self.rent),
             "own_usd": _levels(self.own),
+            "cost_lines": [line.to_dict() for line in cost.lines],
             "break_even_days": self.break_even_days,
             "electricity_usd": self.bill.total_usd,
             "energy_mwh": self.energy_mwh.expected,
@@ -265,6 +277,7 @@ def make_plan(request: PlanRequest) -> Plan:
         prices=prices,
         rent=charges.rent(prices, days),
         own=charges.own(prices, days, electricity.total_usd),
+        mixed=charges.asked(prices, days, electricity.total_usd) if request.money.mode == "mixed" else None,
         break_even_days=_break_even(prices, charges.gpus, electricity.total_usd / days),
         bill=electricity,
         grid=grid,
@@ -307,8 +320,7 @@ def _setup(
     request: PlanRequest, architecture: ModelArchitecture, cluster: Cluster, phases: tuple[PlannedPhase, ...]
 ) -> CampaignSetup:
     """The campaign to simulate; a stated effective time ratio scales the failure record until it is expected."""
-    stated = request.cluster.spare_nodes
-    spares = math.ceil(SPARE_SHARE * cluster.nodes) if stated is None and cluster.nodes > 1 else stated or 0
+    spares = _spare_nodes(request, cluster)
     days = math.fsum(phase.training_s for phase in phases) / DAY_S
     if days > LONGEST_DAYS:
         raise InputError(
@@ -341,7 +353,14 @@ def _setup(
         policy = replace(setup.checkpoints, interval_s=SHORTEST_CHECKPOINT_INTERVAL_S)
         setup = replace(setup, checkpoints=policy)
     ratio = request.stated.effective_time_ratio
-    return setup if ratio is None else _with_ettr(setup, ratio)
+    setup = setup if ratio is None else _with_ettr(setup, ratio)
+    owned = Charges(setup=setup, money=request.money).owned_share if request.money.mode == "mixed" else 0.0
+    return replace(setup, reliability=with_spot(setup.reliability, request.money, 1 - owned))
+
+
+def _spare_nodes(request: PlanRequest, cluster: Cluster) -> int:
+    stated = request.cluster.spare_nodes
+    return math.ceil(SPARE_SHARE * cluster.nodes) if stated is None and cluster.nodes > 1 else stated or 0
 
 
 def _conditions(request: PlanRequest) -> SiteConditions | None:

@@ -200,8 +200,8 @@ class SiteRequest:
     __pydantic_config__ = STRICT
 
     grid: str = "USA"
-    """Country, ISO code or cloud region (provider:region), for carbon, or a CSV file with a year's hours (kg_per_kwh or
-    g_per_kwh). Default: assumed."""
+    """Country, ISO code or cloud region (provider:region), for carbon, or a CSV file with a year's hours (kg_per_kwh
+    or g_per_kwh). Default: assumed."""
     clean_share: Annotated[Percent, Ge(0), Le(1)] = 0.0
     """Electricity under clean contracts, which market-based emissions count as none. Default: none."""
     wue_l_per_kwh: Annotated[float, Ge(0), Le(20)] | None = None
@@ -211,8 +211,8 @@ class SiteRequest:
     above_node_share: Annotated[Percent, Ge(0), Le(1)] = 0.10
     """Switches, optics, storage over node power. Default: public analyses of a 100,000-GPU H100 cluster."""
     tariff: str = "us-industrial"
-    """Electricity tariff or place (planner/market, such as FIN or USA-TX), a TOML file, or a CSV file with a year's hours
-    (usd_per_kwh or usd_per_mwh). Default: US average (EIA)."""
+    """Electricity tariff or place (planner/market, such as FIN or USA-TX), a TOML file, or a CSV file with a year's
+    hours (usd_per_kwh or usd_per_mwh). Default: US average (EIA)."""
     electricity_usd_per_kwh: Annotated[UsdPerKwh, Ge(0)] | None = None
     """Replaces the tariff by a flat price."""
     climate: str = ""

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from planner.costs import Ownership, Rental, given_ownership, given_rental, load_ownership, load_rental
+from planner.costs import Rental, given_rental, known_commitment, load_rental
+from planner.ownership import Ownership, given_ownership, load_ownership
 from planner.plan_file import PlanRequest
 from planner.tariffs import Tariff, flat_tariff, load_tariff
 from profiler.files import InputError
@@ -34,11 +35,11 @@ def load_prices(request: PlanRequest, gpu: Gpu) -> Prices:
 def _rental(request: PlanRequest, gpu: Gpu) -> Rental | None:
     money = request.money
     if money.price_usd_per_gpu_hour is not None:
-        return given_rental(gpu.name, money.price_usd_per_gpu_hour)
+        return given_rental(gpu.name, money.price_usd_per_gpu_hour, commitment=known_commitment(money.commitment))
     try:
-        return load_rental(gpu.name, money.commitment)
+        return load_rental(gpu.name, money.commitment, vendor=money.vendor)
     except InputError:
-        if money.mode == "rent":
+        if money.mode != "own":
             raise
         return None
 
@@ -50,6 +51,6 @@ def _ownership(request: PlanRequest, gpu: Gpu) -> Ownership | None:
     try:
         return load_ownership(gpu.name)
     except InputError:
-        if money.mode == "own":
+        if money.mode != "rent":
             raise
         return None

@@ -69,7 +69,7 @@ def _span(outcome: str, text: Callable[[float], str]) -> tuple[str, Callable[[Pl
 
 
 def _mode(plan: Plan) -> str:
-    return "rented" if plan.request.money.mode == "rent" else "owned"
+    return plan.paid
 
 
 ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (

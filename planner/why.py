@@ -282,7 +282,7 @@ def _cost(plan: Plan) -> Reason:
         what="Cost",
         value=money(plan.cost.expected),
         amount=plan.cost.expected,
-        how=f"items added up, {'rented' if plan.request.money.mode == 'rent' else plan.request.money.mode}",
+        how=f"items added up, {plan.paid}",
         parts=tuple(_cost_line(plan, line) for line in plan.cost.lines),
     )
 

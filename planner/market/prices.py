@@ -91,6 +91,12 @@ class Assumptions:
     value_loss: PriceRange
     financing: PriceRange
     colocation: PriceRange
+    building: PriceRange
+    storage_purchase: PriceRange
+    object_storage: PriceRange
+    egress: PriceRange
+    operator: PriceRange
+    water_use: PriceRange
     staff_share: PriceRange
     commitment_discounts: CommitmentDiscounts
     stand_ins: Mapping[str, StandIn]

@@ -118,7 +118,7 @@ def summary_rows(plans: Sequence[Plan]) -> tuple[Row, ...]:
 
 
 def _mode(plan: Plan) -> str:
-    return "rented" if plan.request.money.mode == "rent" else "owned"
+    return plan.paid
 
 
 def _mwh(plan: Plan) -> str:

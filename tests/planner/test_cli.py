@@ -75,7 +75,7 @@ def test_plan_prints_one_table_of_all_plans_and_what_they_stand_on() -> None:
 def test_options_and_settings_lie_over_the_file() -> None:
     found = data("plan", EXAMPLE, "--gpus", "512", "--price", "2", "--grid", "NOR", "--set", "site.pue=1.2")
     assert found["gpus"] == 512
-    assert found["cost_usd"]["expected"] == pytest.approx(2 * found["billed_gpu_hours"])
+    assert found["cost_lines"][0]["expected_usd"] == pytest.approx(2 * found["billed_gpu_hours"])
     assert data("plan", EXAMPLE, "--gpus", "512", "--own")["cost_mode"] == "own"
 
 

@@ -6,19 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.costs import (
-    CostBreakdown,
-    break_even_days,
+from planner.break_even import break_even_days
+from planner.costs import CostBreakdown, given_rental, load_rental, rental_cost
+from planner.market.prices import PriceRange, Quote, quotes, spread
+from planner.ownership import (
+    Keeping,
     given_ownership,
-    given_rental,
     load_ownership,
-    load_rental,
     ownership_cost,
     purchase_usd,
-    rental_cost,
     study_amortised_cost,
 )
-from planner.market.prices import PriceRange, Quote, quotes, spread
 from profiler.files import InputError
 from sim.hardware import names
 
@@ -177,7 +175,7 @@ def lines_add_up(cost: CostBreakdown) -> bool:
 
 @given(gpus=st.integers(0, 100_000), days=st.floats(0, 3650), electricity=usd, staff=st.booleans())
 def test_ownership_adds_up_and_rises(gpus: int, days: float, electricity: float, staff: bool) -> None:
-    cost = ownership_cost(load_ownership("h100-sxm"), gpus, days, electricity, staff=staff)
+    cost = ownership_cost(load_ownership("h100-sxm"), gpus, days, electricity, Keeping(research_staff=staff))
     assert lines_add_up(cost)
     assert cost.low <= cost.expected <= cost.high
     assert lines_add_up(purchase_usd(load_ownership("h100-sxm"), gpus))
@@ -211,7 +209,7 @@ def test_ownership_by_hand() -> None:
 
 
 def test_staff_is_a_share_of_the_total() -> None:
-    cost = ownership_cost(load_ownership("h100-sxm"), 8, 90, 0.0, staff=True)
+    cost = ownership_cost(load_ownership("h100-sxm"), 8, 90, 0.0, Keeping(research_staff=True))
     assert cost.lines[-1].expected == pytest.approx(0.39 * cost.expected)
 
 

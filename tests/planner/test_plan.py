@@ -155,7 +155,8 @@ def test_a_plan_counted_the_cards_way() -> None:
 
 
 def test_another_price_scales_the_rent_and_nothing_else() -> None:
-    cheap, dear = (small(("money.price_usd_per_gpu_hour", p)) for p in (2.0, 3.0))
+    nothing_else = (("money.storage_tb", 0), ("money.egress_tb", 0))
+    cheap, dear = (small(("money.price_usd_per_gpu_hour", p), *nothing_else) for p in (2.0, 3.0))
     assert cheap.cost.expected * 1.5 == pytest.approx(dear.cost.expected)
     assert cheap.cost.expected == pytest.approx(2.0 * cheap.billed_gpu_hours)
     assert cheap.days == dear.days

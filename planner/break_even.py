@@ -1,0 +1,38 @@
+"""After how many days of use owning has cost less than renting."""
+
+from planner.costs import YEAR_DAYS, Rental
+from planner.market import amount
+from planner.ownership import Ownership, ownership_cost
+
+LONGEST_USE_DAYS = 10 * YEAR_DAYS
+"""A break-even beyond ten years of use is none."""
+
+
+def break_even_days(
+    rental: Rental, ownership: Ownership, gpus: int, electricity_usd_per_day: float, *, resale: bool = False
+) -> float | None:
+    """Days of use after which owning has cost less than renting, as expected; `None` if not in ten years.
+
+    Without `resale` the purchase is written off whole, with interest on the value that a market would still see;
+    with it the hardware keeps its value of the day, and the answer is 0 where owning is cheaper from the first day.
+    """
+    amount("gpus", gpus)
+    amount("electricity_usd_per_day", electricity_usd_per_day)
+    rent_usd_per_day = 24 * gpus * rental.price_usd_per_gpu_hour.expected
+
+    def saved(days: float) -> float:
+        kept = ownership_cost(ownership, gpus, days, electricity_usd_per_day * days)
+        if resale:
+            return rent_usd_per_day * days - kept.expected
+        remains = sum(line.bought_usd - line.expected for line in kept.lines if line.bought_usd)
+        return rent_usd_per_day * days - kept.expected - remains
+
+    if saved(LONGEST_USE_DAYS) <= 0:
+        return None
+    if resale and saved(1.0) > 0:
+        return 0.0
+    below, above = 0.0, LONGEST_USE_DAYS  # saved() is convex, so it crosses zero once
+    while above - below > 1e-6:
+        middle = (below + above) / 2
+        below, above = (middle, above) if saved(middle) <= 0 else (below, middle)
+    return above
