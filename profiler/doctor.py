@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from profiler.files import InputError
 from profiler.nvml import NvmlSensor, gpu_count
 from profiler.options import require_torch
 from profiler.power import NotMeasured, RaplSensor
@@ -31,7 +32,7 @@ def examine() -> list[Finding]:
             Finding(name="PyTorch and FairScale", works=False, detail=str(error), needed=True),
             *_meters(),
         ]
-    return [*_libraries(), *_devices(), *_attention(), _compiler(), *_meters(), _ranks()]
+    return [*_libraries(), *_devices(), *_attention(), _fp8(), _compiler(), *_meters(), _ranks()]
 
 
 def _libraries() -> Iterator[Finding]:
@@ -82,6 +83,20 @@ def _try_attention(backend: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch lists every kernel's reason as a warning of its own
         causal_attention(q, k, v, backend).sum().backward()  # type: ignore[arg-type]
+
+
+def _fp8() -> Finding:
+    import torch
+
+    from profiler.device_workloads import prepare_shapeless
+    from profiler.points import Point
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        prepare_shapeless(Point(workload="matmul", precision="fp8", size=256), device).forward(0)
+    except (InputError, RuntimeError) as error:
+        return Finding(name="fp8 matmul ceiling", works=False, detail=str(error).splitlines()[0])
+    return Finding(name="fp8 matmul ceiling", works=True, detail="scaled per tensor")
 
 
 def _compiler() -> Finding:

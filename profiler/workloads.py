@@ -1,5 +1,6 @@
 """The workloads of a model's layers as things that run, ready to repeat."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ class Bench:
     architectures: tuple[ModelArchitecture, ...]
     world: World
     meter: PowerMeter
+
+    def __post_init__(self) -> None:
+        # After every point unreachable tensors are looked for; what torch itself consists of need not be searched.
+        gc.freeze()
 
     def architecture(self, point: Point) -> ModelArchitecture | None:
         """The whole model that a point belongs to, if it belongs to one."""

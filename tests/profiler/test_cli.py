@@ -1,6 +1,8 @@
 """The command line as a person meets it: real runs on this CPU, and every mistake as one sentence."""
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -55,6 +57,10 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         (["run", "--seq-len", "200000"], "beyond llama3.1-8b's context"),
         (["run", "--budget-minutes", "0"], "a number above 0"),
         (["run", "--budget-minutes", "nan"], "a number above 0"),
+        (["run", "--context-len", "12000"], "an even --seq-len and a larger multiple"),
+        (["run", "--model", "llama3.1-8b,llama3.1-7b"], "llama3.1-7b' is not known"),
+        (["selfcheck", "--tp", "3"], "nearest valid: 2 or 4"),
+        (["selfcheck", "--seconds", "0"], "--seconds is 0.0; a number above 0"),
         (["run", "--device", "tpu"], "--device is 'tpu'; allowed: cpu, cuda"),
         (["show", "nowhere.json"], "nowhere.json: cannot be read"),
         (["validate", "nowhere.json"], "nowhere.json: cannot be read"),
@@ -209,7 +215,26 @@ def test_a_damaged_profile_is_refused(
     assert "not a herdplan profile" in refusal(monkeypatch, capsys, "validate", str(path))
 
 
+DOCUMENTATION = (ROOT / "docs" / "profiler.md").read_text()
+
+
 def test_the_documentation_names_every_command() -> None:
-    text = (ROOT / "docs" / "profiler.md").read_text()
-    for command in ("doctor", "run", "show", "compare", "validate"):
-        assert f"herdplan-profile {command}" in text
+    for command in ("doctor", "run", "show", "compare", "validate", "selfcheck"):
+        assert f"herdplan-profile {command}" in DOCUMENTATION
+
+
+def test_every_documented_command_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their options exist and fit together: what follows the check of the options is left out."""
+    text = re.sub(r"\\\n\s+", " ", DOCUMENTATION)
+    commands = re.findall(r"(?:herdplan-profile|-m profiler) ((?:run|selfcheck) [^`\n#]*)", text)
+    assert len(commands) >= 7
+    checked = []
+    monkeypatch.setattr("profiler.options.require_torch", lambda: checked.append(True))
+    monkeypatch.setattr("profiler.progress.run_with_progress", lambda *_, **__: 0)
+    monkeypatch.setattr("profiler.progress.selfcheck_with_progress", lambda *_: None)
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", ["herdplan-profile", *shlex.split(command)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        assert exit_.value.code == 0, command
+    assert len(checked) == len(commands)
