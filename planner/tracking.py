@@ -7,7 +7,8 @@ ratio, v the speed, and T = K + L + S + P (steps kept, steps lost to going back,
 
     W_p - W = (1 - v) K  +  (L + S - (1 - e) T)  +  P,
 
-slower steps, more interruptions than planned, and pauses: exact, so that the parts add up to the gap.
+slower steps, more interruptions than planned, and pauses: exact, so that the parts add up to the gap. Where power is
+logged, slower steps are shared out between the power that is missing while they run and everything else.
 """
 
 import math
@@ -22,8 +23,10 @@ from planner.plan import Plan
 from planner.priors import SAMPLES, plan_priors
 from planner.quantities import significant
 from planner.track_log import RunLog
+from planner.uncertainty import Response
 from profiler.files import InputError
 from profiler.units import DAY_S, HOUR_S
+from sim.clocks import speed_at_power
 
 PAUSE_S = 4 * HOUR_S
 """A longer standstill is a pause and not an interruption. Assumed: restarts take minutes, at most an hour or two."""
@@ -39,6 +42,9 @@ COARSE_SHARE = 0.5
 
 ON_PLAN_DAYS_SHARE = 0.01
 """A forecast within this share of the planned days is on plan: the published day and night swing is 1 to 2 %."""
+
+POWER_ERROR = 0.05
+"""Less power by up to this share says nothing: the gain of a board's own reading is off by 5 % (arXiv:2312.02741)."""
 
 Array = NDArray[np.float64]
 
@@ -71,7 +77,7 @@ class Tracking:
     gap_days: float
     """Behind the plan; negative when ahead."""
     gap_parts_days: Mapping[str, float]
-    """Slower steps, interruptions, pauses: they add up to the gap."""
+    """Slower steps, less power, interruptions, pauses: they add up to the gap."""
     power_mw: float | None
     """Mean over the rows that state it."""
     planned_power_mw: float
@@ -118,8 +124,11 @@ def track(plan: Plan, log: RunLog, *, samples: int = SAMPLES) -> Tracking:
         speed = _mean_speed(log.times_s, done_s, speed) / ettr
     standstill = _standstill(log.times_s, done_s, speed)
     elapsed_s, kept_s = float(log.times_s[-1]), float(done_s[-1] - done_s[0])
+    slow_s = kept_s / speed - kept_s
+    power_s = min(max(kept_s / max(_speed_by_power(plan, log, done_s, speed), speed) - kept_s, 0.0), max(slow_s, 0.0))
     parts_s = {
-        "slower_steps": kept_s / speed - kept_s,
+        "slower_steps": slow_s - power_s,
+        "less_power": power_s,
         "interruptions": elapsed_s - kept_s / speed - standstill.paused_s - (1 - ettr) * elapsed_s,
         "pauses": standstill.paused_s,
     }
@@ -207,12 +216,17 @@ def _mean_speed(times_s: Array, done_s: Array, speed: float) -> float:
     return float(moved_s[whole].sum() / gaps_s[whole].sum())
 
 
+def _standing(times_s: Array, done_s: Array, speed: float) -> NDArray[np.bool_]:
+    """Which intervals hold a standstill, or a step back."""
+    return np.asarray(np.diff(done_s) < STANDING_SHARE * speed * np.diff(times_s))
+
+
 def _standstill(times_s: Array, done_s: Array, speed: float) -> Standstill:
     """Runs of neighbouring intervals that stand still or go back, each an interruption or a pause."""
     gaps_s, moved_s = np.diff(times_s), np.diff(done_s)
     back_s = np.maximum(-moved_s, 0.0)
     still_s = np.maximum(gaps_s - np.maximum(moved_s, 0.0) / speed, 0.0)
-    standing = (np.maximum(moved_s, 0.0) < STANDING_SHARE * speed * gaps_s) | (back_s > 0)
+    standing = _standing(times_s, done_s, speed)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], standing, [False]]).astype(int)))
     stops = pauses = 0
     stopped_s = paused_s = 0.0
@@ -266,6 +280,25 @@ def _stops_per_s(plan: Plan, elapsed_s: float, still: Standstill | None, z: Arra
     return rate, (shape * planned_cost_s + standing_s) / stops
 
 
+def _speed_by_power(plan: Plan, log: RunLog, done_s: Array, speed: float) -> float:
+    """The speed that the site's power while steps run allows, by the clocks' curve; 1 where nothing is missing.
+
+    What the site draws less, its GPUs draw less.
+    """
+    standing = _standing(log.times_s, done_s, speed)
+    running = np.isfinite(log.power_w)
+    running[:-1] &= ~standing
+    running[1:] &= ~standing
+    if not running.any():
+        return 1.0
+    missing = 1 - float(log.power_w[running].mean()) / Response(plan).working_w
+    if missing < POWER_ERROR:
+        return 1.0
+    joules = plan.campaign.energy_j
+    gpu_share = joules["gpu"] / (joules["gpu"] + joules["host"])
+    return float(speed_at_power(np.array([1 - missing / gpu_share]))[0])
+
+
 def _log_notes(plan: Plan, log: RunLog, coarse: bool) -> Iterator[str]:
     """What the log cannot show, and a start that is not the plan's."""
     if coarse:
@@ -283,9 +316,11 @@ def _log_notes(plan: Plan, log: RunLog, coarse: bool) -> Iterator[str]:
 def _power_note(plan: Plan, power_w: float | None, speed: float) -> tuple[str, ...]:
     """What the power says about the speed."""
     planned_w = plan.campaign.mean_site_power_w
-    if power_w is None or abs(power_w / planned_w - 1) < 0.05:
+    if power_w is None or abs(power_w / planned_w - 1) < POWER_ERROR:
         return ()
     differs = f"the site draws {abs(power_w / planned_w - 1):.0%} {'less' if power_w < planned_w else 'more'} than"
     if power_w < planned_w and speed < 1 - ON_PLAN_DAYS_SHARE:
-        return (f"{differs} planned while steps are slower: a power cap, throttling or waiting GPUs would do both",)
+        return (
+            f"{differs} planned while steps are slower; a cap or throttling slows them, and so do GPUs that wait",
+        )
     return (f"{differs} planned",)

@@ -15,6 +15,7 @@ from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
 from planner.track_log import RunLog, read_log
 from planner.tracking import Tracking, track
+from planner.uncertainty import Response
 from profiler.files import InputError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -166,7 +167,27 @@ def test_power_is_compared_and_the_energy_forecast() -> None:
     assert found.power_mw == pytest.approx(watts / 1e6)
     assert found.energy_mwh == pytest.approx(watts / 1e6 * found.days[1] * 24)
     assert any("20% less than planned while steps are slower" in note for note in found.notes)
+    assert found.gap_parts_days["less_power"] > 0
     assert track(big(), run).power_mw is None
+    assert track(big(), run).gap_parts_days["less_power"] == 0
+
+
+@settings(max_examples=15)
+@given(st.floats(0.6, 0.99), st.floats(0.5, 1.2))
+def test_less_power_explains_slower_steps_as_far_as_the_clocks_curve_goes(speed: float, power: float) -> None:
+    run = steady(small(), 2, speed=speed)
+    planned_w = Response(small()).working_w
+    found = track(small(), log(run.times_s, run.progress, power_w=np.full(run.times_s.size, power * planned_w)))
+    check_parts(found)
+    without = track(small(), run).gap_parts_days
+    parts = found.gap_parts_days
+    assert parts["slower_steps"] + parts["less_power"] == pytest.approx(without["slower_steps"])
+    assert parts["less_power"] >= 0
+    assert parts["slower_steps"] >= -1e-9
+    if power > 0.95:
+        assert parts["less_power"] == 0
+    if power < 0.7 and speed > 0.9:  # much less power than so little slowness needs
+        assert parts["slower_steps"] == pytest.approx(0, abs=1e-9)
 
 
 def test_gaps_in_the_log_are_no_standstill() -> None:
