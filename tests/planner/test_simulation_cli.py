@@ -15,9 +15,7 @@ QUICK = ("simulate", EXAMPLE, "--seed", "4", "--replicas", "3")
 
 
 def test_a_cluster_gives_the_bytes_of_this_process() -> None:
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
-    ) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster:
         spread = works(*QUICK, "--scheduler", cluster.scheduler_address, "--json", "-")
     assert spread == works(*QUICK, "--json", "-")
     assert json.loads(spread)["replicas"] == 3

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from sim.campaign import Campaign, CampaignSetup, Phase, replica_seeds, simulate
 from sim.hardware import build_cluster
 from sim.reliability import load_reliability
 from sim.replicas import fan_out
+from tests.sim.squares import squared_slowly
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,11 +34,6 @@ def cluster() -> Iterator[LocalCluster]:
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
     ) as started:
         yield started
-
-
-def squared_slowly(number: int) -> int:
-    time.sleep(0.05)
-    return number**2
 
 
 def campaign(seed: int) -> Campaign:
@@ -92,9 +87,10 @@ def test_progress_counts_every_result(workers: int) -> None:
 
 
 INTERRUPTED = """
-import os, signal, sys, time
-from tests.sim.test_replicas import squared_slowly
+import os, signal, sys
+from tests.sim.squares import squared_slowly
 from sim.replicas import fan_out
+from tests.sim.squares import squared_slowly
 
 def done(number):
     if number == 4:
