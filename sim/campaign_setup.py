@@ -234,7 +234,7 @@ def _refuse_endless(setup: CampaignSetup) -> None:
     if whole and stored_share(setup) < LEAST_SHARE:
         raise InputError(
             f"{run}: every {setup.mtbf_s / setup.storage_failures_share / HOUR_S:.3g} h on average a failure takes "
-            f"all copies in memory ({setup.checkpoints.copies} of each share), and nothing is on storage but at planned "
+            f"all {setup.checkpoints.copies} copies in memory, and nothing is on storage but at planned "
             "maintenance; take multi_level checkpoints or more copies."
         )
     if not whole and expected_replica_ettr(setup) < LEAST_SHARE:
