@@ -1,25 +1,35 @@
-"""Carbon: what the electricity and the hardware of a campaign emit, and what that much electricity is like.
+"""Carbon: what the electricity and the hardware of a campaign emit.
 
 Grid intensities and yearly generation are those of Our World in Data / Ember (CC BY 4.0) and of Google Cloud,
 through codecarbon (MIT); see planner/market/grids_*.csv.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from planner.hourly import read_year
 from planner.market import amount, rows
 from profiler.files import InputError, nearest
 from profiler.units import HOUR_S, JOULES_PER_KWH
+from sim.climate import hours_of_year
+
+Array = NDArray[np.float64]
+
+CSV_COLUMNS = {"kg_per_kwh": 1.0, "g_per_kwh": 1e-3}
+HIGHEST_KG_PER_KWH = 3.0
+"""Twice what the dirtiest lignite plants emit."""
 
 YEAR_DAYS = 365.25
 KG_PER_TONNE = 1000.0
 HARDWARE_LIFETIME_YEARS = 5.5
 """Useful life of servers and network gear: Meta Platforms, annual report for 2024 (from January 2025)."""
-
-HOUSEHOLD_MWH_PER_YEAR = 10.715
-"""A US residential customer in 2020: US Energy Information Administration, FAQ 97 (October 2021)."""
 
 COUNTRY_SOURCE = "Our World in Data / Ember (CC BY 4.0), through codecarbon's energy mix (MIT, b05965e4)"
 CLOUD_SOURCE = "Google Cloud region carbon data, through codecarbon's impact.csv (MIT)"
@@ -36,33 +46,27 @@ class Grid:
     """Of the data; `None` where the source does not say."""
     kind: Literal["country", "cloud-region", "given"]
     source: str
+    iso3: str = ""
+    """The country it is in."""
+    hourly_kg_per_kwh: tuple[float, ...] = ()
+    """Of each hour of a year from 1 January, local standard time; without, every hour is alike."""
 
     def __post_init__(self) -> None:
         amount("intensity_kg_per_kwh", self.intensity_kg_per_kwh)
 
+    def intensities(self, start: datetime, hours: int) -> Array:
+        """In each of `hours` hours from `start` [kgCO2e per kWh], shape (hours,)."""
+        if not self.hourly_kg_per_kwh:
+            return np.full(hours, self.intensity_kg_per_kwh)
+        return np.array(self.hourly_kg_per_kwh)[hours_of_year(start, hours)]
 
-@dataclass(frozen=True, kw_only=True)
-class CountryUse:
-    """A country's electricity generation in one year [MWh]."""
-
-    iso3: str
-    country: str
-    generation_mwh: float
-    year: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """An amount of electricity beside one that a person can picture."""
-
-    what: str
-    yearly_mwh: float
-    """What the thing compared with generates, or uses, in a year."""
-    year: int
-    ratio: float
-    """The amount over `yearly_mwh`."""
-    sentence: str
-    source: str
+    def over(self, start: datetime, hourly_kwh: Array) -> "Grid":
+        """The same grid with the intensity that a load meets, given hour by hour from `start`."""
+        total = float(hourly_kwh.sum())
+        if not self.hourly_kg_per_kwh or not total:
+            return self
+        met = float(hourly_kwh @ self.intensities(start, len(hourly_kwh))) / total
+        return replace(self, intensity_kg_per_kwh=met)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,7 @@ def grids() -> tuple[Grid, ...]:
             year=int(row["year"]),
             kind="country",
             source=COUNTRY_SOURCE,
+            iso3=row["iso3"],
         )
         for row in rows("grids_country.csv")
     )
@@ -103,6 +108,7 @@ def grids() -> tuple[Grid, ...]:
             year=None,
             kind="cloud-region",
             source=CLOUD_SOURCE,
+            iso3=row["iso3"],
         )
         for row in rows("grids_cloud.csv")
     )
@@ -116,20 +122,37 @@ def _by_key() -> dict[str, Grid]:
 
 
 def load_grid(name: str) -> Grid:
-    """A grid by ISO 3166 code (`NOR`), country (`Norway`) or cloud region (`gcp:europe-north1`), in any case.
+    """A grid by ISO 3166 code (`NOR`), country (`Norway`) or cloud region (`gcp:europe-north1`), in any case; or a
+    CSV file with a year's hours.
 
     Raises:
-        InputError: no such grid; names the nearest.
+        InputError: no such grid (names the nearest), or a file that cannot be used.
     """
+    if name.endswith(".csv"):
+        return _hourly(Path(name))
     found = _by_key().get(name.strip().lower())
     if found is None:
         close = nearest(name.strip(), _by_key()).partition("; did you mean ")[2]
         meant = f"; did you mean {close}" if close else ""
         raise InputError(
             f"grid '{name}' is not in the catalogue; allowed: a country, its ISO 3166 code (such as NOR), "
-            f"or provider:region (such as gcp:us-central1){meant}."
+            f"or provider:region (such as gcp:us-central1), or a .csv file{meant}."
         )
     return found
+
+
+def _hourly(path: Path) -> Grid:
+    """The hours of a person's CSV file."""
+    hours = read_year(path, CSV_COLUMNS, least=0.0, most=HIGHEST_KG_PER_KWH)
+    return Grid(
+        name=path.stem,
+        label=f"hourly intensities of {path.name}",
+        intensity_kg_per_kwh=math.fsum(hours) / len(hours),
+        year=None,
+        kind="given",
+        source=f"given by the user, {path}",
+        hourly_kg_per_kwh=hours,
+    )
 
 
 def given_grid(intensity_kg_per_kwh: float, *, label: str = "given by the user") -> Grid:
@@ -208,50 +231,3 @@ def tdp_accounting(gpu_hours: float, tdp_w: float, intensity_kg_per_kwh: float |
     intensity = model_card_intensity() if intensity_kg_per_kwh is None else intensity_kg_per_kwh
     joules = amount("gpu_hours", gpu_hours) * HOUR_S * amount("tdp_w", tdp_w)
     return joules / JOULES_PER_KWH * amount("intensity_kg_per_kwh", intensity) / KG_PER_TONNE
-
-
-@cache
-def countries() -> tuple[CountryUse, ...]:
-    """What each country generates in a year, least first."""
-    made = (
-        CountryUse(
-            iso3=row["iso3"],
-            country=row["country"],
-            generation_mwh=float(row["generation_twh"]) * 1e6,
-            year=int(row["year"]),
-        )
-        for row in rows("grids_country.csv")
-    )
-    return tuple(sorted((c for c in made if c.generation_mwh > 0), key=lambda c: (c.generation_mwh, c.iso3)))
-
-
-def as_much_as(energy_mwh: float) -> Comparison:
-    """Compare with the country whose yearly generation is nearest in ratio; small amounts with US homes."""
-    amount("energy_mwh", energy_mwh)
-    if energy_mwh < countries()[0].generation_mwh / 2:
-        return _as_homes(energy_mwh)
-    best = min(countries(), key=lambda c: (abs(math.log(energy_mwh / c.generation_mwh)), c.iso3))
-    ratio = energy_mwh / best.generation_mwh
-    about = "about as much as" if 0.8 <= ratio <= 1.25 else f"{ratio:.2g} times what"
-    return Comparison(
-        what=best.country,
-        yearly_mwh=best.generation_mwh,
-        year=best.year,
-        ratio=ratio,
-        sentence=f"{about} {best.country} generates in a year ({best.generation_mwh:,.0f} MWh, {best.year})",
-        source=COUNTRY_SOURCE,
-    )
-
-
-def _as_homes(energy_mwh: float) -> Comparison:
-    homes = energy_mwh / HOUSEHOLD_MWH_PER_YEAR
-    number = f"{homes:,.0f}" if homes >= 10 else f"{homes:.2g}"
-    home = "home uses" if number == "1" else "homes use"
-    return Comparison(
-        what="US homes",
-        yearly_mwh=HOUSEHOLD_MWH_PER_YEAR,
-        year=2020,
-        ratio=homes,
-        sentence=f"about as much as {number} US {home} in a year ({HOUSEHOLD_MWH_PER_YEAR} MWh each in 2020)",
-        source="US Energy Information Administration, FAQ 97: 10,715 kWh per residential customer in 2020",
-    )

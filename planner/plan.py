@@ -11,8 +11,9 @@ from functools import cached_property
 
 from planner.assumptions import Assumption, list_assumptions
 from planner.break_even import break_even_days
-from planner.carbon import CarbonAccount, Comparison, Grid, account, as_much_as, load_grid, tdp_accounting
+from planner.carbon import CarbonAccount, Grid, account, load_grid, tdp_accounting
 from planner.charges import Charges
+from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, water_as_much_as
 from planner.costs import CostBreakdown
 from planner.model_card import ModelCard, explain_card, load_model_card
 from planner.phases import PlannedPhase, plan_phases
@@ -20,16 +21,18 @@ from planner.plan_file import PlanRequest
 from planner.pricing import Prices, load_prices
 from planner.recovery import plan_checkpoints, plan_pauses, plan_reliability
 from planner.spot import with_spot
-from planner.tariffs import LONGEST_DAYS, Bill, bill
+from planner.tariffs import LONGEST_DAYS, Array, Bill, bill
+from planner.water import WaterAccount, water
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
-from profiler.units import DAY_S, HOUR_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
+from profiler.units import DAY_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
 from sim.calibration import load_calibration
 from sim.campaign import Campaign, CampaignSetup, expected_ettr, simulate_replicas
 from sim.climate import load_climate
 from sim.energy import SitePower
 from sim.hardware import Cluster, build_cluster
+from sim.hours import hour_series
 from sim.roofline import load_profile
 from sim.site import SiteConditions
 from sim.stacks import load_stack
@@ -82,6 +85,7 @@ class Plan:
     bill: Bill
     grid: Grid
     carbon: CarbonAccount
+    water: WaterAccount
     comparison: Comparison
     card: ModelCard | None
     step_error_p90: float
@@ -215,7 +219,11 @@ class Plan:
             "mean_power_mw": self.campaign.mean_site_power_w / 1e6,
             "emissions_tco2e": self.carbon.location_based_tco2e,
             "emissions_tco2e_interval": [self.intervals["tco2e"].low, self.intervals["tco2e"].high],
+            "emissions_market_tco2e": self.carbon.market_based_tco2e,
             "embodied_tco2e": self.carbon.embodied_tco2e,
+            "emissions_comparison": emitted_as_much_as(self.carbon.location_based_tco2e).sentence,
+            "water": self.water.to_dict(),
+            "water_comparison": water_as_much_as(self.water.total_m3).sentence,
             "emissions_tdp_accounting_tco2e": self.tdp_accounting_tco2e,
             "mfu": self.mfu,
             "mfu_convention": "non-causal attention, dense peak of the precision used",
@@ -264,7 +272,8 @@ def make_plan(request: PlanRequest) -> Plan:
     prices = load_prices(request, cluster.gpu)
     electricity = campaign_bill(request, campaign, prices)
     charges = Charges(setup=setup, money=request.money)
-    grid = load_grid(request.site.grid)
+    grid = load_grid(request.site.grid).over(first_moment(request), hourly_kwh(campaign))
+    energy_kwh = campaign.total_energy_j / JOULES_PER_KWH
     return Plan(
         request=request,
         name=request.name or f"{architecture.name} on {cluster.gpus:,} x {cluster.gpu.label}",
@@ -282,12 +291,14 @@ def make_plan(request: PlanRequest) -> Plan:
         bill=electricity,
         grid=grid,
         carbon=account(
-            campaign.total_energy_j / JOULES_PER_KWH,
+            energy_kwh,
             grid,
             gpus=charges.gpus,
             embodied_kg_per_gpu=cluster.gpu.embodied_kgco2e,
             days=days,
+            contracted_share=request.site.clean_share,
         ),
+        water=campaign_water(request, campaign, grid),
         comparison=as_much_as(campaign.total_energy_j / JOULES_PER_MWH),
         card=load_model_card(architecture),
         step_error_p90=error,
@@ -417,12 +428,20 @@ def campaign_bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> B
     Raises:
         InputError: a first day that is none.
     """
-    start = first_moment(request)
-    times_s, watts = campaign.power_series(HOUR_S)
-    ends_s = [*times_s[1:], campaign.duration_s]
-    lengths_h = [(end - begin) / HOUR_S for begin, end in zip(times_s, ends_s, strict=True)]
-    kwh = [float(w) * h / 1000 for w, h in zip(watts, lengths_h, strict=True)]
-    return bill(prices.tariff, start, kwh)
+    return bill(prices.tariff, first_moment(request), hourly_kwh(campaign).tolist())
+
+
+def hourly_kwh(campaign: Campaign) -> Array:
+    """What the site's meter reads in each hour of a campaign [kWh], shape (hours,)."""
+    found: Array = hour_series(campaign).energy_j.sum(axis=1) / JOULES_PER_KWH
+    return found
+
+
+def campaign_water(request: PlanRequest, campaign: Campaign, grid: Grid) -> WaterAccount:
+    """The water of a simulated campaign."""
+    site_kwh = campaign.total_energy_j / JOULES_PER_KWH
+    it_kwh = site_kwh - campaign.energy_j["cooling"] / JOULES_PER_KWH
+    return water(it_kwh, site_kwh, grid, request.site.wue_l_per_kwh)
 
 
 def _break_even(prices: Prices, gpus: int, electricity_usd_per_day: float) -> float | None:

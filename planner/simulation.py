@@ -10,7 +10,7 @@ from typing import Any
 
 from planner.carbon import Grid, load_grid, location_based
 from planner.charges import Charges
-from planner.plan import campaign_bill, first_moment, plan_campaign
+from planner.plan import campaign_bill, campaign_water, first_moment, hourly_kwh, plan_campaign
 from planner.plan_file import PlanRequest
 from planner.pricing import Prices, load_prices
 from profiler.units import DAY_S, HOUR_S, JOULES_PER_KWH, JOULES_PER_MWH
@@ -64,7 +64,10 @@ class Scenario:
             time_by_activity_s=dict(campaign.seconds),
             electricity_usd=electricity_usd,
             cost_usd=math.nan if cost is None else cost.expected,
-            emissions_tco2e=location_based(campaign.total_energy_j / JOULES_PER_KWH, self.grid),
+            emissions_tco2e=location_based(
+                campaign.total_energy_j / JOULES_PER_KWH, self.grid.over(self.start, hourly_kwh(campaign))
+            ),
+            water_m3=campaign_water(self.request, campaign, self.grid).total_m3,
         )
 
 
@@ -93,6 +96,8 @@ class Replica:
     """Rent or ownership as the plan asks; not a number without a price."""
     emissions_tco2e: float
     """Of the electricity, as the grid made it."""
+    water_m3: float
+    """At the site and, where published, in generating the electricity."""
 
 
 DISTRIBUTED = (

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from planner.carbon import (
     account,
-    as_much_as,
-    countries,
     embodied,
     given_grid,
     grids,
@@ -82,40 +80,6 @@ def test_an_unknown_grid_suggests_the_nearest(wrong: str, meant: str) -> None:
         load_grid(wrong)
 
 
-def test_the_405b_is_about_a_year_of_kiribati() -> None:
-    made = as_much_as(30_400)
-    assert made.what == "Kiribati"
-    assert made.sentence == "about as much as Kiribati generates in a year (30,000 MWh, 2022)"
-    assert made.ratio == pytest.approx(30.4 / 30)
-
-
-@pytest.mark.parametrize("country", countries()[::20])
-def test_a_countrys_own_generation_is_about_as_much(country: object) -> None:
-    generation = country.generation_mwh  # type: ignore[attr-defined]
-    assert as_much_as(generation).yearly_mwh == generation
-
-
-@given(st.floats(5_000, 1e11))
-def test_the_nearest_country_is_the_nearest(energy_mwh: float) -> None:
-    made = as_much_as(energy_mwh)
-    gap = abs(math.log(made.ratio))
-    assert all(abs(math.log(energy_mwh / c.generation_mwh)) >= gap - 1e-12 for c in countries())
-    assert made.ratio * made.yearly_mwh == pytest.approx(energy_mwh)
-
-
-def test_small_amounts_are_compared_with_homes() -> None:
-    made = as_much_as(1_071.5)
-    assert made.ratio == pytest.approx(100)
-    assert made.sentence.startswith("about as much as 100 US homes use in a year")
-    assert as_much_as(10.715).sentence.startswith("about as much as 1 US home uses in a year")
-    assert "0.47 US homes" in as_much_as(5).sentence
-    assert as_much_as(0).ratio == 0
-
-
-def test_amounts_between_countries_say_how_many_times() -> None:
-    assert as_much_as(6_000).sentence.startswith("0.6 times what Montserrat generates")
-
-
 @pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])
 def test_what_is_no_amount_is_refused(wrong: float) -> None:
     needed = "; a finite number of 0 or more is needed"
@@ -123,8 +87,6 @@ def test_what_is_no_amount_is_refused(wrong: float) -> None:
         given_grid(wrong)
     with pytest.raises(InputError, match=r"^energy_kwh is "):
         location_based(wrong, load_grid("NOR"))
-    with pytest.raises(InputError, match=r"^energy_mwh is "):
-        as_much_as(wrong)
     with pytest.raises(InputError, match=r"^gpu_hours is "):
         tdp_accounting(wrong, 700)
     with pytest.raises(InputError, match=r"^contracted_share is .*; a number from 0 to 1 is needed"):
