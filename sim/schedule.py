@@ -7,6 +7,7 @@ is added up afterwards. Replicas are taken to be alike, and the tensor- and cont
 step.
 """
 
+import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,9 +21,9 @@ from sim.schedule_order import Kind, Operation, PipelineShape
 Events = Generator[simpy.Event, Any, None]
 
 NAMES: Mapping[Kind, str] = {"F": "forward", "B": "backward", "W": "weight gradient"}
-BUCKETS = 8
-"""Pieces of a chunk's gradients (weights) that are reduced (gathered) one by one; a send waits for one at most.
-Assumed: frameworks cut by bytes, 25 MB (PyTorch DDP) and up."""
+MOST_PIECES = 256
+"""Pieces into which a chunk's reduction or gather is cut at most. Each takes as long as a send, so that a send which
+finds the link in use takes up to twice as long, as it would at half the rate."""
 
 SEND, SHARD = 0, 1
 """Priorities on a link; the weights of a later chunk come after those of an earlier one."""
@@ -76,10 +77,12 @@ class StepWork:
     overlaps: bool = True
     """False where reduction and gather wait for all computation."""
     once_exposed: float = 0.0
-    """As `shard_exposed`, for what is done once a step."""
+    """As `shard_exposed`, for what is done once a step, of the time in which it runs beside computation."""
     optimizer_s: float = 0.0
     fixed_s: float = 0.0
     """Once a step, all stages alike."""
+    slowest_gpu: float = 0.0
+    """Share of the step by which the slowest of many GPUs delays them all."""
 
     @property
     def post_validated(self) -> bool:
@@ -92,7 +95,8 @@ class TimelineEvent(NamedTuple):
 
     stage: int
     stream: str
-    """compute, collective (inside a pass), send, or shard (gathers and reductions)."""
+    """compute, collective (communication that computation waits for), send, shard (gathers and reductions on the
+    link) or host."""
     name: str
     micro_batch: int
     """-1 where it is about none in particular, as is `chunk`."""
@@ -142,13 +146,18 @@ class _StageState:
     """The next operation's time over its undisturbed one."""
     begin_s: float = -1.0
     end_s: float = 0.0
-    sharded_s: float = 0.0
-    """Seconds that reductions and gathers of this step took."""
-    waited_s: float = 0.0
-    """Seconds that the stage waited for them."""
+    computed_s: float = 0.0
+    """Seconds of computation that have ended."""
+    computing_since_s: float | None = None
+    hidden_s: float = 0.0
+    """Seconds in which this step's reductions and gathers ran beside computation."""
     shards: list[simpy.Process] = field(default_factory=list)
     left: dict[tuple[Kind, int], int] = field(default_factory=dict)
     """Operations still to come by kind and chunk."""
+
+    def computed_until(self, now_s: float) -> float:
+        """Seconds of computation so far."""
+        return self.computed_s + (0.0 if self.computing_since_s is None else now_s - self.computing_since_s)
 
 
 class _Step:
@@ -205,21 +214,24 @@ class _Step:
             reduction = self._once(stage, "reduce gradients", chunk, work.reduce_s, SHARD)
             state.shards.append(self.env.process(reduction))
         start_s = self.env.now
-        yield from self._busy(stage, "compute", NAMES[kind], operation, cost.compute_s * next(state.slowdown))
+        yield from self._compute(stage, operation, cost.compute_s * next(state.slowdown))
         if cost.collective_s:
             yield from self._busy(stage, "collective", f"in {NAMES[kind]}", operation, cost.collective_s)
         passed_s = self.env.now - start_s
         if shard is not None:
             yield shard
             hidden_s = min(cost.shard_s, passed_s)
-            yield from self._busy(stage, "shard", "not hidden", operation, work.shard_exposed * hidden_s)
-        if first and gathers:
-            before_s = self.env.now
-            if gathers[chunk].is_alive:
-                yield gathers[chunk]
-            state.waited_s += self.env.now - before_s
+            yield from self._busy(stage, "collective", "shards, not hidden", operation, work.shard_exposed * hidden_s)
+        if first and gathers and gathers[chunk].is_alive:
+            yield gathers[chunk]
         if kind != "W":
             yield from self._send(stage, operation)
+
+    def _compute(self, stage: int, operation: Operation, seconds: float) -> Events:
+        state = self.stages[stage]
+        state.computing_since_s = self.env.now
+        yield from self._busy(stage, "compute", NAMES[operation.kind], operation, seconds)
+        state.computed_s, state.computing_since_s = state.computed_until(self.env.now), None
 
     def _cost(self, stage: int, operation: Operation) -> OperationWork:
         chunk = self.work.chunks[self.shape.place(stage, operation.chunk)]
@@ -295,14 +307,16 @@ class _Step:
         ]
 
     def _once(self, stage: int, name: str, chunk: int, stage_seconds: float, priority: int) -> Events:
-        """One chunk's share of what a stage reduces or gathers once a step, bucket by bucket."""
-        piece_s = stage_seconds / self.shape.chunks / BUCKETS
+        """One chunk's share of what a stage reduces or gathers once a step, piece by piece."""
+        seconds = stage_seconds / self.shape.chunks
+        pieces = min(max(math.ceil(seconds / self.work.p2p_s), 1), MOST_PIECES) if self.work.p2p_s else 1
         state = self.stages[stage]
-        for _ in range(BUCKETS):
+        for _ in range(pieces):
             with state.link.request(priority=priority) as free:
                 yield free
-                yield from self._busy(stage, "shard", name, Operation("W", -1, chunk), piece_s)
-        state.sharded_s += piece_s * BUCKETS
+                before_s = state.computed_until(self.env.now)
+                yield from self._busy(stage, "shard", name, Operation("W", -1, chunk), seconds / pieces)
+                state.hidden_s += state.computed_until(self.env.now) - before_s
 
     def _close(self, stage: int) -> Events:
         """What follows the last operation: deferred gradients, what is left of the reduction, the optimizer."""
@@ -313,14 +327,12 @@ class _Step:
         if not work.overlaps:
             yield from self._busy(stage, "shard", "reduce gradients", None, work.reduce_s)
             yield from self._busy(stage, "shard", "gather weights", None, work.gather_s)
-        before_s = self.env.now
         yield self.env.all_of(state.shards)
-        state.waited_s += self.env.now - before_s
-        hidden_s = max(state.sharded_s - state.waited_s, 0.0)
-        yield from self._busy(stage, "shard", "not hidden", None, work.once_exposed * hidden_s)
+        yield from self._busy(stage, "collective", "gradients, not hidden", None, work.once_exposed * state.hidden_s)
         self.computed[stage].succeed()
         if not work.post_validated:  # the norm of all gradients, to clip them
             yield self.env.all_of(self.computed)
         yield from self._busy(stage, "compute", "optimizer", None, work.optimizer_s)
-        yield from self._busy(stage, "host", "fixed", None, work.fixed_s)
+        yield from self._busy(stage, "host", "once a step", None, work.fixed_s)
+        yield from self._busy(stage, "host", "slowest GPU", None, work.slowest_gpu * self.env.now)
         state.end_s = self.env.now

@@ -1,0 +1,152 @@
+"""What one replica of a `StepCase` does in a step, for the pipeline's closed form and for the event simulation.
+
+Both take their seconds from the same functions of `sim/step.py`, so that they differ in the schedule alone.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+
+from sim.case import Array, StepCase
+from sim.pipeline import Chunk, PipelineCase, chunk_layers
+from sim.schedule import ChunkWork, OperationWork, StepWork
+from sim.schedule_order import SCHEDULES, PipelineShape
+from sim.step import (
+    BF16,
+    ZERO1,
+    ZERO2,
+    Pass,
+    accumulate_s,
+    backward_pass,
+    forward_pass,
+    fsdp_layer_s,
+    gradient_sync_s,
+    head_matmul_s,
+    head_s,
+    optimizer_s,
+    p2p_s,
+    recompute_s,
+)
+
+WEIGHT_SHARE = 0.5
+"""Of the backward products: one for the input's gradient and one for the weight's, of the same FLOPs."""
+
+
+def schedule_index(case: StepCase) -> Array:
+    """Index into SCHEDULES: zb-h1 where the layout asks for a zero bubble, 1F1B (interleaved where vp > 1) else."""
+    zero_bubble = (case.zero_bubble > 0) & (case.vp == 1)
+    return np.where(zero_bubble, SCHEDULES.index("zb-h1"), SCHEDULES.index("1f1b")).astype(np.float64)
+
+
+def head_chunk(case: StepCase) -> tuple[Chunk, Array]:
+    """The head and loss of one micro-batch, and the seconds of its weight gradient where that is deferred.
+
+    Each of the three products is as long; the passes over the logits are halved between forward and backward.
+    """
+    product = head_matmul_s(case)
+    passes = np.maximum(head_s(case) - 3 * product, 0.0) / 2
+    deferred = np.where((case.pp > 1) & (case.defers_head_gradient > 0), product, 0.0)
+    return Chunk(product + passes, product + passes, product - deferred), deferred
+
+
+def pipeline_case(case: StepCase) -> PipelineCase:
+    """The pipelines of all steps; sharding within a pass (FSDP) is part of the pass."""
+    forward = forward_pass(case)
+    backward = backward_pass(case, forward)
+    weight = WEIGHT_SHARE * backward.matmul
+    gathered = fsdp_layer_s(case, backward, 1.0, 1.0)
+    block = Chunk(
+        forward.total + fsdp_layer_s(case, forward, 1.0, 0.0),
+        backward.total - weight + recompute_s(case, forward) + gathered,
+        weight,
+    )
+    head, deferred_s = head_chunk(case)
+    first, middle, last = chunk_layers(case.layers, case.pp, case.vp)
+    return PipelineCase(
+        schedule=schedule_index(case),
+        pp=case.pp,
+        vp=case.vp,
+        micro_batches=case.micro_batches,
+        first=Chunk.of(first, block),
+        middle=Chunk.of(middle, block),
+        last=Chunk.of(last, block, head),
+        deferred_s=deferred_s,
+        p2p_s=p2p_s(case),
+        p2p_exposed=case.p2p_exposed,
+    )
+
+
+def step_work(case: StepCase, index: int = 0) -> StepWork:
+    """All that one replica of step `index` does, for `sim.schedule.simulate_step`."""
+
+    def at(values: Array) -> float:
+        return float(np.broadcast_to(values, (case.size,))[index])
+
+    chunks = [round(at(n)) for n in (case.pp, case.vp, case.micro_batches)]
+    shape = PipelineShape(
+        schedule=SCHEDULES[int(at(schedule_index(case)))],
+        stages=chunks[0],
+        chunks=chunks[1],
+        micro_batches=chunks[2],
+    )
+    head, deferred_s = head_chunk(case)
+    sync = gradient_sync_s(case, np.zeros(1), np.zeros(1))
+    sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
+    reduced = np.where(sharded, case.gradient_bytes / (case.gradient_bytes + BF16), 1.0)
+    doublings = np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
+    return StepWork(
+        shape=shape,
+        chunks=_chunks(case, shape, index, head),
+        p2p_s=at(p2p_s(case)),
+        p2p_exposed=at(case.p2p_exposed),
+        deferred_s=at(deferred_s),
+        shard_exposed=at(case.fsdp_exposed),
+        reduce_s=at(sync * reduced),
+        gather_s=at(sync * (1 - reduced)),
+        overlaps=at(case.dp_overlap) > 0,
+        once_exposed=at(case.dp_exposed),
+        optimizer_s=at(optimizer_s(case)),
+        fixed_s=at(case.step_fixed_s),
+        slowest_gpu=at(case.straggler_per_doubling * doublings),
+    )
+
+
+def _chunks(case: StepCase, shape: PipelineShape, index: int, head: Chunk) -> tuple[ChunkWork, ...]:
+    """The chunks of step `index` in the order of the forward pass."""
+
+    def at(values: Array) -> float:
+        return float(np.broadcast_to(values, (case.size,))[index])
+
+    forward = forward_pass(case)
+    backward = backward_pass(case, forward)
+    nothing = np.zeros(1)
+    idle = Pass(**{f.name: nothing for f in fields(Pass)})
+    gather = at(fsdp_layer_s(case, idle, 1.0, 0.0))
+    both = at(fsdp_layer_s(case, idle, 1.0, 1.0))
+    weight = WEIGHT_SHARE * at(backward.matmul)
+    communicated = [at(x.tensor_parallel + x.context_parallel) for x in (forward, backward)]
+    once = at(case.pass_fixed_s) / 2  # of each chunk and micro-batch, half with either pass
+    accumulated = at(accumulate_s(case)) / shape.chunks
+
+    def chunk(blocks: float, extra: Chunk | None) -> ChunkWork:
+        ahead, back, weights = (0.0,) * 3 if extra is None else (at(getattr(extra, f.name)) for f in fields(Chunk))
+        computed = at(forward.compute + forward.host)
+        computed_back = at(backward.compute + backward.host + recompute_s(case, forward)) - weight
+        return ChunkWork(
+            forward=OperationWork(
+                compute_s=blocks * computed + ahead + once,
+                collective_s=blocks * communicated[0],
+                shard_s=blocks * gather,
+            ),
+            backward=OperationWork(
+                compute_s=blocks * computed_back + back + once,
+                collective_s=blocks * communicated[1],
+                shard_s=blocks * both,
+            ),
+            weight=OperationWork(compute_s=blocks * weight + weights + accumulated),
+        )
+
+    first, middle, last = (at(x) for x in chunk_layers(case.layers, case.pp, case.vp))
+    if shape.depth == 1:
+        return (chunk(first, head),)
+    return (chunk(first, None), *[chunk(middle, None)] * (shape.depth - 2), chunk(last, head))
