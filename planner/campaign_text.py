@@ -41,6 +41,7 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "electricity_usd": ("its bill", money),
     "cost_usd": ("cost as asked", money),
     "emissions_tco2e": ("emissions", lambda x: f"{significant(x)} t"),
+    "water_m3": ("water", lambda x: f"{significant(x)} m³"),
 }
 """What is told of the replicas: a label, and how a person reads the figure."""
 

@@ -110,6 +110,7 @@ DISTRIBUTED = (
     "electricity_usd",
     "cost_usd",
     "emissions_tco2e",
+    "water_m3",
 )
 """The figures whose distribution over replicas is told."""
 
