@@ -6,7 +6,6 @@ of each world prints the worst over its ranks. With `inductor` instead, one rank
 
 import itertools
 import json
-import os
 import sys
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from profiler.architecture import ModelArchitecture, RopeScaling
 from profiler.llama import Block, Llama, LlamaSettings, rope_tables
 from profiler.world import open_world, use_tensor_parallel
-from tests.profiler.ranks import free_port
+from tests.profiler.ranks import fork_ranks
 
 TINY = ModelArchitecture(
     name="tiny",
@@ -180,21 +179,6 @@ def run_rank(inductor: bool = False) -> None:
                 print(json.dumps({"ranks": world.ranks, **case._asdict(), **found}), flush=True)
 
 
-def fork_ranks(ranks: int) -> list[int]:
-    """Processes that start as this one is now, each a rank of its own world."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
-    processes = []
-    for rank in range(ranks):
-        process = os.fork()
-        if process == 0:
-            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(ranks)}
-            run_rank()
-            sys.stdout.flush()
-            os._exit(0)
-        processes.append(process)
-    return processes
-
-
 def main() -> None:
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
@@ -203,9 +187,7 @@ def main() -> None:
         run_rank(inductor=True)
         return
     for ranks in sys.argv[1:]:
-        for process in fork_ranks(int(ranks)):
-            _, status = os.waitpid(process, 0)
-            assert status == 0, f"a rank of {ranks} failed"
+        assert not any(fork_ranks(int(ranks), run_rank)), f"a rank of {ranks} failed"
 
 
 if __name__ == "__main__":

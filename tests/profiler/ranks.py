@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,17 +24,7 @@ def free_port() -> int:
 
 def run_ranks(ranks: int, *command: str, timeout_s: float = 120) -> str:
     """Run `python command...` as `ranks` processes; return what rank 0 printed. Every rank must succeed."""
-    ended = end_of_ranks(ranks, *command, timeout_s=timeout_s)
-    for process in ended:
-        assert process.returncode == 0, process.stderr
-    return ended[0].stdout
-
-
-def end_of_ranks(
-    ranks: int, *command: str, timeout_s: float = 120, **variables: str
-) -> "list[subprocess.CompletedProcess[str]]":
-    """Run `python command...` as `ranks` processes; return how each ended, rank 0 first."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks), **variables}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
     processes = [
         subprocess.Popen(
             [sys.executable, *command],
@@ -48,7 +40,35 @@ def end_of_ranks(
     finally:
         for process in processes:
             process.kill()
-    return [
-        subprocess.CompletedProcess(process.args, process.returncode, *output)
-        for process, output in zip(processes, outputs, strict=True)
-    ]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors
+    return outputs[0][0]
+
+
+def fork_ranks(ranks: int, run_rank: Callable[[], None]) -> list[int]:
+    """Run `run_rank` in `ranks` processes that begin as this one is now, torch imported; return their exit codes."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(ranks)}
+    sys.stdout.flush()
+    processes = []
+    for rank in range(ranks):
+        process = os.fork()
+        if process == 0:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(ranks)}
+            _exit_after(run_rank)
+        processes.append(process)
+    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+
+
+def _exit_after(run_rank: Callable[[], None]) -> None:
+    code = 1
+    try:
+        run_rank()
+        code = 0
+    except SystemExit as error:
+        code = int(error.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

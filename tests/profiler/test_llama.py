@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from functools import cache
 from typing import Any
 
 import pytest
@@ -23,12 +22,6 @@ from profiler.llama import (
 )
 from profiler.sharding import rank_share, tensor_parallel_degrees
 from tests.profiler.ranks import environment
-
-
-@cache
-def parity() -> list[dict[str, Any]]:
-    """Every layout × recompute × attention kernel against transformers, on one, two and four real ranks."""
-    return _cases("1", "2", "4")
 
 
 def _cases(*words: str) -> list[dict[str, Any]]:
@@ -50,15 +43,19 @@ def _assert_equal_to_transformers(case: dict[str, Any]) -> None:
     assert case["gradient"] < 1e-6, case
 
 
-@pytest.mark.xdist_group("parity")
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_loss_and_gradients_equal_transformers(ranks: int) -> None:
-    cases = [case for case in parity() if case["ranks"] == ranks]
+def test_every_way_to_run_equals_transformers_with_the_collectives_it_says(ranks: int) -> None:
+    """Loss and every gradient, for each layout × recompute × kernel, eager and compiled, on real ranks."""
+    cases = _cases(str(ranks))
     eager = {(c["layout"], c["recompute"], c["backend"]) for c in cases if not c["compiler"]}
     assert len(eager) == 2 * 3 * 2
     assert any(case["compiler"] and case["recompute"] == "full" for case in cases)
     for case in cases:
         _assert_equal_to_transformers(case)
+        once = 5 if case["layout"] == "reference" else 2
+        # torch stops recomputing once the last saved tensor is back, so the final all-reduce is not repeated
+        repeated = 1 if case["recompute"] == "full" else 0
+        assert (case["forward"], case["backward"]) == ((2, once + repeated) if ranks > 1 else (0, 0)), case
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
@@ -66,20 +63,6 @@ def test_machine_code_equals_transformers() -> None:
     (case,) = _cases("inductor")
     assert case["compiler"] == "inductor"
     _assert_equal_to_transformers(case)
-
-
-@pytest.mark.xdist_group("parity")
-def test_collective_layouts_differ_in_backward_all_reduces() -> None:
-    for case in (case for case in parity() if case["ranks"] > 1):
-        once = 5 if case["layout"] == "reference" else 2
-        # torch stops recomputing once the last saved tensor is back, so the final all-reduce is not repeated
-        repeated = 1 if case["recompute"] == "full" else 0
-        assert (case["forward"], case["backward"]) == (2, once + repeated), case
-
-
-@pytest.mark.xdist_group("parity")
-def test_world_of_one_reduces_nothing() -> None:
-    assert all(case["forward"] == case["backward"] == 0 for case in parity() if case["ranks"] == 1)
 
 
 def test_rope_scaling_keeps_short_wavelengths_and_divides_long_ones() -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from statistics import median
 from typing import Any
 
 import pytest
@@ -27,12 +28,20 @@ class ScriptedClock:
 
 
 def test_times_are_those_of_the_work() -> None:
-    runnable = Runnable(forward=lambda _: time.sleep(0.004), backward=lambda _: time.sleep(0.008))
+    """Against the work's own watch, since a busy machine sleeps longer than it is told."""
+    took: dict[str, list[float]] = {"forward": [], "backward": []}
+
+    def sleep(name: str, seconds: float) -> None:
+        began = time.perf_counter()
+        time.sleep(seconds)
+        took[name].append(time.perf_counter() - began)
+
+    runnable = Runnable(forward=lambda _: sleep("forward", 0.004), backward=lambda _: sleep("backward", 0.008))
     timing = time_runnable(runnable, HostClock(), 0.1, watching=nullcontext)
     assert timing.backward is not None
-    assert timing.forward.median_s == pytest.approx(0.004, rel=0.5)
-    assert timing.backward.median_s > 1.4 * timing.forward.median_s
-    assert timing.forward.p10_s <= timing.forward.median_s <= timing.forward.p90_s
+    for name, spread in (("forward", timing.forward), ("backward", timing.backward)):
+        assert spread.median_s == pytest.approx(median(took[name][-timing.repetitions :]), rel=0.2)
+        assert spread.p10_s <= spread.median_s <= spread.p90_s
     assert timing.window_s >= timing.repetitions * 0.012
     assert timing.repetitions >= MIN_REPETITIONS
 
