@@ -72,11 +72,15 @@ class PhaseRequest:
     __pydantic_config__ = STRICT
 
     name: str
+    """What it is called."""
     tokens: Tokens
+    """Its tokens; those of all phases add up to the plan's."""
     seq_len: Count
+    """Tokens in a sequence."""
     global_batch: Count
     """Sequences in one optimizer step."""
     layout: LayoutChoice | None = None
+    """Its own layout; that of [training.layout] where nothing is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
