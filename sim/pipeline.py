@@ -134,7 +134,7 @@ def pipeline_times(case: PipelineCase) -> PipelineTimes:
     Sources: GPipe arXiv:1811.06965; 1F1B and its interleaved form arXiv:2104.04473 section 2.2; ZB-H1 and ZB-H2
     arXiv:2401.10241 section 3; ZB-V arXiv:2405.15362.
     """
-    schedule, p2p_s, exposed, c = _flat(case)
+    shape, schedule, p2p_s, exposed, c = _flat(case)
     first_s, middle_s, last_s = (c.m * ops.t for ops in (c.first, c.middle, c.last))
     last_s = last_s + c.m * c.deferred
     work_s = (first_s + np.maximum(c.n * c.v - 2, 0) * middle_s + last_s) / c.n
@@ -151,19 +151,24 @@ def pipeline_times(case: PipelineCase) -> PipelineTimes:
     # a later begin can shorten what zb-h2 and zb-v count: no more than nothing is gained by it
     sends_s = np.maximum(total_s - free_s, 0.0)
     return PipelineTimes(
-        total_s=total_s,
-        work_s=work_s,
-        imbalance_s=slowest_s - work_s,
-        bubble_s=total_s - slowest_s - sends_s,
-        p2p_s=sends_s,
+        total_s=total_s.reshape(shape),
+        work_s=work_s.reshape(shape),
+        imbalance_s=(slowest_s - work_s).reshape(shape),
+        bubble_s=(total_s - slowest_s - sends_s).reshape(shape),
+        p2p_s=sends_s.reshape(shape),
     )
 
 
-def _flat(case: PipelineCase) -> tuple[Array, Array, Array, Pipeline]:
-    """All fields as long as the longest, sends apart; where the weight gradient is set apart, the head's is too."""
+def _flat(case: PipelineCase) -> tuple[tuple[int, ...], Array, Array, Array, Pipeline]:
+    """Their common shape and all fields in a row, sends apart; where the weight gradient is set apart, the head's is
+    too."""
     chunks = [getattr(chunk, f.name) for chunk in (case.first, case.middle, case.last) for f in fields(Chunk)]
     plain = [case.schedule, case.pp, case.vp, case.micro_batches, case.deferred_s, case.p2p_s, case.p2p_exposed]
     columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (*plain, *chunks)))
+    shape = columns[0].shape
+    columns = tuple(column.ravel() for column in columns)
+    shape = columns[0].shape
+    columns = tuple(x.ravel() for x in columns)
     schedule, n, v, m, deferred, p2p_s, exposed = columns[:7]
     first, middle, last = (Ops(*columns[i : i + 3]) for i in (7, 10, 13))
     split = np.isin(schedule, [SCHEDULES.index(name) for name in SPLIT])
@@ -171,7 +176,7 @@ def _flat(case: PipelineCase) -> tuple[Array, Array, Array, Pipeline]:
     deferred = np.where(split, 0.0, deferred)
     zero = np.zeros_like(p2p_s)
     pipeline = Pipeline(n, v, m, first, middle, last, deferred, p=zero, held=zero)
-    return schedule, p2p_s, exposed, pipeline
+    return shape, schedule, p2p_s, exposed, pipeline
 
 
 def _slowest_s(schedule: Array, c: Pipeline, first_s: Array, middle_s: Array, last_s: Array) -> Array:

@@ -158,3 +158,13 @@ def test_many_at_once_are_as_one_by_one(several: list[Situation]) -> None:
     case = PipelineCase(**{f.name: joined([getattr(c, f.name) for c in cases]) for f in fields(PipelineCase)})  # type: ignore[arg-type]
     together = pipeline_times(case).total_s
     assert together == pytest.approx([s.closed_form_s() for s in several], rel=1e-12)
+
+
+def test_arrays_of_any_shape_broadcast() -> None:
+    """As a search makes them: layouts along one axis, micro-batches along another."""
+    s = Situation(schedule="1f1b", pp=4, vp=2, micro_batches=8, layers=16, head=(0.5, 0.5, 0.5))
+    counts = [4, 8, 16]
+    grid = replace(s.case(), micro_batches=np.array(counts, dtype=float)[:, None], vp=np.array([[1.0, 2.0]]))
+    found = pipeline_times(grid).total_s
+    assert found.shape == (3, 2)
+    assert found[:, 1] == pytest.approx([replace(s, micro_batches=m).closed_form_s() for m in counts], rel=1e-12)
