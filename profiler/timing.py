@@ -19,6 +19,8 @@ WARM_UP_SHARE = 0.2
 GPU_WARM_UP_S = 0.5
 """Least warm-up on a GPU, which runs faster in a burst than its power limit lets it go on."""
 WARM_UP_MAX_REPETITIONS = 50
+TRIAL_SHARE = 0.05
+"""Part of the window in which repetitions follow each other without waiting, to plan how many fill it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,8 @@ def time_runnable(
         agree: makes ranks that run together take the same decisions, by the largest of their values.
         warm_up_s: least warm-up, where a share of the window would be less [s].
     """
-    expected_s = _warm_up(runnable, clock, window_s, max(warm_up_s, WARM_UP_SHARE * window_s), agree)
+    single_s = _warm_up(runnable, clock, window_s, max(warm_up_s, WARM_UP_SHARE * window_s), agree)
+    expected_s = _seconds_in_a_row(runnable, clock, TRIAL_SHARE * window_s / single_s, agree)
     repetitions = min(max(math.ceil(window_s / expected_s), MIN_REPETITIONS), MAX_REPETITIONS)
     with watching():
         started = time.perf_counter()
@@ -172,6 +175,16 @@ def _warm_up(
         if settled and len(recent) == 3 and spent_s >= least_s:
             break
     return statistics.median(recent)
+
+
+def _seconds_in_a_row(runnable: Runnable, clock: Clock, repetitions: float, agree: Callable[[float], float]) -> float:
+    """Seconds of one repetition where none waits for the device, as in the measured window."""
+    count = min(max(math.ceil(repetitions), MIN_REPETITIONS), MAX_REPETITIONS)
+    started = time.perf_counter()
+    for i in range(count):
+        _repeat(runnable, clock, i)
+    clock.synchronise()
+    return max(agree((time.perf_counter() - started) / count), 1e-9)
 
 
 def _spread(seconds: list[float]) -> Spread:

@@ -139,7 +139,7 @@ def _rotating(bench: Bench, make: Callable[[], tuple[Tensor, ...]]) -> list[tupl
     first = make()
     count = ROTATING_INPUTS
     if bench.world.device.type == "cuda":
-        cache = torch.cuda.get_device_properties(bench.world.device).L2_cache_size
+        cache = getattr(torch.cuda.get_device_properties(bench.world.device), "L2_cache_size", 0)
         one = sum(tensor.nbytes for tensor in first if tensor.requires_grad)
         count = min(max(ceil(2 * cache / one), ROTATING_INPUTS), MOST_ROTATING_INPUTS)
     return [first, *(make() for _ in range(count - 1))]
