@@ -167,8 +167,6 @@ def _flat(case: PipelineCase) -> tuple[tuple[int, ...], Array, Array, Array, Pip
     columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (*plain, *chunks)))
     shape = columns[0].shape
     columns = tuple(column.ravel() for column in columns)
-    shape = columns[0].shape
-    columns = tuple(x.ravel() for x in columns)
     schedule, n, v, m, deferred, p2p_s, exposed = columns[:7]
     first, middle, last = (Ops(*columns[i : i + 3]) for i in (7, 10, 13))
     split = np.isin(schedule, [SCHEDULES.index(name) for name in SPLIT])
