@@ -5,6 +5,7 @@ where its scheduler's address is given. Results come in the order of the tasks, 
 number of workers.
 """
 
+import asyncio
 import socket
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -81,10 +82,8 @@ def _cluster(address: str) -> Iterator[None]:
     from joblib import parallel_config
 
     _listening(address)
-    try:
-        client: Any = Client(address, timeout=REACHED_WITHIN_S, set_as_default=False)  # type: ignore[no-untyped-call]
-    except OSError:
-        raise InputError(f"what listens at '{address}' is no Dask scheduler of this version.") from None
+    _answering(address)
+    client: Any = Client(address, timeout=REACHED_WITHIN_S, set_as_default=False)  # type: ignore[no-untyped-call]
     with client:
         _check(client, address)
         with parallel_config(backend="dask", client=client):
@@ -106,6 +105,22 @@ def _listening(address: str) -> None:
     except OSError as error:
         why = "no answer" if isinstance(error, TimeoutError) else str(error.strerror or error).lower()
         raise InputError(f"scheduler '{address}' cannot be reached ({why}); {example}.") from None
+
+
+def _answering(address: str) -> None:
+    """Raise `InputError` unless a Dask scheduler answers; a client would wait for ever for one that is silent."""
+    from distributed.core import rpc
+
+    async def ask() -> str:
+        async with rpc(address) as scheduler:  # type: ignore[no-untyped-call]
+            return str((await scheduler.identity())["type"])
+
+    try:
+        answer = asyncio.run(asyncio.wait_for(ask(), REACHED_WITHIN_S))
+    except (OSError, ValueError, MemoryError):  # an answer in another language reads as a message of any size
+        answer = ""
+    if answer != "Scheduler":
+        raise InputError(f"what listens at '{address}' is no Dask scheduler of this version.")
 
 
 def _check(client: Any, address: str) -> None:

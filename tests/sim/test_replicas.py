@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +131,34 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(scheduler: str, says: str
     with pytest.raises(InputError) as error:
         fan_out(abs, [1], scheduler=scheduler)
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_something_else_that_listens_is_one_sentence(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.replicas.REACHED_WITHIN_S", 0.5)
+    held: list[socket.socket] = []
+
+    def answers() -> None:
+        for _ in range(2):  # once to find out that something listens, once to be asked who it is
+            connection, _address = server.accept()
+            if answer:
+                connection.sendall(answer)
+            held.append(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answers)
+        thread.start()
+        with pytest.raises(InputError, match="is no Dask scheduler"):
+            fan_out(abs, [1], scheduler=f"tcp://127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+    for connection in held:
+        connection.close()
+
+
+def test_workers_of_another_version_are_one_sentence(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.replicas.version", lambda _: str(os.getpid()))
+    with pytest.raises(InputError, match=f"run herdplan .*, this is {os.getpid()}; install the same one"):
+        fan_out(abs, [1], scheduler=cluster.scheduler_address)
 
 
 def test_workers_without_herdplan_are_one_sentence(tmp_path: Path) -> None:
