@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from planner.commands import campaign, dashboard, decide, files, layouts, plan, report, runs, track
+from planner.commands import campaign, dashboard, decide, files, layouts, money, plan, report, runs, site, step, track
 
 UsageError: Any = typer.BadParameter.__bases__[0]
 """What typer raises for a mistyped command, option or value."""
@@ -41,10 +41,15 @@ COMMANDS = (
     files.diff,
     decide.uncertainty,
     decide.goal,
+    money.money,
+    site.place,
+    site.when,
+    site.cap,
     track.track,
     runs.estimate,
     runs.validate,
     campaign.simulate,
+    step.step,
     layouts.search,
     report.report,
     dashboard.dashboard,

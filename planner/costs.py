@@ -184,7 +184,9 @@ def unused_term_line(rental: Rental, gpus: float, days: float) -> CostLine | Non
         return None
     price = rental.price_usd_per_gpu_hour
     how = f"{left_days:,.0f} days of the {rental.commitment} term after the run, nothing else running"
-    return cost_line("Rest of the term", how, lambda i: 24 * gpus * left_days * price.levels[i], price)
+    return cost_line(
+        "Rest of the term", how, lambda i: 24 * gpus * left_days * price.levels[i], price, paid="at the end"
+    )
 
 
 def storage_line(storage_tb: float, days: float) -> CostLine:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from planner.assumptions import Assumption, list_assumptions
 from planner.break_even import break_even_days
@@ -18,6 +19,7 @@ from planner.costs import CostBreakdown
 from planner.model_card import ModelCard, explain_card, load_model_card
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
+from planner.power_limit import limit_power
 from planner.pricing import Prices, load_prices
 from planner.recovery import plan_checkpoints, plan_pauses, plan_reliability
 from planner.spot import with_spot
@@ -34,8 +36,11 @@ from sim.energy import SitePower
 from sim.hardware import Cluster, build_cluster
 from sim.hours import hour_series
 from sim.roofline import load_profile
-from sim.site import SiteConditions
+from sim.site import PowerWindow, SiteConditions
 from sim.stacks import load_stack
+
+if TYPE_CHECKING:
+    from planner.uncertainty import Response
 
 SPARE_SHARE = 0.01
 """Spare nodes over the job's nodes where nothing is said; OPT-175B kept 4 to 18 hosts beside 124."""
@@ -93,6 +98,13 @@ class Plan:
     assumptions: tuple[Assumption, ...]
     provenance: Mapping[str, str]
     notes: tuple[str, ...]
+
+    @cached_property
+    def response(self) -> "Response":
+        """The outcomes as a function of factors on the assumptions."""
+        from planner.uncertainty import Response
+
+        return Response(self)
 
     @cached_property
     def intervals(self) -> Mapping[str, Interval]:
@@ -263,7 +275,7 @@ def make_plan(request: PlanRequest) -> Plan:
     architecture = load_architecture(request.model)
     cluster = _cluster(request)
     profile = load_profile(cluster.gpu)
-    phases = plan_phases(request, architecture, cluster, load_stack(request.training.stack), profile)
+    phases = _phases(request, architecture, cluster, profile)
     setup = _setup(request, architecture, cluster, phases)
     replicas = simulate_replicas(setup, request.seed, request.replicas)
     campaign = sorted(replicas, key=lambda c: c.duration_s)[len(replicas) // 2]
@@ -316,15 +328,35 @@ def plan_campaign(request: PlanRequest) -> CampaignSetup:
         InputError: as `make_plan`.
     """
     architecture, cluster = load_architecture(request.model), _cluster(request)
-    phases = plan_phases(
-        request, architecture, cluster, load_stack(request.training.stack), load_profile(cluster.gpu)
-    )
-    return _setup(request, architecture, cluster, phases)
+    return _setup(request, architecture, cluster, planned_phases(request))
+
+
+def planned_phases(request: PlanRequest) -> tuple[PlannedPhase, ...]:
+    """The phases of a plan, each with its layout and its step within the power that is allowed.
+
+    Raises:
+        InputError: as `make_plan`.
+    """
+    architecture, cluster = load_architecture(request.model), _cluster(request)
+    return _phases(request, architecture, cluster, load_profile(cluster.gpu))
 
 
 def _cluster(request: PlanRequest) -> Cluster:
     c = request.cluster
     return build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
+
+
+def _phases(
+    request: PlanRequest, architecture: ModelArchitecture, cluster: Cluster, profile: Profile | None
+) -> tuple[PlannedPhase, ...]:
+    """The phases within the power that the plan allows."""
+    phases = plan_phases(request, architecture, cluster, load_stack(request.training.stack), profile)
+    site, spares = _site(request), _spare_nodes(request, cluster)
+    return tuple(limit_power(phase, request.site, cluster, site, spares) for phase in phases)
+
+
+def _site(request: PlanRequest) -> SitePower:
+    return SitePower(pue=request.site.pue, above_node_share=request.site.above_node_share)
 
 
 def _setup(
@@ -352,7 +384,7 @@ def _setup(
         planned_maintenance_per_day=request.reliability.planned_maintenance_per_day,
         maintenance_s=request.reliability.maintenance_s,
         pauses=plan_pauses(request.reliability),
-        site=SitePower(pue=request.site.pue, above_node_share=request.site.above_node_share),
+        site=_site(request),
         spare_nodes=spares,
         conditions=_conditions(request),
     )
@@ -382,8 +414,14 @@ def _conditions(request: PlanRequest) -> SiteConditions | None:
     return SiteConditions(
         start=first_moment(request),
         climate=load_climate(site.climate) if site.climate else None,
-        windows=tuple(asked.window() for asked in site.power_windows),
+        windows=(*(asked.window() for asked in site.power_windows), *_standing_limit(request)),
     )
+
+
+def _standing_limit(request: PlanRequest) -> tuple[PowerWindow, ...]:
+    """The site's limit at every hour: a hot hour's PUE may need more than the mean that GPUs are capped for."""
+    limit_mw = request.site.power_limit_mw
+    return () if limit_mw is None else (PowerWindow(label="power limit", allowed_w=limit_mw * 1e6),)
 
 
 def first_moment(request: PlanRequest) -> datetime:

@@ -1,0 +1,150 @@
+"""Power as a choice: what a lower cap on every GPU does to time, energy and money, and which cap is best."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from planner.charges import Charges
+from planner.plan import planned_phases
+from planner.plan_file import PlanRequest
+from planner.power_limit import hold
+from planner.simulation import Scenario, scenario
+from profiler.files import InputError, nearest
+from sim.campaign import replica_seeds
+from sim.power import least_cap_w
+
+Goal = Literal["cost", "energy", "carbon", "time"]
+FIGURE = {"cost": "cost_usd", "energy": "energy_mwh", "carbon": "emissions_t", "time": "days"}
+
+CAPS = 15
+"""Caps between the lowest and none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapOption:
+    """One cap on every GPU and what becomes of the plan: means over the simulated campaigns."""
+
+    cap_w: float
+    gpu_power_w: float
+    """Mean of a GPU while the main phase trains."""
+    slowdown: float
+    """Step time of the main phase over that without a cap."""
+    days: float
+    energy_mwh: float
+    peak_mw: float
+    cost_usd: float
+    rent_usd: float | None
+    own_usd: float | None
+    emissions_t: float
+    keeps_limit: bool
+    """Whether the site stays within `site.power_limit_mw`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapSweep:
+    """Caps from the lowest to none, and the best of them."""
+
+    name: str
+    mode: str
+    goal: Goal
+    options: tuple[CapOption, ...]
+
+    @property
+    def uncapped(self) -> CapOption:
+        """The last, where no GPU is held back."""
+        return self.options[-1]
+
+    @property
+    def best(self) -> CapOption:
+        """The best that keeps the site's limit; of equals the highest.
+
+        Raises:
+            InputError: none keeps it.
+        """
+        kept = [option for option in self.options if option.keeps_limit]
+        if not kept:
+            least = self.options[0]
+            raise InputError(
+                f"no cap keeps power_limit_mw: at {least.cap_w:.0f} W a GPU the site draws {least.peak_mw:.4g} MW."
+            )
+        return min(reversed(kept), key=lambda option: getattr(option, FIGURE[self.goal]))
+
+    def to_dict(self) -> dict[str, object]:
+        """As scripts read it."""
+        return {
+            "name": self.name,
+            "mode": self.mode,
+            "goal": self.goal,
+            "best_cap_w": self.best.cap_w,
+            "options": [vars(option) for option in self.options],
+        }
+
+
+def sweep_caps(
+    request: PlanRequest,
+    *,
+    goal: Goal = "cost",
+    caps_w: Sequence[float] = (),
+    done: Callable[[int], object] = lambda _: None,
+) -> CapSweep:
+    """Plan under each cap, with the layout that is best without one and the same luck.
+
+    Args:
+        request: what to train; its own cap is left out, its site limit marks what keeps it.
+        goal: what the best cap is best for.
+        caps_w: watts; evenly from the lowest that the GPU can be given to none where empty.
+        done: told how many caps are done.
+
+    Raises:
+        InputError: an unknown goal, or a cap that no such GPU can be given.
+    """
+    if goal not in get_args(Goal):
+        raise InputError(f"goal '{goal}' is not known; {nearest(goal, get_args(Goal))}.")
+    limit_mw = request.site.power_limit_mw
+    free = replace(request, site=replace(request.site, gpu_power_cap_w=None, power_limit_mw=None))
+    ready, phases = scenario(free), planned_phases(free)
+    gpu = ready.setup.cluster.gpu
+    low, high = least_cap_w(gpu), gpu.tdp_w
+    caps = sorted({*caps_w, high}) if caps_w else [low + (high - low) * i / CAPS for i in range(CAPS + 1)]
+    options = []
+    for count, cap_w in enumerate(caps, start=1):
+        held = [hold(phase, cap_w, ready.setup.cluster) for phase in phases]
+        main = max(range(len(phases)), key=lambda i: phases[i].tokens)
+        setup = replace(ready.setup, phases=tuple(phase.campaign_phase() for phase in held))
+        options.append(
+            _option(
+                replace(ready, setup=setup),
+                cap_w,
+                held[main].step.gpu_power_w,
+                held[main].step_time_s / phases[main].step_time_s,
+                limit_mw,
+            )
+        )
+        done(count)
+    return CapSweep(name=ready.name, mode=request.money.mode, goal=goal, options=tuple(options))
+
+
+def _option(ready: Scenario, cap_w: float, gpu_power_w: float, slowdown: float, limit_mw: float | None) -> CapOption:
+    replicas = [ready.replica(seed) for seed in replica_seeds(ready.request.seed, ready.request.replicas)]
+
+    def mean(figure: str) -> float:
+        return statistics.fmean(getattr(one, figure) for one in replicas)
+
+    days, electricity_usd = mean("training_days"), mean("electricity_usd")
+    charges = Charges(setup=ready.setup, money=ready.request.money)
+    rent, own = charges.rent(ready.prices, days), charges.own(ready.prices, days, electricity_usd)
+    peak_mw = max(one.peak_power_mw for one in replicas)
+    return CapOption(
+        cap_w=cap_w,
+        gpu_power_w=gpu_power_w,
+        slowdown=slowdown,
+        days=days,
+        energy_mwh=mean("energy_mwh"),
+        peak_mw=peak_mw,
+        cost_usd=mean("cost_usd"),
+        rent_usd=rent.expected if rent else None,
+        own_usd=own.expected if own else None,
+        emissions_t=mean("emissions_tco2e"),
+        keeps_limit=limit_mw is None or peak_mw <= limit_mw * (1 + 1e-9),
+    )
