@@ -1,17 +1,15 @@
 """The whole job restarts: it trains, saves itself, fails, goes back to the last checkpoint that the failure left."""
 
 import math
-from collections.abc import Generator
 
-import simpy
-
-from sim.campaign_run import Events, Run, Stop
+from sim.campaign_record import LOST, TRAINING
+from sim.campaign_run import Run, Stop
 from sim.campaign_setup import CampaignSetup
 from sim.failures import memory_copy_lost
 
 
 class Job(Run):
-    """One process that trains until something stops it, recovers, trains on.
+    """A job that trains until something stops it, recovers, trains on.
 
     Failures strike while nodes work: in training, checkpoints, detection, maintenance and restart, not while the job
     waits for a repair. One found while the job is down costs no detection of its own; one during a restart costs its
@@ -22,8 +20,13 @@ class Job(Run):
         super().__init__(setup, seed)
         self.stored_s = 0.0
         """Work that is on storage; without copies in memory it is `done_s`."""
+        self.carried = 0
+        """Checkpoints taken since the last that went to storage."""
         self.memory = setup.checkpoints.in_memory
+        self.copies = setup.checkpoints.copies
         self.nodes = setup.cluster.nodes
+        self.hot = setup.hot_spare_nodes
+        self.cold_s, self.warm_s = setup.restart_s, setup.warm_restart_s
         self.lost: list[float] = []
         """Repair times of nodes that left the job and were not sent to repair yet."""
         self.outage_nodes = 0
@@ -34,15 +37,13 @@ class Job(Run):
         """Of the data-parallel replicas, those that run."""
         self.rejoin_s = math.inf
         """When the job stops to take repaired nodes back."""
-        self.back: simpy.Event | None = None
-        """Happens when the next node is repaired, while the job waits for one."""
         self.unpaused = 1 / (1 + setup.pause_share)
 
-    def _work(self) -> Events:
+    def _work(self) -> None:
         while self.done_s < self.work_s:
-            yield from self._train()
+            self._train()
 
-    def _train(self) -> Events:
+    def _train(self) -> None:
         """Train until the last token is safe or something stops the job; then recover."""
         self.start_s, self.outage_nodes = self.now_s, 0
         while self.stragglers.next_s <= self.now_s:
@@ -52,7 +53,7 @@ class Job(Run):
             at_s, target_s, fails = self._ahead()
             if self.missing and self.rejoin_s == math.inf:
                 until_s = min(at_s, self.stragglers.next_s)
-                back_s = yield from self._watch(until_s)
+                back_s = self._watch(until_s)
                 if back_s < until_s:
                     self.rejoin_s = back_s
                     continue
@@ -65,7 +66,7 @@ class Job(Run):
         while stop is not None:
             self._diagnose(stop)
             if self.lost or self.missing:
-                yield from self._replace_nodes(stop)
+                self._replace_nodes(stop)
             else:
                 stop.warm = stop.cause < self.planned_code
             stop = self._restart(stop)
@@ -84,15 +85,13 @@ class Job(Run):
             saved_s = start_s + cadence.saved_s(target_s)
         return (fail_s, target_s, True) if fail_s < saved_s else (saved_s, target_s, False)
 
-    def _watch(self, until_s: float) -> Generator[simpy.Event, object, float]:
-        """Wait until repaired nodes make up another replica, `until_s` at the latest; returns when."""
-        while True:
-            self.back = self.env.event()
-            yield self.env.timeout(max(until_s - self.env.now, 0.0)) | self.back
-            if not self.back.triggered:
-                return until_s
+    def _watch(self, until_s: float) -> float:
+        """When repaired nodes make up another replica, `until_s` at the latest."""
+        while self.env.peek() <= until_s:
+            self.env.step()
             if self._share_without(self.missing - self.spares) > self.share:
                 return self.env.now
+        return until_s
 
     def _work_at(self, trained_s: float) -> float:
         """Work done after so much training in this stretch."""
@@ -126,6 +125,7 @@ class Job(Run):
         """Stop with everything saved, for what is due or because all is done (None)."""
         self._write(0.0, target_s, self.start_s, at_s, kept=True)
         self.ledger.stored()
+        self.carried = 0
         self.now_s, begun_s = at_s, self.done_s
         self.done_s = self.stored_s = self._work_at(target_s)
         if self.work_s - self.done_s <= 1e-12 * self.work_s and at_s > self.start_s:
@@ -145,22 +145,38 @@ class Job(Run):
         self.now_s, elapsed_s = now_s, now_s - self.start_s
         stop, memory_lost = self._struck()
         kept = cadence.safe_after(elapsed_s, target_s)
-        reached_s = min(cadence.trained_s(elapsed_s), target_s)
+        reached_s = cadence.trained_s(elapsed_s)
+        reached_s = reached_s if reached_s < target_s else target_s
         stored = 0
         if self.memory:
-            stored = cadence.stored_after(elapsed_s, target_s)
+            stored = cadence.stored_after(elapsed_s, target_s, self.carried)
             kept = stored if memory_lost else kept
+            # one that was taken but not written in time leaves its turn to the next
+            self.carried = min(kept - stored if stored else self.carried + kept, max(cadence.every - 1, 0))
             if stored:
                 self._keep(0, stored)
                 self.ledger.stored()
                 self.stored_s = self._work_at(stored * cadence.interval_s)
             elif memory_lost:
                 stop.lost_s = self.ledger.undo()
-        self._keep(stored, kept)
-        kept_s, kept_at_s = kept * cadence.interval_s, min(self.start_s + kept * cadence.cycle_s, now_s)
-        self._write(kept_s, max(reached_s, kept_s), kept_at_s, now_s, kept=False)
+                self.carried = 0
+        kept_s, kept_at_s = kept * cadence.interval_s, self.start_s + kept * cadence.cycle_s
+        kept_at_s = kept_at_s if kept_at_s < now_s else now_s
+        reached_s = reached_s if reached_s > kept_s else kept_s
         stop.lost_s += now_s - kept_at_s
-        self.done_s = self._work_at(kept_s)
+        if len(self.pieces) == 1 and not stored:  # almost always
+            _, base_s, share, pace = self.pieces[0]
+            speed = share * pace * self.unpaused
+            self.done_s = base_s + kept_s * speed
+            rows = self.ledger.rows
+            if kept_s:
+                rows += (self.start_s, kept_at_s, TRAINING, share, pace, base_s, self.done_s)
+            if kept_at_s < now_s:
+                rows += (kept_at_s, now_s, LOST, share, pace, self.done_s, base_s + reached_s * speed)
+        else:
+            self._keep(stored, kept)
+            self._write(kept_s, reached_s, kept_at_s, now_s, kept=False)
+            self.done_s = self._work_at(kept_s)
         if memory_lost and not kept:
             self.done_s = self.stored_s
         return stop
@@ -177,13 +193,13 @@ class Job(Run):
         _, code, mark, repair, _ = self.failures.take()
         cause = self.causes[code]
         stop = self._new_stop(code)
-        gone = self.memory and memory_copy_lost(
-            cause, self.setup.checkpoints.copies, self.nodes, self.outage_nodes, mark
-        )
-        if cause.nodes_lost:
-            stop.nodes_lost = min(cause.nodes_lost, self.nodes)
-            self.outage_nodes += stop.nodes_lost
-            self.lost += [repair * cause.repair_s] * stop.nodes_lost
+        nodes, gone = cause.nodes_lost, False
+        if nodes:
+            if self.memory and (self.outage_nodes or nodes > 1 or self.copies == 1):
+                gone = memory_copy_lost(cause, self.copies, self.nodes, self.outage_nodes, mark)
+            stop.nodes_lost = nodes = nodes if nodes < self.nodes else self.nodes
+            self.outage_nodes += nodes
+            self.lost += [repair * cause.repair_s] * nodes
         if not detected:
             stop.detection_s, stop.drain_s, stop.silent = cause.detection_s, cause.drain_s, cause.silent
         return stop, gone
@@ -220,23 +236,22 @@ class Job(Run):
         """Copies in memory went with nodes that failed while the job was down: go back to storage."""
         if gone and self.stored_s < self.done_s:
             stop.lost_s += self.ledger.undo()
-            self.done_s = self.stored_s
+            self.done_s, self.carried = self.stored_s, 0
 
-    def _replace_nodes(self, stop: Stop) -> Events:
+    def _replace_nodes(self, stop: Stop) -> None:
         """Send lost nodes to repair and take spares; without enough, go on with fewer replicas or wait."""
         start_s, needed = self.now_s, len(self.lost) + self.missing
         self.rejoin_s = math.inf
-        yield from self._meet()
-        hot = min(self.setup.hot_spare_nodes, self.spares)
-        stop.warm = needed <= hot and not self.missing and stop.cause < self.planned_code
+        self._meet(start_s)
+        stop.warm = needed <= self.hot and needed <= self.spares and not self.missing
+        stop.warm = stop.warm and stop.cause < self.planned_code
         for repair_s in self.lost:
             self._send_to_repair(repair_s)
         self.lost.clear()
-        while not self._enough(needed):
-            self.back = self.env.event()
-            yield self.back
+        while self.spares < needed and not self._enough(needed):
+            self.env.step()
             self.now_s = max(self.now_s, self.env.now)
-        taken = min(self.spares, needed)
+        taken = needed if needed < self.spares else self.spares
         self.spares -= taken
         if self.missing or taken < needed:
             self.missing = needed - taken
@@ -256,15 +271,10 @@ class Job(Run):
         replicas = self.setup.replicas
         return math.floor(max(self.nodes - max(nodes, 0), 0) * replicas / self.nodes + 1e-9) / replicas
 
-    def _repaired(self, _: object = None) -> None:
-        super()._repaired()
-        if self.back is not None and not self.back.triggered:
-            self.back.succeed()
-
     def _restart(self, stop: Stop) -> Stop | None:
         """Restart; returns the failure that strikes meanwhile, if one does."""
-        seconds = self.setup.warm_restart_s if stop.warm else self.setup.restart_s
-        start_s, end_s = self.now_s, self.now_s + seconds
+        start_s = self.now_s
+        end_s = start_s + (self.warm_s if stop.warm else self.cold_s)
         fails = self.failures.next_s < end_s
         self.now_s = self.failures.next_s if fails else end_s
         stop.restart_s = self.now_s - start_s

@@ -1,6 +1,5 @@
 """The books of a campaign while it runs: rows as they happen, and the finished record."""
 
-from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 CODES = {name: float(i) for i, name in enumerate(ACTIVITIES)}
 _ROW = 7
-"""Numbers in a row: start, end, activity, replicas, pace, work from, work to."""
+"""Numbers in a row."""
 
 
 class Ledger:
@@ -45,15 +44,17 @@ class Ledger:
             PLANNED,
             REJOIN,
         )
-        self._rows = array("d")
-        self._stops = array("d")
+        self.rows: list[float] = []
+        """Of each row start, end, activity, replicas, pace, work from and work to: a flat list is quickest."""
+        self.stops: list[float] = []
+        """Of each interruption `STOPS`."""
         self._open = 0
         """First number of the rows whose training is not on storage yet."""
 
     def down(self, start_s: float, end_s: float, activity: str, work_s: float) -> None:
         """The job does not train."""
         if end_s > start_s:
-            self._rows.extend((start_s, end_s, CODES[activity], 0.0, 1.0, work_s, work_s))
+            self.rows += (start_s, end_s, CODES[activity], 0.0, 1.0, work_s, work_s)
 
     def train(
         self, start_s: float, end_s: float, from_s: float, to_s: float, replicas: float, pace: float, *, kept: bool
@@ -61,15 +62,15 @@ class Ledger:
         """The work from `from_s` to `to_s` was done; time beyond what it takes went into checkpoints."""
         if end_s > start_s:
             code = TRAINING if kept else LOST
-            self._rows.extend((start_s, end_s, code, replicas, pace, from_s, to_s))
+            self.rows += (start_s, end_s, code, replicas, pace, from_s, to_s)
 
     def stored(self) -> None:
         """All training up to here is on storage."""
-        self._open = len(self._rows)
+        self._open = len(self.rows)
 
     def undo(self) -> float:
         """Training since the last `stored` is lost after all; returns its seconds."""
-        rows, lost_s = self._rows, 0.0
+        rows, lost_s = self.rows, 0.0
         for i in range(self._open, len(rows), _ROW):
             if rows[i + 2] == TRAINING:
                 rows[i + 2] = LOST
@@ -77,15 +78,11 @@ class Ledger:
         self._open = len(rows)
         return lost_s
 
-    def stop(self, *fields: float) -> None:
-        """One interruption, its fields in the order of `STOPS`."""
-        self._stops.extend(fields)
-
     def campaign(self, seed: int) -> Campaign:
         """The finished record."""
         setup = self.setup
         timeline = self._timeline()
-        stops = np.frombuffer(self._stops or array("d"), dtype=np.float64).reshape(-1, len(STOPS))
+        stops = np.fromiter(self.stops, np.float64, len(self.stops)).reshape(-1, len(STOPS))
         stops = stops[np.argsort(stops[:, 0], kind="stable")]
         parts_w = self._parts_w()
         in_state_s = state_seconds(timeline, len(setup.phases)).sum(axis=0)
@@ -106,7 +103,7 @@ class Ledger:
         )
 
     def _timeline(self) -> Table:
-        rows = self._by_phase(np.frombuffer(self._rows, dtype=np.float64).reshape(-1, _ROW))
+        rows = self._by_phase(np.fromiter(self.rows, np.float64, len(self.rows)).reshape(-1, _ROW))
         start_s, end_s, activity, replicas, pace, from_s, to_s = rows.T
         work_s, lengths_s = to_s - from_s, end_s - start_s
         share = np.where(replicas > 0, replicas, 1.0)

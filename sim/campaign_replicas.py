@@ -7,14 +7,12 @@ go on and hold up training evenly.
 import math
 from heapq import heappop, heappush
 
-import simpy
-
-from sim.campaign_run import Events, Run, Stop
+from sim.campaign_run import Run, Stop
 from sim.campaign_setup import CampaignSetup
 
 
 class ReplicaJob(Run):
-    """One process that trains with the replicas there are.
+    """A job that trains with the replicas there are.
 
     Failures strike the replicas that train. Those during a stall extend it, those during planned maintenance are
     found at its end.
@@ -31,21 +29,19 @@ class ReplicaJob(Run):
         """When replicas are ready again, and how many: a heap."""
         self.short: list[list[int]] = []
         """Replicas without spares: nodes they lack and how many they are, the first first."""
-        self.wake: simpy.Event | None = None
-        """Happens when a replica has its nodes again, while none trains."""
         self.steady = (1 - self.cadence.held_share) / (1 + setup.pause_share)
 
-    def _work(self) -> Events:
+    def _work(self) -> None:
         while self.done_s < self.work_s:
             while self.away == self.replicas:
-                yield from self._wait()
+                self._wait()
             share = self._share()
             speed = share * self.pace * self.steady
             end_s = self.now_s + (self.work_s - self.done_s) / speed
             at_s = min(self.failures.next_s, self.planned_at_s, self.stragglers.next_s, self.found_s, end_s)
             at_s = max(at_s, self.now_s)
             if self.short:
-                yield self.env.timeout(max(at_s - self.env.now, 0.0))
+                self._meet(at_s)
             back = bool(self.back) and self.back[0][0] <= at_s
             at_s = max(self.back[0][0], self.now_s) if back else at_s
             done = not back and at_s == end_s
@@ -55,16 +51,15 @@ class ReplicaJob(Run):
             if back:
                 self.away -= heappop(self.back)[1]
             elif not done:
-                yield from self._happen()
+                self._happen()
 
     def _share(self) -> float:
         return 1 - self.away / self.replicas
 
-    def _wait(self) -> Events:
+    def _wait(self) -> None:
         """No replica is left: wait for the first to be ready again."""
-        if not self.back:
-            self.wake = self.env.event()
-            yield self.wake
+        while not self.back:
+            self.env.step()
         back_s, count = heappop(self.back)
         back_s = max(back_s, self.now_s)
         self._stand(back_s - self.now_s)
@@ -72,19 +67,19 @@ class ReplicaJob(Run):
         self.now_s = back_s
         self.away -= count
 
-    def _happen(self) -> Events:
+    def _happen(self) -> None:
         """What is due now: a failure, planned maintenance, a node that turns slow or is found to be."""
         if self.failures.next_s <= self.now_s:
-            yield from self._fail()
+            self._fail()
         elif self.planned_at_s <= self.now_s:
-            yield from self._plan()
+            self._plan()
         elif self.stragglers.next_s <= self.now_s:
             self._turn_slow()
         else:
             for node in self._take_found():
                 stop = self._new_stop(node.cause)
                 stop.nodes_lost = 1
-                yield from self._stall([(stop, node.repair_s)])
+                self._stall([(stop, node.repair_s)])
 
     def _struck(self) -> tuple[Stop, float] | None:
         """Take the failure that strikes next, with its repair time; none where the node is not in service."""
@@ -98,12 +93,12 @@ class ReplicaJob(Run):
         stop.detection_s, stop.drain_s = cause.detection_s, cause.drain_s
         return stop, failure.repair * cause.repair_s
 
-    def _fail(self) -> Events:
+    def _fail(self) -> None:
         struck = self._struck()
         if struck:
-            yield from self._stall([struck])
+            self._stall([struck])
 
-    def _stall(self, struck: list[tuple[Stop, float]]) -> Events:
+    def _stall(self, struck: list[tuple[Stop, float]]) -> None:
         """All replicas stand until the last failure is found and cut off; failures meanwhile extend it."""
         stall_s, (stop, _) = self.setup.replica_stall_s, struck[0]
         self._down(stop.detection_s, "lost_work" if stop.silent else "detection")
@@ -122,7 +117,7 @@ class ReplicaJob(Run):
                 struck.append(another)
         self.now_s = end_s
         self.ledger.down(begun_s, end_s, "restart", self.done_s)
-        yield from self._meet()
+        self._meet(self.now_s)
         for stop, repair_s in struck:
             self._leave(stop, repair_s)
         for stop, _ in struck:
@@ -155,10 +150,8 @@ class ReplicaJob(Run):
         self.short[0][0] -= 1
         if not self.short[0][0]:
             heappush(self.back, (self.env.now + self.restart_s, self.short.pop(0)[1]))
-            if self.wake is not None and not self.wake.triggered:
-                self.wake.succeed()
 
-    def _plan(self) -> Events:
+    def _plan(self) -> None:
         """Planned maintenance of the whole job; failures meanwhile are found at its end."""
         stop = self._new_stop(self.planned_code)
         self._maintain(stop)
@@ -173,7 +166,7 @@ class ReplicaJob(Run):
                 found[0].detection_s = found[0].drain_s = 0.0
                 struck.append(found)
         self.now_s = end_s
-        yield from self._meet()
+        self._meet(self.now_s)
         for late, repair_s in struck:
             self._leave(late, repair_s)
             self._close(late, self._share())

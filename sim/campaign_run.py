@@ -50,8 +50,8 @@ class Slow:
 class Run:
     """One run on one cluster.
 
-    It keeps its own clock, `now_s`, that runs ahead of the simulation's and meets it where spares are taken. Repairs
-    are SimPy events, with crews a SimPy Resource; everything between two interruptions is arithmetic.
+    Repairs are SimPy events, with crews a SimPy Resource. The run drives that simulation: its own clock, `now_s`,
+    jumps from interruption to interruption by arithmetic, and SimPy's follows wherever spares are counted.
     """
 
     def __init__(self, setup: CampaignSetup, seed: int) -> None:
@@ -82,10 +82,10 @@ class Run:
 
     def finished(self) -> Campaign:
         """The campaign, run to its last token."""
-        self.env.run(self.env.process(self._work()))
+        self._work()
         return self.ledger.campaign(self.seed)
 
-    def _work(self) -> Events:
+    def _work(self) -> None:
         raise NotImplementedError
 
     def _new_stop(self, cause: int) -> Stop:
@@ -100,7 +100,7 @@ class Run:
 
     def _close(self, stop: Stop, replicas: float) -> None:
         """The stop is over; write it down."""
-        self.ledger.stop(
+        self.ledger.stops += (
             stop.time_s,
             stop.cause,
             stop.lost_s,
@@ -115,16 +115,17 @@ class Run:
             stop.warm,
         )
 
-    def _meet(self) -> Events:
-        """Let the simulation catch up with the run's clock, if anything happens until then."""
-        if self.env.peek() <= self.now_s:
-            yield self.env.timeout(max(self.now_s - self.env.now, 0.0))
+    def _meet(self, until_s: float) -> None:
+        """Let the simulation catch up: whatever happens until then happens now."""
+        while self.env.peek() <= until_s:
+            self.env.step()
 
     def _send_to_repair(self, repair_s: float) -> None:
         """One node leaves for the repair shop now."""
-        start_s = max(self.now_s - self.env.now, 0.0)
+        start_s = self.now_s - self.env.now
+        start_s = start_s if start_s > 0 else 0.0
         if self.crews is None:
-            self.env.timeout(start_s + repair_s).callbacks.append(self._repaired)
+            simpy.Timeout(self.env, start_s + repair_s).callbacks.append(self._repaired)
         else:
             self.env.process(self._repair(self.crews, start_s, repair_s))
 

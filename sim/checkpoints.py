@@ -228,20 +228,25 @@ class Cadence:
         """How much training `elapsed_s` hold, safe or not."""
         cycles = int(elapsed_s / self.cycle_s)
         within_s = elapsed_s - cycles * self.cycle_s
-        return cycles * self.interval_s + min(max(within_s, 0.0), self.interval_s)
+        if within_s >= self.interval_s:
+            return (cycles + 1) * self.interval_s
+        return cycles * self.interval_s + (within_s if within_s > 0 else 0.0)
 
     def safe_after(self, elapsed_s: float, training_s: float) -> int:
         """How many checkpoints are safe `elapsed_s` into a stretch of `training_s` that was not finished."""
-        return self._unfinished(int(max(elapsed_s - self.lag_s, 0.0) / self.cycle_s), training_s)
+        safe = int((elapsed_s - self.lag_s) / self.cycle_s) if elapsed_s > self.lag_s else 0
+        return safe if (safe + 1) * self.interval_s < training_s else self._unfinished(safe, training_s)
 
-    def stored_after(self, elapsed_s: float, training_s: float) -> int:
-        """The last of them that is on storage."""
-        if not self.every:
+    def stored_after(self, elapsed_s: float, training_s: float, carried: int = 0) -> int:
+        """The last of them that is on storage; `carried` were taken since one was, before the stretch."""
+        if not self.every or elapsed_s <= self.stored_lag_s:
             return 0
-        taken = int(max(elapsed_s - self.stored_lag_s, 0.0) / self.cycle_s)
-        return self._unfinished(taken, training_s) // self.every * self.every
+        taken = int((elapsed_s - self.stored_lag_s) / self.cycle_s)
+        if carried + taken < self.every:
+            return 0
+        taken = self._unfinished(taken, training_s)
+        return max((carried + taken) // self.every * self.every - carried, 0)
 
     def _unfinished(self, safe: int, training_s: float) -> int:
-        if (safe + 1) * self.interval_s < training_s:
-            return safe
+        """So many at most that the last one of the stretch is not among them."""
         return max(min(safe, self.checkpoints(training_s) - 1), 0)

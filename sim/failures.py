@@ -35,13 +35,14 @@ class FailureProcess:
     that was found or is under repair are dropped (thinning), which is exact for exponential gaps.
     """
 
-    _BLOCK = 512
+    _BLOCK = 256
 
     def __init__(self, reliability: Reliability, mtbf_s: float, seed: int, *, nodes: int = 0) -> None:
         self.causes = reliability.causes
         self._reliability = reliability
         self._rng = np.random.default_rng(seed)
         self._pending: list[Failure] = []
+        self._next: Failure
         self._drawn_gaps = 0.0
         """Integrated rate up to the last failure drawn, in settled mean gaps."""
         self._stopped_s = 0.0
@@ -62,11 +63,15 @@ class FailureProcess:
     def take(self) -> Failure:
         """The failure at `next_s`; moves on to the next one."""
         failure = self._next
-        if failure.lemon >= 0:
+        if self._lemon_share and failure.lemon >= 0:
             found = failure.mark < self._lemons.found_share
             away_s = math.inf if found else failure.repair * self.causes[failure.cause].repair_s
             self._away_until_s[failure.lemon] = failure.clock_s + away_s
-        self._advance()
+        if self._pending and not self._lemon_share:  # the usual case, short
+            self._next = following = self._pending.pop()
+            self.next_s = following[0] + self._stopped_s
+        else:
+            self._advance()
         return failure
 
     def stop_clock(self, seconds: float) -> None:
@@ -79,10 +84,10 @@ class FailureProcess:
             if not self._pending:
                 self._pending = self._draw()
             failure = self._pending.pop()
-            if failure.lemon < 0 or failure.clock_s >= self._away_until_s[failure.lemon]:
+            if not self._lemon_share or failure.lemon < 0 or failure.clock_s >= self._away_until_s[failure.lemon]:
                 break
         self._next = failure
-        self.next_s = failure.clock_s + self._stopped_s
+        self.next_s = failure[0] + self._stopped_s
 
     def _draw(self) -> list[Failure]:
         """A block of failures, the last one first."""

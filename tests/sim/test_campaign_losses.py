@@ -61,6 +61,21 @@ def test_memory_alone_goes_back_to_the_last_planned_stop() -> None:
         replace(plan, planned_maintenance_per_day=0)
 
 
+def test_storage_is_reached_however_short_the_stretches() -> None:
+    """Failures every quarter of the time between checkpoints to storage: those go on counting across restarts."""
+    cause = {"nodes_lost": 1, "repair_s": 3600.0}
+    policy = replace(TWO_LEVELS, copies=1)
+    record = fleet(450.0, 1024, restart_s=10.0, cause=cause)
+    two_faults = replace(record, causes=(replace(record.causes[0], nodes_lost=0), replace(record.causes[0])))
+    rare = replace(two_faults, causes=(two_faults.causes[0], replace(two_faults.causes[1], rate_per_node_day=0.005)))
+    plan = setup(20, 1024, reliability=rare, checkpoints=policy, planned_maintenance_per_day=0, parameters=10**9)
+    run = simulate_campaign(plan, 1)
+    check_conserved(plan, run)
+    lost = [stop.lost_s for stop in run.interruptions if stop.nodes_lost]
+    assert len(lost) > 4
+    assert np.mean(lost) < 2 * 1800
+
+
 def test_two_levels_lose_less_than_one() -> None:
     """GEMINI (SOSP 2023): frequent copies in memory lose less than checkpoints to storage, at the same storage."""
     slow = build_cluster("h100-sxm", 16384, storage="shared-100gb-s")
