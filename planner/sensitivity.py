@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planner.priors import NORMAL, Array, normal_quantiles, plan_priors
-from planner.uncertainty import OUTCOMES, Response, draw
+from planner.uncertainty import OUTCOMES, draw
 from profiler.files import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def tornado(plan: "Plan", changes: Mapping[str, tuple[float, float]] | None = No
         InputError: a change of a prior that cannot be.
     """
     priors = {name: prior for name, prior in plan_priors(plan, changes).items() if prior.unsure}
-    response = Response(plan)
+    response = plan.response
     ends = np.array([-END_Z, END_Z])
     moved = {name: response.outcomes(draw(priors, {name: ends})) for name in priors}
     found = {}
@@ -88,7 +88,7 @@ def sobol(
         InputError: SALib is not installed, a number of samples that is no power of two, or a change that cannot be.
     """
     priors = {name: prior for name, prior in plan_priors(plan, changes).items() if prior.unsure}
-    response, names = Response(plan), list(priors)
+    response, names = plan.response, list(priors)
 
     def outcomes(shares: Array) -> Mapping[str, Array]:
         columns = dict(zip(names, normal_quantiles(shares).T, strict=True))

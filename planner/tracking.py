@@ -23,7 +23,6 @@ from planner.plan import Plan
 from planner.priors import SAMPLES, plan_priors
 from planner.quantities import significant
 from planner.track_log import RunLog
-from planner.uncertainty import Response
 from profiler.files import InputError
 from profiler.units import DAY_S, HOUR_S
 from sim.clocks import speed_at_power
@@ -291,7 +290,7 @@ def _speed_by_power(plan: Plan, log: RunLog, done_s: Array, speed: float) -> flo
     running[1:] &= ~standing
     if not running.any():
         return 1.0
-    missing = 1 - float(log.power_w[running].mean()) / Response(plan).working_w
+    missing = 1 - float(log.power_w[running].mean()) / plan.response.working_w
     if missing < POWER_ERROR:
         return 1.0
     joules = plan.campaign.energy_j

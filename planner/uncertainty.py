@@ -17,9 +17,10 @@ import numpy as np
 
 from planner.market.prices import PriceRange
 from planner.pricing import Prices
-from planner.priors import SAMPLES, Array, Prior, normals, plan_priors, price_ranges
+from planner.priors import SAMPLES, Array, Prior, normal_quantiles, normals, plan_priors, price_ranges
 from profiler.files import InputError
 from profiler.units import DAY_S, JOULES_PER_MWH
+from sim.campaign import simulate_replicas
 
 if TYPE_CHECKING:
     from planner.plan import Plan
@@ -37,6 +38,11 @@ OUTCOMES = {
 WORK_ACTIVITIES = ("training", "checkpointing")
 FAILURE_ACTIVITIES = ("lost_work", "fewer_replicas", "detection", "drain", "restart", "waiting_for_repair")
 """What grows with the work, and what failures take; everything else is due by the calendar."""
+
+MANY_STOPS = 100
+"""From so many failures on, their sum is near enough to a normal."""
+REPLICAS = 100
+"""Campaigns simulated for the luck of a run with fewer; each takes a millisecond or less."""
 
 LEAST_SHARE = 0.01
 """A sample that would work less than this share of its time is taken to work this share: it never ends anyway."""
@@ -105,7 +111,7 @@ def sample_plan(
         raise InputError(f"samples is {samples} and seed {seed}; at least 20 and 0 or more are needed.")
     priors = plan_priors(plan, changes)
     luck = {name: normals(name, samples, seed) for name, prior in priors.items() if prior.unsure}
-    response = Response(plan)
+    response = plan.response
     drawn = response.outcomes(draw(priors, luck))
     at_plan = response.at_plan()
     outcomes = {}
@@ -131,8 +137,9 @@ class Response:
         T' = s W / (1 - f (l + d' d + r' r) - m),
 
     f, d' and r' being the factors on the rate of failures, detection and restart: first order in the share lost,
-    and exact at the plan. Chance adds the standard deviation of a compound Poisson sum, sqrt(n E[L^2]), of n
-    interruptions that take L seconds each, as they did in the campaign.
+    and exact at the plan. Chance adds what a hundred more simulated campaigns differ from the plan's; where there
+    are many interruptions, the standard deviation of a compound Poisson sum, sqrt(n E[L^2]), of n interruptions
+    that take L seconds each, as they did in the campaign, is the same and quicker. Either grows with sqrt(f).
     """
 
     def __init__(self, plan: "Plan") -> None:
@@ -206,13 +213,28 @@ class Response:
         per_failure = base + lost["detection"] * (detection - 1) + lost["restart"] * (restart - 1)
         working = np.maximum(1 - rate * per_failure - self.calendar - self.planned_restart * restart, LEAST_SHARE)
         duration_s = work_s / working
-        if base > 0:
-            stops = self.failures * rate * duration_s / self.duration_s
-            longer = per_failure / base
-            spread_s = np.sqrt(stops * self.mean_square_s2) * longer / working
-            duration_s = np.maximum(duration_s + factors.get("chance", 0 * one) * spread_s, work_s)
+        if base > 0 and "chance" in factors:
+            longer = np.sqrt(rate) * per_failure / base
+            duration_s = np.maximum(duration_s + self._luck_s(factors["chance"], duration_s) * longer, work_s)
         working_s = (work_s + rate * lost["lost_work"] * duration_s) * self.stretch
         return duration_s, np.minimum(working_s, duration_s)
+
+    def _luck_s(self, z: Array, duration_s: Array) -> Array:
+        """How much longer than expected a campaign takes by chance, at quantiles `z` of a standard normal."""
+        longer: Array
+        if self.failures >= MANY_STOPS:
+            spread_s = math.sqrt(self.failures * self.mean_square_s2) / (1 - math.fsum(self.lost.values()))
+            longer = z * spread_s * np.sqrt(duration_s / self.duration_s)
+        else:
+            longer = (np.interp(z, *self._replicas) / self.duration_s - 1) * duration_s
+        return longer
+
+    @cached_property
+    def _replicas(self) -> tuple[Array, Array]:
+        """Standard normals at the ranks of simulated campaigns, and the campaigns' seconds in that order."""
+        setup, seed = self.plan.setup, self.plan.request.seed
+        seconds = np.sort([campaign.duration_s for campaign in simulate_replicas(setup, seed, REPLICAS)])
+        return normal_quantiles((np.arange(REPLICAS) + 0.5) / REPLICAS), seconds
 
     def _power_factor(self, factors: Mapping[str, Array]) -> Array:
         """The factor on the site's watts: nodes, what is above them, and what PUE counts beside both."""

@@ -16,7 +16,12 @@ from profiler.files import InputError
 
 @cache
 def plan() -> Plan:
-    small = {"model": "llama3.1-8b", "tokens": "2T", "cluster": {"gpus": 512}, "training": {"layout": {"tp": 2}}}
+    small = {
+        "model": "llama3.1-8b",
+        "tokens": "2T",
+        "cluster": {"gpus": 512, "spare_nodes": 8},  # so that no campaign waits for a repair
+        "training": {"layout": {"tp": 2}},
+    }
     return make_plan(plan_request(small, source="test"))
 
 

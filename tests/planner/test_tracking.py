@@ -15,7 +15,6 @@ from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
 from planner.track_log import RunLog, read_log
 from planner.tracking import Tracking, track
-from planner.uncertainty import Response
 from profiler.files import InputError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -176,7 +175,7 @@ def test_power_is_compared_and_the_energy_forecast() -> None:
 @given(st.floats(0.6, 0.99), st.floats(0.5, 1.2))
 def test_less_power_explains_slower_steps_as_far_as_the_clocks_curve_goes(speed: float, power: float) -> None:
     run = steady(small(), 2, speed=speed)
-    planned_w = Response(small()).working_w
+    planned_w = small().response.working_w
     found = track(small(), log(run.times_s, run.progress, power_w=np.full(run.times_s.size, power * planned_w)))
     check_parts(found)
     without = track(small(), run).gap_parts_days

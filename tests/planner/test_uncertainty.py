@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
 from planner.priors import NORMAL, Prior, catalogue, normals, plan_priors
-from planner.uncertainty import OUTCOMES, Response, sample_plan
+from planner.uncertainty import OUTCOMES, Quantiles, sample_plan
 from profiler.files import InputError
 from sim.campaign import simulate_replicas
 
@@ -43,7 +43,7 @@ PLANS = pytest.mark.parametrize(("name", "mode"), [("8b", "rent"), ("405b", "ren
 @PLANS
 def test_with_every_factor_one_the_response_is_the_plan(name: str, mode: str) -> None:
     plan = example(name, mode)
-    assert Response(plan).at_plan() == pytest.approx(
+    assert plan.response.at_plan() == pytest.approx(
         {
             "days": plan.campaign.duration_s / 86_400,
             "gpu_hours": plan.campaign.gpu_hours,
@@ -77,14 +77,18 @@ def test_the_intervals_stand_in_what_scripts_read() -> None:
         assert data[f"{key}_interval"] == [interval.low, interval.high]
 
 
-def test_the_spread_of_chance_alone_is_that_of_simulated_replicas() -> None:
-    """The compound Poisson term against a hundred simulated campaigns of the published cluster."""
-    plan = example("405b")
-    days = np.array([c.duration_s / 86_400 for c in simulate_replicas(plan.setup, 7, 100)])
+@pytest.mark.parametrize("size", ["many interruptions", "few interruptions"])
+def test_the_spread_of_chance_alone_is_that_of_simulated_replicas(size: str) -> None:
+    """Against campaigns simulated with other seeds; of a few interruptions one may wait a day for a spare."""
+    plan = example("405b") if size == "many interruptions" else small()
+    days = np.array([c.duration_s / 86_400 for c in simulate_replicas(plan.setup, 7, 150)])
     certain = {name: (1.0, 1.0) for name, prior in plan_priors(plan).items() if name != "chance" and prior.unsure}
     alone = sample_plan(plan, changes=certain).drawn["days"]
     assert float(alone.std()) == pytest.approx(float(days.std()), rel=0.3)
-    assert float(alone.mean()) == pytest.approx(float(days.mean()), rel=0.005)
+    error = 1.2533 * float(days.std()) * (1 / 100 + 1 / 150) ** 0.5  # standard error of two medians
+    assert float(np.median(alone)) == pytest.approx(
+        float(np.median(days)), abs=3 * error + 0.002 * float(days.mean())
+    )
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
@@ -96,7 +100,7 @@ def test_the_rate_of_failures_acts_as_in_a_campaign_simulated_with_it(factor: fl
     scaled = replace(scaled, checkpoints=replace(scaled.checkpoints, interval_s=plan.setup.cadence.interval_s))
     simulated = np.mean([c.duration_s / 86_400 for c in simulate_replicas(scaled, 3, 20)])
     base = np.mean([c.duration_s / 86_400 for c in simulate_replicas(plan.setup, 3, 20)])
-    response = Response(plan).outcomes({"failures": np.array([factor])})["days"][0]
+    response = plan.response.outcomes({"failures": np.array([factor])})["days"][0]
     assert response / plan.days.expected == pytest.approx(float(simulated / base), rel=0.005)
 
 
@@ -108,17 +112,17 @@ def test_the_time_to_restart_acts_as_in_a_campaign_simulated_with_it() -> None:
     simulated, base = (
         np.mean([c.duration_s for c in simulate_replicas(setup, 3, 20)]) for setup in (doubled, plan.setup)
     )
-    response = Response(plan).outcomes({"restart_time": np.array([2.0])})["days"][0]
+    response = plan.response.outcomes({"restart_time": np.array([2.0])})["days"][0]
     assert response / plan.days.expected == pytest.approx(float(simulated / base), rel=0.005)
     assert response > plan.days.expected * 1.01
 
 
 def test_each_factor_moves_what_it_should_by_as_much_as_it_should() -> None:
     plan = example("405b", "own")
-    base = Response(plan).at_plan()
+    base = plan.response.at_plan()
 
     def ratios(**factors: float) -> dict[str, float]:
-        found = Response(plan).outcomes({name: np.array([factor]) for name, factor in factors.items()})
+        found = plan.response.outcomes({name: np.array([factor]) for name, factor in factors.items()})
         return {name: float(values[0]) / base[name] for name, values in found.items()}
 
     same = dict.fromkeys(OUTCOMES, 1.0)
@@ -139,27 +143,45 @@ def test_each_factor_moves_what_it_should_by_as_much_as_it_should() -> None:
 
 
 FACTORS = st.floats(0.5, 2.0)
+RENTED = ["tokens", "step_time", "failures", "restart_time", "detection_time", "node_power", "above_node_share",
+          "cooling", "grid_intensity", "rent_price"]  # fmt: skip
+
+
+def test_a_rented_plan_has_these_assumptions() -> None:
+    assert set(plan_priors(small())) == {*RENTED, "chance"}
 
 
 @settings(max_examples=30)
-@given(st.sampled_from(sorted(set(plan_priors(example("8b"))) - {"chance"})), FACTORS, FACTORS)
+@given(st.sampled_from(RENTED), FACTORS, FACTORS)
 def test_more_of_anything_never_takes_less(name: str, a: float, b: float) -> None:
     low, high = sorted((a, b))
-    found = Response(small()).outcomes({name: np.array([low, high])})
+    found = small().response.outcomes({name: np.array([low, high])})
     for values in found.values():
         assert values[0] <= values[-1] * (1 + 1e-12)
 
 
+PRIORS = ["rent_price", "failures", "tokens", "restart_time", "step_time"]
+
+
 @settings(max_examples=30)
-@given(st.floats(0.2, 0.9), st.floats(1.1, 5), st.floats(1, 3), st.sampled_from(["rent_price", "failures", "tokens"]))
-def test_wider_priors_widen_intervals(low: float, high: float, wider: float, name: str) -> None:
-    """A prior's logarithm stretched at both ends stretches the interval of the cost."""
+@given(st.floats(0.2, 1), st.floats(1, 5), st.floats(0.2, 1), st.floats(1, 3), st.sampled_from(PRIORS))
+def test_wider_priors_widen_intervals(low: float, high: float, lower: float, higher: float, name: str) -> None:
+    """A lower low end lowers every sample or leaves it, and so each quantile; a higher high end raises them."""
 
-    def width(ends: tuple[float, float]) -> float:
-        cost = sample_plan(small(), changes={name: ends}, samples=400).outcomes["cost_usd"]
-        return cost.p95 / cost.p5
+    def cost(*ends: float) -> Quantiles:
+        return sample_plan(small(), changes={name: (ends[0], ends[1])}, samples=200).outcomes["cost_usd"]
 
-    assert width((low**wider, high**wider)) >= width((low, high)) * 0.99
+    assert cost(low * lower, high).p5 <= cost(low, high).p5 * (1 + 1e-12)
+    assert cost(low, high * higher).p95 >= cost(low, high).p95 * (1 - 1e-12)
+
+
+@settings(max_examples=15)
+@given(st.floats(0.2, 0.9), st.floats(1.1, 5), st.floats(1.2, 3), st.sampled_from(["rent_price", "tokens"]))
+def test_a_prior_stretched_at_both_ends_stretches_the_interval(low: float, high: float, by: float, name: str) -> None:
+    narrow, wide = (
+        sample_plan(small(), changes={name: (low**k, high**k)}, samples=400).outcomes["cost_usd"] for k in (1, by)
+    )
+    assert wide.p95 / wide.p5 >= narrow.p95 / narrow.p5 * 0.99  # 400 samples
 
 
 @settings(max_examples=20)
@@ -243,3 +265,12 @@ def test_what_cannot_be_sampled_is_one_sentence(
 def test_a_prior_without_one_between_its_ends_is_refused() -> None:
     with pytest.raises(InputError, match="1 must lie between"):
         Prior(label="x", low=1.5, high=2.0, kind="assumed", source="x")
+
+
+def test_a_cluster_part_owned_has_priors_of_rent_and_of_ownership() -> None:
+    plan = small(("money.mode", "mixed"), ("money.owned_gpus", 256))
+    assert plan.response.at_plan()["cost_usd"] == pytest.approx(plan.cost.expected)
+    assert {"rent_price", "server_usd_per_gpu"} <= set(plan_priors(plan))
+    widths = {name: plan_priors(plan)[name].high for name in ("rent_price", "server_usd_per_gpu")}
+    found = plan.response.outcomes({name: np.array([high]) for name, high in widths.items()})
+    assert found["cost_usd"][0] > plan.cost.expected
