@@ -137,14 +137,14 @@ def _ordered(request: Request) -> Iterator[Point]:
     if request.fp8:
         yield Point(workload="matmul", precision="fp8", size=request.matmul_sizes[0])
     yield from _layers(request, ("head_loss", "embedding"), [first])
-    yield from _updates(request, request.parameter_counts[:1])
+    yield from _updates(request, request.parameter_counts[:1], ("fused",))
     yield from _layers(request, ("block",), [first], executions=request.executions)
     yield from _layers(request, BLOCK_PARTS, [first])
     yield from _long_context(request)
     yield from _layers(request, ("block",), [first], recomputes=request.recomputes, executions=request.executions)
     yield from _layers(request, ("attention", "block"), [first], backends=request.attention_backends)
     yield from (replace(point, accumulates=True) for point in _layers(request, ("block",), [first]))
-    yield from _updates(request, request.parameter_counts)
+    yield from _updates(request, request.parameter_counts, ("fused", "foreach"))
     yield Point(workload="launch", precision=request.precision)
     yield from _layers(request, ("block",), others)
     yield from _layers(request, ("head_loss", "embedding"), others)
@@ -163,9 +163,8 @@ def _ceilings(request: Request) -> Iterator[Point]:
     yield Point(workload="copy", precision=request.precision, size=request.copy_bytes)
 
 
-def _updates(request: Request, counts: Sequence[int]) -> Iterator[Point]:
+def _updates(request: Request, counts: Sequence[int], kernels: Sequence[OptimizerKernels]) -> Iterator[Point]:
     """What happens to weights once in a step: optimizer and gradient norm."""
-    kernels: tuple[OptimizerKernels, ...] = ("fused", "foreach")
     for size in counts:
         for kernel in kernels:
             yield Point(workload="optimizer", precision=request.precision, size=size, optimizer_kernels=kernel)

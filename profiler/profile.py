@@ -190,18 +190,40 @@ class Profile:
         return pd.DataFrame([asdict(row) for row in self.layers], columns=columns)
 
     def to_json(self) -> str:
-        """The whole profile as JSON, with a digest of its content that `read_profile` checks."""
+        """The whole profile as JSON, with digests of its content that `read_profile` checks."""
         content = asdict(self)
-        return json.dumps({**content, "sha256": _digest(content)}, indent=1, sort_keys=True, allow_nan=False)
+        digests = {"sha256": _digest(content), "digests": _digests(content)}
+        return json.dumps({**content, **digests}, indent=1, sort_keys=True, allow_nan=False)
 
     def write(self, path: Path) -> None:
         """Write the profile to `path`, whole or not at all."""
         write_atomic(path, self.to_json() + "\n")
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def _digest(content: object) -> str:
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _digests(content: Mapping[str, Any]) -> dict[str, str]:
+    """A short digest of every row, every column and every key of the provenance, to say where a file was edited."""
+    found = {f"provenance.{key}": _digest(value) for key, value in content["provenance"].items()}
+    for table in ("layers", "collectives"):
+        rows = content[table]
+        found |= {f"{table}.{i}": _digest(row) for i, row in enumerate(rows)}
+        found |= {f"{table}.{key}": _digest([row[key] for row in rows]) for key in (rows[0] if rows else ())}
+    return {place: digest[:8] for place, digest in found.items()}
+
+
+def _edited_places(content: Mapping[str, Any], stated: object) -> str:
+    """Where the content is not what its digests say: rows and columns by name; empty where they do not tell."""
+    if not isinstance(stated, dict):
+        return ""
+    found = _digests(content)
+    places = sorted(place for place in found.keys() | stated.keys() if found.get(place) != stated.get(place))
+    rows = [place for place in places if place.split(".")[-1].isdigit()]
+    columns = [place.split(".", 1)[-1] for place in places if place not in rows]
+    return " ".join([*(f"row '{row}'" for row in rows[:1]), *(f"column '{column}'" for column in columns[:1])])
 
 
 def read_profile(path: Path) -> Profile:
@@ -223,10 +245,12 @@ def read_profile(path: Path) -> Profile:
     if data.get("schema_version") != SCHEMA_VERSION:
         given = data.get("schema_version")
         raise InputError(f"{path}: schema version {given}; this herdplan reads {SCHEMA_VERSION}.")
-    stated = data.pop("sha256", None)
+    stated, places = data.pop("sha256", None), data.pop("digests", None)
     profile = validated(data, Profile, source=str(path))
     if stated != _digest(asdict(profile)):
-        raise InputError(f"{path}: its content does not match its digest; it was edited after it was measured.")
+        where = _edited_places(asdict(profile), places)
+        at = f" at {where}" if where else ""
+        raise InputError(f"{path}: its content does not match its digest{at}; it was edited after it was measured.")
     return profile
 
 

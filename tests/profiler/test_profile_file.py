@@ -75,6 +75,39 @@ def test_a_changed_profile_is_refused(tmp_path: Path, change: dict[str, object],
         read_profile(path)
 
 
+@pytest.mark.parametrize(
+    ("table", "row", "column", "value", "says"),
+    [
+        ("layers", 1, "backward_s", 1e-3, "row 'layers.1' column 'backward_s'"),
+        ("layers", 0, "model", "llama3.1-70b", "row 'layers.0' column 'model'"),
+        ("collectives", 0, "time_s", 1e-5, "row 'collectives.0' column 'time_s'"),
+    ],
+)
+def test_an_edited_value_is_found(
+    tmp_path: Path, table: str, row: int, column: str, value: object, says: str
+) -> None:
+    path = tmp_path / "p.json"
+    content = json.loads(profile(BLOCK, BLOCK).to_json())
+    content[table][row][column] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"does not match its digest at {says}; it was edited"):
+        read_profile(path)
+
+
+def test_an_edited_provenance_or_a_missing_row_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    content = json.loads(profile(BLOCK, BLOCK).to_json())
+    path.write_text(json.dumps(content | {"provenance": content["provenance"] | {"gpu": "b200-sxm"}}))
+    with pytest.raises(InputError, match="at column 'gpu'"):
+        read_profile(path)
+    path.write_text(json.dumps(content | {"layers": content["layers"][:1]}))
+    with pytest.raises(InputError, match=r"at row 'layers\.1'"):
+        read_profile(path)
+    path.write_text(json.dumps(content | {"name": "other", "digests": ["nonsense"]}))
+    with pytest.raises(InputError, match="does not match its digest; it was edited"):
+        read_profile(path)
+
+
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
 def test_numbers_that_are_none_are_refused(tmp_path: Path, word: str) -> None:
     path = tmp_path / "p.json"
