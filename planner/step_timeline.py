@@ -1,0 +1,163 @@
+"""One step of a plan, event by event: its timeline beside the closed form."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from planner.phases import PlannedPhase, plan_phases
+from planner.plan_file import PlanRequest
+from planner.quantities import significant
+from profiler.architecture import load_architecture
+from profiler.files import InputError
+from sim.case import StepCase, build_case
+from sim.hardware import Cluster, build_cluster
+from sim.kernels.measured import measured_step
+from sim.roofline import load_profile
+from sim.schedule import StepWork, Timeline, simulate_step
+from sim.schedule_noise import Noise
+from sim.schedule_work import step_work
+from sim.stacks import load_stack
+from sim.trace import StageSummary, stage_summaries
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanTimeline:
+    """One step of a phase of a plan."""
+
+    phase: PlannedPhase
+    noise: Noise
+    timeline: Timeline
+    undisturbed_s: float
+    """The step without jitter and stragglers."""
+
+    @property
+    def stages(self) -> tuple[StageSummary, ...]:
+        """Where the seconds of each stage go."""
+        return stage_summaries(self.timeline)
+
+    @property
+    def closed_form_s(self) -> float:
+        """What the plan counts with."""
+        return self.phase.step.step_time_s
+
+    @property
+    def difference(self) -> float:
+        """The undisturbed step against the closed form, as a share of it."""
+        return self.undisturbed_s / self.closed_form_s - 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """As scripts read it."""
+        shape = self.timeline.work.shape
+        return {
+            "phase": self.phase.name,
+            "layout": self.phase.step.layout.label,
+            "schedule": shape.schedule,
+            "micro_batches": shape.micro_batches,
+            "step_time_s": self.timeline.total_s,
+            "undisturbed_s": self.undisturbed_s,
+            "closed_form_s": self.closed_form_s,
+            "difference": self.difference,
+            "seed": self.noise.seed,
+            "jitter": self.noise.jitter,
+            "stragglers": {str(stage): factor for stage, factor in self.noise.stragglers.items()},
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+
+def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> PlanTimeline:
+    """Simulate one step of phase `phase`, counted from 1; of the one with most tokens where it is `None`.
+
+    Raises:
+        InputError: a plan that cannot be built, a phase it does not have, or a straggler beyond its pipeline.
+    """
+    cluster = _cluster(request)
+    phases = plan_phases(
+        request,
+        load_architecture(request.model),
+        cluster,
+        load_stack(request.training.stack),
+        load_profile(cluster.gpu),
+    )
+    if phase is not None and not 1 <= phase <= len(phases):
+        listed = ", ".join(f"{number} ({one.name})" for number, one in enumerate(phases, 1))
+        raise InputError(f"phase is {phase}; the plan has {listed}.")
+    chosen = max(phases, key=lambda one: one.tokens) if phase is None else phases[phase - 1]
+    work = phase_work(request, cluster, chosen)
+    plain = simulate_step(work)
+    disturbed = noise.jitter > 0 or bool(noise.stragglers)
+    return PlanTimeline(
+        phase=chosen,
+        noise=noise,
+        timeline=simulate_step(work, noise) if disturbed else plain,
+        undisturbed_s=plain.total_s,
+    )
+
+
+def phase_work(request: PlanRequest, cluster: Cluster, phase: PlannedPhase) -> StepWork:
+    """What one replica does in a step of the phase."""
+    return step_work(_case(request, cluster, phase))
+
+
+def _cluster(request: PlanRequest) -> Cluster:
+    c = request.cluster
+    return build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
+
+
+def _case(request: PlanRequest, cluster: Cluster, phase: PlannedPhase) -> StepCase:
+    """The case that `sim.estimate.estimate_step` evaluates for the phase."""
+    architecture, stack = load_architecture(request.model), load_stack(request.training.stack)
+    layout, precision = phase.step.layout, request.training.precision
+    profile = load_profile(cluster.gpu)
+    return build_case(
+        architecture=architecture,
+        gpu=cluster.gpu,
+        node=cluster.node,
+        gpus_per_node=cluster.gpus_per_node,
+        fabric=cluster.fabric,
+        stack=stack,
+        layouts=[layout],
+        seq_len=phase.seq_len,
+        global_batch=phase.global_batch,
+        precision=precision,
+        measured=[measured_step(profile, architecture, stack, layout, phase.seq_len, precision)],
+    )
+
+
+def summary_lines(found: PlanTimeline) -> list[str]:
+    """What a person reads above and below the table of stages."""
+    shape = found.timeline.work.shape
+    lines = [
+        f"One step of '{found.phase.name}': {found.phase.step.layout.label}; {shape.micro_batches} micro-batches, "
+        f"{shape.schedule}",
+        f"{significant(found.undisturbed_s, 4)} s event by event, {significant(found.closed_form_s, 4)} s in closed "
+        f"form ({found.difference:+.1%})",
+    ]
+    if found.timeline.total_s != found.undisturbed_s:
+        change = found.timeline.total_s / found.undisturbed_s - 1
+        lines.append(
+            f"{significant(found.timeline.total_s, 4)} s as disturbed ({change:+.1%}), seed {found.noise.seed}"
+        )
+    return lines
+
+
+def print_timeline(found: PlanTimeline) -> None:
+    """The summary and the table of stages in the terminal."""
+    from rich.table import Table
+
+    from planner.terminal import console
+
+    screen = console()
+    for line in summary_lines(found):
+        screen.print(line, markup=False)
+    table = Table()
+    columns = ("stage", "computing [s]", "communicating [s]", "host [s]", "waiting [s]", "waiting", "link in use [s]")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for stage in found.stages:
+        seconds = (stage.compute_s, stage.collective_s, stage.host_s, stage.waiting_s)
+        table.add_row(
+            str(stage.stage),
+            *(f"{x:.3f}" for x in seconds),
+            f"{stage.waiting_s / found.timeline.total_s:.1%}",
+            f"{stage.link_s:.3f}",
+        )
+    screen.print(table)
