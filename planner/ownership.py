@@ -243,7 +243,7 @@ class _Case:
             cost_line(
                 "Sale below value",
                 how,
-                lambda i: discount * sum(self.bought(i)) * (1 - self.lost(i)),
+                lambda i: discount * sum(self.bought(i)) * (1 - self.lost(1)),
                 self.ownership.value_loss,
                 paid="at the end",
             ),

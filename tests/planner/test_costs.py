@@ -3,11 +3,19 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.break_even import break_even_days
-from planner.costs import CostBreakdown, given_rental, load_rental, rental_cost
+from planner.costs import (
+    CostBreakdown,
+    egress_line,
+    given_rental,
+    load_rental,
+    rental_cost,
+    storage_line,
+    unused_term_line,
+)
 from planner.market.prices import PriceRange, Quote, quotes, spread
 from planner.ownership import (
     Keeping,
@@ -270,3 +278,97 @@ def test_unknown_names_suggest_the_nearest() -> None:
 def test_a_range_must_rise() -> None:
     with pytest.raises(InputError, match="must not fall"):
         PriceRange(low=2, expected=1, high=3, unit="USD", source="s", date="")
+
+
+# How an owned cluster is kept
+
+
+@given(days=st.floats(0, 3650), years=st.floats(0.01, 3))
+def test_nothing_loses_more_than_all_and_time_only_adds(days: float, years: float) -> None:
+    for kind in ("market", "straight-line", "write-off"):
+        keeping = Keeping(depreciation=kind)  # type: ignore[arg-type]
+        later = days + 365.25 * years
+        assert 0 <= keeping.lost(0.14, days) <= keeping.lost(0.14, later) <= 1
+        assert keeping.held_years(0.14, days) <= keeping.held_years(0.14, later) <= later / 365.25 + 1e-9
+
+
+def test_depreciation_by_hand() -> None:
+    ownership = given_ownership("h100-sxm", 40_000)
+
+    def lost(keeping: Keeping, days: float = 365.25) -> float:
+        return ownership_cost(ownership, 8, days, 0.0, keeping).lines[0].expected
+
+    assert lost(Keeping()) == pytest.approx(320_000 * (1 - 10**-0.14))
+    assert lost(Keeping(depreciation="straight-line")) == pytest.approx(320_000 / 5.5)
+    assert lost(Keeping(depreciation="straight-line"), 3652.5) == pytest.approx(320_000)
+    assert lost(Keeping(depreciation="write-off"), 1.0) == pytest.approx(320_000)
+
+
+@given(steps=st.integers(50, 200))
+@settings(max_examples=5)
+def test_the_value_held_is_the_area_under_the_value_kept(steps: int) -> None:
+    for kind in ("market", "straight-line"):
+        keeping = Keeping(depreciation=kind)  # type: ignore[arg-type]
+        days, years = 8 * 365.25, 8.0  # beyond the accounting life
+        middles = [(i + 0.5) / steps * days for i in range(steps)]
+        area = math.fsum(1 - keeping.lost(0.14, one) for one in middles) * years / steps
+        assert keeping.held_years(0.14, days) == pytest.approx(area, rel=2e-3)
+
+
+def test_a_sale_a_building_storage_and_operators_by_hand() -> None:
+    ownership = given_ownership("h100-sxm", 40_000)
+    keeping = Keeping(housing="building", resale_share=0.9, storage_tb=100, operators=2)
+    cost = ownership_cost(ownership, 8, 365.25, 0.0, keeping)
+    by_name = {line.name: line.expected for line in cost.lines}
+    lost = 1 - 10**-0.14
+    hardware = 320_000 / 0.81 + 100 * 300
+    assert by_name["Storage: value lost"] == pytest.approx(100 * 300 * lost)
+    assert by_name["Sale below value"] == pytest.approx(0.1 * hardware * (1 - lost))
+    assert by_name["Building: value lost"] == pytest.approx(10.2 * 11_700 / 25)
+    assert by_name["Operators"] == pytest.approx(2 * 184_000)
+    held = lost / (0.14 * math.log(10))
+    assert by_name["Financing"] == pytest.approx(0.10 * (hardware * held + 10.2 * 11_700 * (1 - 1 / 50)))
+    assert "Colocation" not in by_name
+    assert lines_add_up(cost)
+
+
+@given(
+    days=st.floats(1, 2000),
+    resale=st.floats(0, 1),
+    better=st.floats(0, 1),
+    tb=st.floats(0, 1e5),
+    people=st.floats(0, 1e3),
+)
+def test_a_better_sale_less_storage_and_fewer_people_never_cost_more(
+    days: float, resale: float, better: float, tb: float, people: float
+) -> None:
+    ownership = load_ownership("h100-sxm")
+    worse = Keeping(resale_share=resale * better, storage_tb=tb, operators=people)
+    fine = Keeping(resale_share=resale, storage_tb=tb / 2, operators=people / 2)
+    dear, cheap = (ownership_cost(ownership, 64, days, 0.0, one) for one in (worse, fine))
+    assert cheap.expected <= dear.expected * (1 + 1e-12)
+    assert lines_add_up(dear)
+
+
+def test_an_impossible_sale_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^resale_share is 1.5; a number from 0 to 1"):
+        ownership_cost(load_ownership("h100-sxm"), 8, 1, 0.0, Keeping(resale_share=1.5))
+
+
+# What rent does not include
+
+
+def test_storage_and_egress_by_hand() -> None:
+    months = 2.0
+    assert storage_line(100, months * 365.25 / 12).expected == pytest.approx(100 * 2 * 23)
+    assert egress_line(0.81).expected == pytest.approx(0.81 * 50)
+    assert egress_line(0.81).low == 0
+
+
+def test_the_rest_of_a_term_by_hand() -> None:
+    year = given_rental("h100-sxm", 2.0, commitment="1-year")
+    line = unused_term_line(year, 8, 100)
+    assert line is not None
+    assert line.expected == pytest.approx(24 * 8 * 2.0 * (365.25 - 100))
+    assert unused_term_line(year, 8, 400) is None
+    assert unused_term_line(given_rental("h100-sxm", 2.0), 8, 1) is None

@@ -1,0 +1,99 @@
+"""Payments: they add up to the cost, fall on the right months, and what is bought comes back as value."""
+
+import math
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.cashflow import cash_flow, cash_flow_csv, days_by_month
+from planner.plan import Plan, make_plan
+from planner.plan_file import plan_request
+
+
+def planned(**money: Any) -> Plan:
+    return make_plan(
+        plan_request(
+            {
+                "model": "llama3.1-8b",
+                "tokens": "2T",
+                "start": "2026-01-20",
+                "replicas": 1,
+                "cluster": {"gpus": 64},
+                "training": {"layout": {"tp": 1, "sharding": "fsdp"}},
+                "site": {"tariff": "tou-example"},
+                "money": money,
+            },
+            source="test",
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "money",
+    [
+        {},
+        {"preparation_days": 45, "idle_days": 20},
+        {"commitment": "1-year", "pay_whole_term": True},
+        {"mode": "own"},
+        {"mode": "own", "depreciation": "write-off"},
+        {"mode": "own", "depreciation": "straight-line", "housing": "building", "resale_share": 0.8, "operators": 3},
+        {"mode": "own", "research_staff": True, "preparation_days": 45},
+        {"mode": "mixed", "owned_gpus": 32, "idle_days": 10},
+    ],
+)
+def test_payments_add_up_to_the_cost_line_by_line(money: dict[str, Any]) -> None:
+    plan = planned(**money)
+    flow = cash_flow(plan)
+    assert flow.total_usd == pytest.approx(plan.cost.expected)
+    for line in plan.cost.lines:
+        paid = math.fsum(lines.get(line.name, 0.0) for lines in flow.payments_usd.values())
+        assert paid == pytest.approx(line.expected), line.name
+    assert list(flow.payments_usd) == sorted(flow.payments_usd)
+    assert flow.most_tied_up_usd >= plan.cost.expected * (1 - 1e-12)
+
+
+def test_a_purchase_is_paid_first_and_its_value_comes_back_last() -> None:
+    plan = planned(mode="own")
+    flow, months = cash_flow(plan), list(cash_flow(plan).payments_usd)
+    servers = plan.cost.lines[0]
+    assert flow.payments_usd[months[0]][servers.name] == pytest.approx(servers.bought_usd)
+    assert flow.payments_usd[months[-1]][servers.name] == pytest.approx(servers.expected - servers.bought_usd)
+    assert flow.by_month_usd[months[-1]] < 0 < flow.by_month_usd[months[0]]
+
+
+def test_rent_is_paid_by_the_days_of_each_month_from_preparation_on() -> None:
+    plan = planned(preparation_days=25, storage_tb=0, egress_tb=0)
+    flow = cash_flow(plan)
+    assert next(iter(flow.payments_usd)) == "2025-12"  # 25 days before 20 January
+    per_day = plan.cost.expected / (plan.campaign.duration_s / 86_400 + 25)
+    assert flow.by_month_usd["2025-12"] == pytest.approx(6 * per_day)  # from 26 December
+    assert flow.by_month_usd["2026-01"] == pytest.approx(31 * per_day)
+
+
+def test_electricity_is_paid_with_its_bills() -> None:
+    plan = planned(mode="own")
+    flow = cash_flow(plan)
+    for month, usd in plan.bill.usd_by_month.items():
+        assert flow.payments_usd[month]["Electricity"] == pytest.approx(usd)
+
+
+def test_the_table_has_every_payment() -> None:
+    flow = cash_flow(planned(mode="own"))
+    rows = cash_flow_csv(flow).splitlines()
+    assert rows[0] == "month,line,usd"
+    assert math.fsum(float(row.rsplit(",", 1)[1]) for row in rows[1:]) == pytest.approx(flow.total_usd)
+
+
+@given(first=st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1)), days=st.floats(0, 2000))
+def test_days_add_up_and_no_month_is_longer_than_it_is(first: datetime, days: float) -> None:
+    found = days_by_month(first, days)
+    assert math.fsum(found.values()) == pytest.approx(days, abs=1e-6)
+    assert all(0 <= one <= 31 for one in found.values())
+    assert next(iter(found)) == f"{first:%Y-%m}"
+
+
+def test_days_by_hand() -> None:
+    assert days_by_month(datetime(2024, 1, 31), 31) == {"2024-01": 1.0, "2024-02": 29.0, "2024-03": 1.0}

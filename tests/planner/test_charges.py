@@ -1,0 +1,146 @@
+"""What is charged: mixed clusters lie between rent and ownership, and waiting costs."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from planner.charges import Charges
+from planner.plan import make_plan, plan_campaign
+from planner.plan_file import PlanRequest, plan_request
+from planner.pricing import load_prices
+from planner.spot import RECLAIMED
+from profiler.files import InputError
+from sim.campaign import expected_ettr
+
+SMALL: dict[str, Any] = {
+    "model": "llama3.1-8b",
+    "tokens": "1T",
+    "cluster": {"gpus": 256},
+    "training": {"layout": {"tp": 1, "sharding": "fsdp", "micro_batch": 1}},
+}
+
+
+def asked(**money: Any) -> PlanRequest:
+    return plan_request({**SMALL, "money": money}, source="test")
+
+
+REQUEST = asked(mode="mixed")
+SETUP = plan_campaign(REQUEST)
+PRICES = load_prices(REQUEST, SETUP.cluster.gpu)
+
+
+def charges(**money: Any) -> Charges:
+    return Charges(setup=SETUP, money=asked(**money).money)
+
+
+def test_the_cluster_is_whole_nodes_with_spares() -> None:
+    assert charges().gpus == 256 + 8  # one spare in a hundred, at least one
+
+
+@given(days=st.floats(1, 1000), electricity=st.floats(0, 1e7))
+def test_a_mixed_cluster_is_rent_at_one_end_and_ownership_at_the_other(days: float, electricity: float) -> None:
+    none, all_ = charges(mode="mixed"), charges(mode="mixed", owned_gpus=264)
+    rent, own = none.rent(PRICES, days), none.own(PRICES, days, electricity)
+    assert rent
+    assert own
+    for level in ("low", "expected", "high"):
+        mixed = none.mixed(PRICES, days, electricity)
+        assert mixed
+        assert getattr(mixed, level) == pytest.approx(getattr(rent, level))
+        mixed = all_.mixed(PRICES, days, electricity)
+        assert mixed
+        assert getattr(mixed, level) == pytest.approx(getattr(own, level))
+
+
+@given(owned=st.integers(0, 264), days=st.floats(1, 1000))
+def test_a_mixed_cluster_costs_its_share_of_both(owned: int, days: float) -> None:
+    some = charges(mode="mixed", owned_gpus=owned)
+    rent, own, mixed = some.rent(PRICES, days), some.own(PRICES, days, 1e5), some.mixed(PRICES, days, 1e5)
+    assert rent
+    assert own
+    assert mixed
+    share = owned / 264
+    assert mixed.expected == pytest.approx(share * own.expected + (1 - share) * rent.expected)
+
+
+def test_more_cannot_be_owned_than_there_are() -> None:
+    with pytest.raises(InputError, match="owned_gpus is 265; the cluster has 264 GPUs, spares included"):
+        charges(mode="mixed", owned_gpus=265).mixed(PRICES, 10, 0)
+
+
+def test_data_checkpoints_and_weights_by_hand() -> None:
+    n, tokens = SETUP.parameters, 1e12
+    assert charges().storage_tb == pytest.approx((4 * tokens + 10 * 14 * n) / 1e12)
+    assert charges().egress_tb == pytest.approx(2 * n / 1e12)
+    assert charges(storage_tb=7, egress_tb=0).storage_tb == 7
+    assert charges(storage_tb=7, egress_tb=0).egress_tb == 0
+
+
+@given(before=st.floats(0, 100), after=st.floats(0, 100))
+def test_waiting_before_and_after_is_paid_for_and_never_cheaper(before: float, after: float) -> None:
+    waiting = charges(preparation_days=before, idle_days=after)
+    assert waiting.days(10) == pytest.approx(10 + before + after)
+    for cost in (Charges.rent, Charges.own):
+        extra = () if cost is Charges.rent else (1e5,)
+        busy, slow = cost(charges(), PRICES, 10, *extra), cost(waiting, PRICES, 10, *extra)
+        assert busy
+        assert slow
+        assert slow.expected >= busy.expected
+
+
+def test_an_idle_cluster_draws_idle_power() -> None:
+    waiting = charges(preparation_days=10)
+    node, gpu = SETUP.cluster.node, SETUP.cluster.gpu
+    least_w = 33 * (8 * gpu.idle_power_w + node.host_idle_power_w)
+    assert waiting.standing_kwh > least_w / 1000 * 240
+    assert waiting.standing_usd(PRICES) == pytest.approx(waiting.standing_kwh * PRICES.tariff.mean_usd_per_kwh)
+    assert charges().standing_kwh == 0
+
+
+def test_a_term_that_is_paid_whole_costs_the_term() -> None:
+    request = asked(commitment="1-year", pay_whole_term=True, price_usd_per_gpu_hour=2.0, storage_tb=0, egress_tb=0)
+    prices = load_prices(request, SETUP.cluster.gpu)
+    whole = Charges(setup=SETUP, money=request.money).rent(prices, 10)
+    assert whole
+    assert whole.expected == pytest.approx(2.0 * 264 * 24 * 365.25)
+
+
+# Spot
+
+
+def test_spot_nodes_are_taken_back_on_top_of_failures() -> None:
+    spot, firm = plan_campaign(asked(commitment="spot")), plan_campaign(asked())
+    [cause] = [c for c in spot.reliability.causes if c.name == RECLAIMED]
+    # 15 % of 1,000 nodes in 30.44 days, compounded
+    left = (1 - cause.rate_per_node_day / 1000) ** (1000 * 365.25 / 12)
+    assert left == pytest.approx(0.85, abs=1e-4)
+    assert spot.mtbf_s < firm.mtbf_s
+    assert expected_ettr(spot) < expected_ettr(firm)
+
+
+@settings(max_examples=10, deadline=None)
+@given(share=st.floats(0, 0.9), less=st.floats(0, 1))
+def test_more_reclaims_never_train_more_of_the_time(share: float, less: float) -> None:
+    often, seldom = (
+        plan_campaign(asked(commitment="spot", spot_reclaimed_per_month=s)) for s in (share, share * less)
+    )
+    assert expected_ettr(often) <= expected_ettr(seldom) + 1e-12
+
+
+def test_owned_nodes_are_not_taken_back() -> None:
+    assert plan_campaign(asked(mode="own", commitment="spot")) == plan_campaign(asked(mode="own"))
+    half = plan_campaign(asked(mode="mixed", owned_gpus=132, commitment="spot"))
+    rate = [c.rate_per_node_day for c in half.reliability.causes if c.name == RECLAIMED]
+    whole = [
+        c.rate_per_node_day for c in plan_campaign(asked(commitment="spot")).reliability.causes if c.name == RECLAIMED
+    ]
+    assert rate == pytest.approx([one / 2 for one in whole])
+
+
+def test_a_spot_plan_takes_longer_and_its_hour_is_cheaper() -> None:
+    spot, firm = (make_plan(replace(asked(commitment=kind), replicas=3)) for kind in ("spot", "on-demand"))
+    assert spot.campaign.duration_s > firm.campaign.duration_s
+    assert spot.cost.expected / spot.billed_gpu_hours < firm.cost.expected / firm.billed_gpu_hours
