@@ -35,11 +35,11 @@ def request(*overrides: tuple[str, Any]) -> PlanRequest:
 def test_a_plan_and_itself_differ_in_nothing() -> None:
     found = diff_plans(request(), request(("name", "the same by another name")))
     assert found.empty
-    assert found.changes == found.assumptions == found.moved == ()
+    assert not (found.changes or found.assumptions or found.moved)
     assert set(RESULTS) == set(NUMBERS)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.sampled_from(sorted(CHANGES)), st.integers(0, 1))
 def test_one_change_alone_is_the_whole_difference(key: str, which: int) -> None:
     found = diff_plans(request(), request((key, CHANGES[key][which])))
