@@ -35,7 +35,7 @@ def request(*overrides: tuple[str, Any]) -> PlanRequest:
 def test_a_plan_and_itself_differ_in_nothing() -> None:
     found = diff_plans(request(), request(("name", "the same by another name")))
     assert found.empty
-    assert not (found.changes or found.assumptions or found.moved)
+    assert (found.changes, found.assumptions, found.moved) == ((), (), ())
     assert set(RESULTS) == set(NUMBERS)
 
 
