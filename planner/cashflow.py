@@ -1,7 +1,6 @@
 """When the money of a plan is paid: its cost, month by month."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,11 +28,12 @@ class CashFlow:
 
     @property
     def most_tied_up_usd(self) -> float:
-        """The most that has been paid and has not come back, at the end of any month."""
+        """The most that has been paid and has not come back, what comes back being the last of its month."""
         paid, most = 0.0, 0.0
-        for usd in self.by_month_usd.values():
-            paid += max(usd, 0.0)
-            most, paid = max(most, paid), paid + min(usd, 0.0)
+        for lines in self.payments_usd.values():
+            paid += math.fsum(usd for usd in lines.values() if usd > 0)
+            most = max(most, paid)
+            paid += math.fsum(usd for usd in lines.values() if usd < 0)
         return most
 
     def rows(self) -> list[dict[str, object]]:
@@ -57,7 +57,12 @@ def cash_flow(plan: Plan, cost: CostBreakdown | None = None) -> CashFlow:
     days = plan.charges.days(plan.campaign.duration_s / DAY_S)
     calendar = days_by_month(first, days)
     payments: dict[str, dict[str, float]] = {month: {} for month in calendar}
+    months = list(calendar)
     for line in (cost or plan.cost).lines:
+        if line.bought_usd:
+            payments[months[0]][bought_name(line)] = line.bought_usd
+            payments[months[-1]][kept_name(line)] = line.expected - line.bought_usd
+            continue
         for month, usd in _payments(line, calendar, plan.bill.usd_by_month).items():
             payments.setdefault(month, {})[line.name] = usd
     return CashFlow(payments_usd=dict(sorted(payments.items())))
@@ -87,13 +92,19 @@ def days_by_month(first: datetime, days: float) -> dict[str, float]:
     return found
 
 
+def bought_name(line: CostLine) -> str:
+    """What is bought is called so on the first day."""
+    return line.name.replace("value lost", "bought")
+
+
+def kept_name(line: CostLine) -> str:
+    """And so on the last."""
+    return line.name.replace("value lost", "value kept")
+
+
 def _payments(line: CostLine, calendar: Mapping[str, float], billed: Mapping[str, float]) -> dict[str, float]:
     """One line's payments by month; they add up to what is expected of it."""
     months = list(calendar)
-    if line.bought_usd:
-        paid: dict[str, float] = defaultdict(float, {months[0]: line.bought_usd})
-        paid[months[-1]] += line.expected - line.bought_usd
-        return dict(paid)
     if line.paid == "at the end":
         return {months[-1]: line.expected}
     shares = billed if line.paid == "as billed" and math.fsum(billed.values()) > 0 else calendar

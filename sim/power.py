@@ -75,7 +75,7 @@ def capped_parts_s(gpu: Gpu, parts_s: Mapping[str, float], cap_w: float) -> dict
     slowed = {part: seconds * _slowdown(gpu, part, cap_w) for part, seconds in parts_s.items()}
     before_s, after_s = (sum(parts.get(part, 0.0) for part in COMPUTE) for parts in (parts_s, slowed))
     if before_s and "bubble" in slowed:
-        slowed["bubble"] = parts_s["bubble"] * after_s / before_s
+        slowed["bubble"] = parts_s["bubble"] * (after_s / before_s)
     return slowed
 
 
