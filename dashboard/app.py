@@ -5,17 +5,27 @@ import streamlit as st
 from dashboard import state, ui
 from dashboard.sidebar import sidebar
 
+PAGES = (
+    ("overview", "Plan", "flag"),
+    ("duration", "Time", "schedule"),
+    ("money", "Money", "payments"),
+    ("power", "Power & carbon", "bolt"),
+    ("layouts", "Layouts", "grid_view"),
+    ("matters", "What matters", "tune"),
+    ("compare", "Compare", "compare_arrows"),
+    ("profile", "Profile", "speed"),
+    ("trust", "Can I trust it?", "verified"),
+)
+"""File, title and icon of each page, in the order in which people ask."""
+
 st.set_page_config(page_title="herdplan", page_icon=ui.icon(), layout="wide")
 state.restore()
 state.hold()
 ui.style()
 page = st.navigation(
     [
-        st.Page("app_pages/overview.py", title="Plan", icon=":material/flag:", default=True),
-        st.Page("app_pages/duration.py", title="Time", icon=":material/schedule:", url_path="time"),
-        st.Page("app_pages/money.py", title="Money", icon=":material/payments:", url_path="money"),
-        st.Page("app_pages/power.py", title="Power & carbon", icon=":material/bolt:", url_path="power"),
-        st.Page("app_pages/trust.py", title="Can I trust it?", icon=":material/verified:", url_path="trust"),
+        st.Page(f"app_pages/{name}.py", title=title, icon=f":material/{icon}:", url_path=name, default=not at)
+        for at, (name, title, icon) in enumerate(PAGES)
     ]
 )
 sidebar()

@@ -1,5 +1,6 @@
 """What the dashboard plans: the three models as published, and what a person changes about them."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,10 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from planner.carbon import load_grid
 from planner.plan_file import PlanRequest, plan_request
-from planner.quantities import human, significant
+from planner.quantities import human, parse_count, significant
 from planner.report.plan_text import plan_file_text
 from profiler.files import InputError, parse_toml, read_text
+from sim.hardware import load_gpu
+from sim.layout import ParallelLayout
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -37,7 +41,8 @@ class Shared:
     """What is the same for every model on the page."""
 
     gpu: str = "h100-sxm"
-    mode: Literal["rent", "own"] = "rent"
+    mode: Literal["rent", "own", "mixed"] = "rent"
+    owned_gpus: int = 0
     price_usd_per_gpu_hour: float | None = None
     server_usd_per_gpu: float | None = None
     grid: str = "USA"
@@ -63,11 +68,12 @@ def base(key: str) -> PlanRequest:
 def shared_of(request: PlanRequest) -> Shared:
     """What a plan says about the things that are shared."""
     return Shared(
-        gpu=request.cluster.gpu,
+        gpu=load_gpu(request.cluster.gpu).name,
         mode=request.money.mode,
+        owned_gpus=request.money.owned_gpus,
         price_usd_per_gpu_hour=request.money.price_usd_per_gpu_hour,
         server_usd_per_gpu=request.money.server_usd_per_gpu,
-        grid=request.site.grid,
+        grid=load_grid(request.site.grid).name,
         electricity_usd_per_kwh=request.site.electricity_usd_per_kwh,
         pue=request.site.pue,
         record=request.reliability.record,
@@ -76,35 +82,86 @@ def shared_of(request: PlanRequest) -> Shared:
     )
 
 
-def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float) -> PlanRequest:
+def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float, layout: str = "") -> PlanRequest:
     """The plan with what a person changed. Another machine has its layout searched and its own network.
+
+    `layout`, where given, is that of the phase with most tokens (see `layout_choice`).
 
     Raises:
         InputError: a value that cannot be.
     """
     data = tomllib.loads(plan_file_text(request))
+    was = shared_of(request)
     values: dict[str, object] = {
-        "cluster.gpu": shared.gpu,
-        "cluster.gpus": gpus,
-        "money.mode": shared.mode,
-        "money.commitment": shared.commitment,
-        "money.price_usd_per_gpu_hour": shared.price_usd_per_gpu_hour,
-        "money.server_usd_per_gpu": shared.server_usd_per_gpu,
-        "money.preparation_days": shared.preparation_days,
-        "site.grid": shared.grid,
-        "site.electricity_usd_per_kwh": shared.electricity_usd_per_kwh,
-        "site.pue": shared.pue,
-        "reliability.record": shared.record,
+        f"{table}.{key}": getattr(shared, key)
+        for table, keys in TABLES.items()
+        for key in keys
+        if getattr(shared, key) != getattr(was, key)
     }
+    if gpus != request.cluster.gpus:
+        values["cluster.gpus"] = gpus
     if tokens != request.tokens:
         values["tokens"] = tokens
-    if shared.gpu != request.cluster.gpu:
+    if shared.gpu != was.gpu:
         for key in ("node", "fabric"):
             data["cluster"].pop(key, None)
-    if (shared.gpu, gpus) != (request.cluster.gpu, request.cluster.gpus):
+    if (shared.gpu, gpus) != (was.gpu, request.cluster.gpus):
         for part in (data.get("training", {}), *data.get("phases", [])):
             part.pop("layout", None)
+    if layout:
+        phases = data.get("phases", [])
+        main = max(phases, key=lambda phase: parse_count(phase["tokens"])) if phases else data["training"]
+        main["layout"] = layout_choice(layout)
     return _of_bearable_size(plan_request(data, list(values.items()), source="the dashboard"))
+
+
+TABLES = {
+    "cluster": ("gpu",),
+    "money": (
+        "mode",
+        "owned_gpus",
+        "price_usd_per_gpu_hour",
+        "server_usd_per_gpu",
+        "commitment",
+        "preparation_days",
+    ),
+    "site": ("grid", "electricity_usd_per_kwh", "pue"),
+    "reliability": ("record",),
+}
+"""Where a plan file has what is shared."""
+
+LAYOUT = re.compile(
+    r"tp(?P<tp>\d{1,4})_cp(?P<cp>\d{1,4})_pp(?P<pp>\d{1,4})_vp(?P<vp>\d{1,4})_b(?P<micro_batch>\d{1,6})"
+    r"_(?P<sharding>none|ddp|zero1|zero2|fsdp|hsdp(?P<shard_degree>\d{1,7}))_(?P<recompute>none|selective|full)"
+    r"(?P<sequence>_sp[01])?"
+)
+
+
+def layout_choice(text: str) -> dict[str, object]:
+    """A layout as a plan file states it, from its short form.
+
+    Raises:
+        ValueError: not a layout.
+    """
+    found = LAYOUT.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    choice: dict[str, object] = {name: int(found[name]) for name in ("tp", "cp", "pp", "vp", "micro_batch")}
+    choice |= {"sharding": "hsdp" if found["shard_degree"] else found["sharding"], "recompute": found["recompute"]}
+    if found["shard_degree"]:
+        choice["shard_degree"] = int(found["shard_degree"])
+    if found["sequence"]:
+        choice["sequence_parallel"] = found["sequence"].endswith("1")
+    return choice
+
+
+def layout_text(layout: ParallelLayout) -> str:
+    """The short form of a layout, for an address; `layout_choice` reads it."""
+    sequence = "" if layout.sequence_parallel is None else f"_sp{layout.sequence_parallel:d}"
+    return (
+        f"tp{layout.tp}_cp{layout.cp}_pp{layout.pp}_vp{layout.vp}_b{layout.micro_batch}"
+        f"_{layout.sharding}{layout.shard_degree or ''}_{layout.recompute}{sequence}"
+    )
 
 
 def _of_bearable_size(request: PlanRequest) -> PlanRequest:

@@ -1,43 +1,58 @@
 """What a person changes: model, machine, tokens, money, place; everything else under Assumptions."""
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from dashboard import state, ui
+from dashboard.address import COMMITMENTS, MOST_GPUS, machine_keys
 from dashboard.scenarios import LABELS, read_upload
-from dashboard.state import MOST_GPUS, chosen, models, take_upload
 from planner.carbon import grids
-from profiler.files import InputError
 from sim.hardware import load_gpu, names
 from sim.reliability import load_reliability, reliability_names
 
-COMMITMENTS = ("on-demand", "1-year", "3-year", "spot")
+WAYS = {"rent": "Rent", "own": "Own", "mixed": "Both"}
 
 
 def sidebar() -> None:
     """Draw the sidebar; every widget keeps its value under the key the address uses."""
     with st.sidebar:
-        st.selectbox("Model", models(), format_func=LABELS.__getitem__, key="model")
-        key = chosen()
-        st.selectbox("GPU", names("gpus"), format_func=lambda name: load_gpu(name).label, key="gpu")
-        st.number_input("GPUs", 1, MOST_GPUS, step=1024, key=f"gpus_{key}")
-        st.text_input("Tokens", key=f"tokens_{key}", max_chars=24, help="Such as 15T, 800B or 15e12.")
+        st.selectbox("Model", state.models(), format_func=LABELS.__getitem__, key="model")
+        gpus, tokens, layout = machine_keys(state.chosen())
+        st.selectbox("GPU", names("gpus"), format_func=lambda name: load_gpu(name).label, key="gpu",
+                     on_change=_search_again)  # fmt: skip
+        st.number_input("GPUs", 1, MOST_GPUS, step=1024, key=gpus, on_change=_search_again)
+        st.text_input("Tokens", key=tokens, max_chars=24, help="Such as 15T, 800B or 15e12.")
+        if st.session_state[layout]:
+            st.button("Undo the layout picked", icon=":material/undo:", on_click=_search_again, width="stretch")
         _money()
         labels = {grid.name: grid.label for grid in grids()}
         st.selectbox("Place", sorted(labels, key=labels.__getitem__), format_func=labels.__getitem__, key="grid",
                      help="The grid whose carbon intensity is used.")  # fmt: skip
         st.number_input("Electricity [USD per kWh]", 0.0, 100.0, step=0.01, format="%.4g", value=None,
-                        key="electricity_usd_per_kwh", placeholder="US industrial average")  # fmt: skip
+                        key="electricity_usd_per_kwh", placeholder="the plan’s tariff")  # fmt: skip
         _assumptions()
-        _upload()
+        _keep()
+        with st.expander("Plan from a file"):
+            ui.upload("A plan file (TOML)", "toml", "upload", _take)
+
+
+def _search_again() -> None:
+    """A layout belongs to the machine it was picked on."""
+    st.session_state[machine_keys(state.chosen())[2]] = ""
+
+
+def _take(content: bytes, name: str) -> None:
+    state.take_upload(read_upload(content, name))
 
 
 def _money() -> None:
-    ways = {"rent": "Rent", "own": "Own"}
-    st.segmented_control("Rent or own", list(ways), format_func=ways.__getitem__, key="mode", required=True)
-    if st.session_state.mode == "rent":
+    st.segmented_control("Rent or own", list(WAYS), format_func=WAYS.__getitem__, key="mode", required=True)
+    mode = st.session_state.mode
+    if mode == "mixed":
+        st.number_input("GPUs owned", 0, MOST_GPUS, step=1024, key="owned_gpus")
+    if mode != "own":
         st.number_input("Price [USD per GPU-hour]", 0.01, 1e4, step=0.1, format="%.4g", value=None,
                         key="price_usd_per_gpu_hour", placeholder="published prices")  # fmt: skip
-    else:
+    if mode != "rent":
         st.number_input("Price [USD per GPU, with server]", 1.0, 1e7, step=1000.0, format="%.6g", value=None,
                         key="server_usd_per_gpu", placeholder="published prices")  # fmt: skip
 
@@ -52,22 +67,13 @@ def _assumptions() -> None:
         st.number_input("Days paid before the first step", 0.0, 1000.0, step=1.0, key="preparation_days")
 
 
-def _upload() -> None:
-    with st.expander("Plan from a file"):
-        st.file_uploader("A plan file (TOML)", type=["toml"], key="upload", on_change=_read_upload)
-        trouble = st.session_state.get("upload_problem")
-        if trouble:
-            from dashboard.ui import problem
-
-            problem(trouble)
+def _keep() -> None:
+    with st.expander("Save and share"):
+        st.text_input("Name of this scenario", key="scenario_name", max_chars=60, placeholder="such as Norway, owned")
+        st.button("Save beside others", icon=":material/bookmark_add:", on_click=_save, width="stretch")
+        ui.note("The address of this page holds everything you chose, saved scenarios too: copy it to share it.")
 
 
-def _read_upload() -> None:
-    st.session_state.upload_problem = ""
-    file: UploadedFile | None = st.session_state.upload
-    if file is None:
-        return
-    try:
-        take_upload(read_upload(file.getvalue(), file.name))
-    except InputError as error:
-        st.session_state.upload_problem = str(error)
+def _save() -> None:
+    state.save(st.session_state.scenario_name)
+    st.session_state.scenario_name = ""

@@ -1,26 +1,16 @@
 """The state of a session: what the widgets hold, what the address says, and the plans that follow."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 import streamlit as st
 
+from dashboard import address
 from dashboard.plans import plan_of
-from dashboard.scenarios import LABELS, MODELS, UPLOADED, Shared, base, changed, shared_of
-from planner.carbon import grids
+from dashboard.scenarios import LABELS, MODELS, UPLOADED, shared_of
 from planner.plan import Plan
 from planner.plan_file import PlanRequest
-from planner.quantities import parse_count
-from planner.report.plan_text import count_text
 from profiler.files import InputError
-from sim.hardware import names
-from sim.reliability import reliability_names
-
-DEFAULT_MODEL = "405b"
-
-Reader = Callable[[str], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,126 +22,61 @@ class Outcome:
     problem: str = ""
 
 
-def _one_of(*allowed: str) -> Reader:
-    def read(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(text)
-        return text
-
-    return read
-
-
-def _number(low: float, high: float) -> Reader:
-    def read(text: str) -> float:
-        value = float(text)
-        if not low <= value <= high or not math.isfinite(value):
-            raise ValueError(text)
-        return value
-
-    return read
-
-
-def _gpus(text: str) -> int:
-    if not 1 <= int(text) <= MOST_GPUS:
-        raise ValueError(text)
-    return int(text)
-
-
-def _tokens(text: str) -> str:
-    return str(count_text(parse_count(text)))
-
-
-MOST_GPUS = 1_000_000
-
-READERS: dict[str, Reader] = {
-    "model": _one_of(*MODELS),
-    "gpu": lambda text: _one_of(*names("gpus"))(text),
-    "mode": _one_of("rent", "own"),
-    "price_usd_per_gpu_hour": _number(0.01, 1e4),
-    "server_usd_per_gpu": _number(1.0, 1e7),
-    "grid": lambda text: _one_of(*(grid.name for grid in grids()))(text),
-    "electricity_usd_per_kwh": _number(0.0, 100.0),
-    "pue": _number(1.0, 3.0),
-    "record": lambda text: _one_of(*reliability_names())(text),
-    "commitment": _one_of("on-demand", "1-year", "3-year", "spot"),
-    "preparation_days": _number(0.0, 1000.0),
-    **{f"gpus_{key}": _gpus for key in MODELS},
-    **{f"tokens_{key}": _tokens for key in MODELS},
-}
-"""Every parameter of the address, and how it is read; widgets hold the values under the same keys."""
-
-
-def defaults() -> dict[str, Any]:
-    """What every widget holds when nobody has changed anything."""
-    found: dict[str, Any] = {"model": DEFAULT_MODEL}
-    found |= {f.name: getattr(Shared(), f.name) for f in fields(Shared)}
-    for key in MODELS:
-        found |= machine(key, base(key))
-    return found
-
-
-def machine(key: str, request: PlanRequest) -> dict[str, Any]:
-    """The widgets that every model has of its own."""
-    gpus, tokens = machine_keys(key)
-    return {gpus: request.cluster.gpus, tokens: _tokens(repr(request.tokens))}
-
-
-def machine_keys(key: str) -> tuple[str, str]:
-    """The widgets of a model's number of GPUs and tokens."""
-    return f"gpus_{key}", f"tokens_{key}"
-
-
 def restore() -> None:
     """Fill the session from the address once; what cannot be read is left at its default and named."""
     if "restored" in st.session_state:
         return
     st.session_state.restored = True
-    st.session_state.unread = []
-    values = defaults()
-    for key, text in st.query_params.items():
-        if key not in READERS:
-            continue
-        try:
-            values[key] = READERS[key](text)
-        except (ValueError, OverflowError):
-            st.session_state.unread.append(key)
+    parameters = {key: text for key, text in st.query_params.items() if key != "saved"}
+    values, st.session_state.unread = address.read(parameters)
     for key, value in values.items():
         st.session_state.setdefault(key, value)
+    st.session_state.saved = list(dict.fromkeys(st.query_params.get_all("saved")))[: address.MOST_SAVED]
 
 
 def hold() -> None:
     """Keep the values of widgets that this run may not draw; before any widget."""
-    for key in {*defaults(), *machine_keys(UPLOADED)} & set(map(str, st.session_state)):
+    for key in set(address.READERS) & set(map(str, st.session_state)):
         st.session_state[key] = st.session_state[key]
+
+
+def values() -> dict[str, Any]:
+    """What the widgets of this session hold."""
+    return {key: st.session_state[key] for key in address.READERS if key in st.session_state}
 
 
 def tell() -> None:
     """Write what differs from the defaults into the address; after the widgets."""
-    standard = defaults()
-    said = {key: st.session_state[key] for key in standard if key in READERS}
-    told = {key: _written(value) for key, value in said.items() if value is not None and value != standard[key]}
-    if dict(st.query_params) != told:
+    told: dict[str, str | list[str]] = dict(address.write(values()))
+    if st.session_state.saved:
+        told["saved"] = st.session_state.saved
+    if {key: st.query_params.get_all(key) for key in st.query_params} != {
+        key: text if isinstance(text, list) else [text] for key, text in told.items()
+    }:
         st.query_params.from_dict(told)
 
 
-def _written(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def put(new: dict[str, Any]) -> None:
+    """Let the widgets hold other values; before they are drawn, so in a callback."""
+    for key, value in new.items():
+        st.session_state[key] = value
 
 
 def take_upload(request: PlanRequest) -> None:
-    """Make an uploaded plan the chosen one, and let the widgets say what it says."""
-    state = st.session_state
-    state.uploaded_request = request
-    for key, value in machine(UPLOADED, request).items():
-        state[key] = value
-    for f in fields(Shared):
-        state[f.name] = getattr(shared_of(request), f.name)
-    state.model = UPLOADED
+    """Make an uploaded plan the chosen one, and let the widgets say what it says.
+
+    Raises:
+        InputError: a plan that the page cannot hold.
+    """
+    plan = address.packed(request)
+    shared = shared_of(request)
+    put({"plan": plan, "model": UPLOADED, **address.machine(UPLOADED, request)})
+    put({f.name: getattr(shared, f.name) for f in fields(shared)})
 
 
 def models() -> list[str]:
     """The models that can be chosen."""
-    return [*MODELS, *([UPLOADED] if "uploaded_request" in st.session_state else [])]
+    return [*MODELS, *([UPLOADED] if st.session_state.plan else [])]
 
 
 def chosen() -> str:
@@ -165,14 +90,7 @@ def request_of(key: str) -> PlanRequest:
     Raises:
         InputError: a value that cannot be.
     """
-    state = st.session_state
-    original = state.uploaded_request if key == UPLOADED else base(key)
-    shared = Shared(**{f.name: state[f.name] for f in fields(Shared)})
-    try:
-        tokens = parse_count(str(state[f"tokens_{key}"]))
-    except ValueError as error:
-        raise InputError(f"The number of tokens is '{str(state[f'tokens_{key}'])[:40]}'; {error}") from None
-    return changed(original, shared, int(state[f"gpus_{key}"]), tokens)
+    return address.request_of(values(), key)
 
 
 def outcome(key: str) -> Outcome:
@@ -181,3 +99,26 @@ def outcome(key: str) -> Outcome:
         return Outcome(label=LABELS[key], plan=plan_of(request_of(key)))
     except InputError as error:
         return Outcome(label=LABELS[key], problem=str(error))
+
+
+def save(name: str) -> None:
+    """Keep the chosen scenario beside those kept before, the oldest of too many given up."""
+    line = address.saved(values(), name)
+    kept = [other for other in st.session_state.saved if other != line]
+    st.session_state.saved = [*kept, line][-address.MOST_SAVED :]
+
+
+def forget(line: str) -> None:
+    """Drop a saved scenario."""
+    st.session_state.saved = [other for other in st.session_state.saved if other != line]
+
+
+def open_saved(line: str) -> None:
+    """Let the widgets say what a saved scenario says."""
+    try:
+        _, found = address.open_saved(line)
+    except InputError:
+        forget(line)
+        return
+    key = str(found["model"])
+    put({name: found[name] for name in address.plan_keys(key) if name in found})

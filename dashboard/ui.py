@@ -3,8 +3,11 @@
 Text from plans is put into the page escaped, never as Markdown: names are other people's words.
 """
 
+from collections.abc import Callable
+from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +16,20 @@ from PIL import Image
 
 from dashboard.state import Outcome, chosen, outcome
 from planner.plan import Plan
+from planner.report.layout_charts import PICK
 from planner.report.spec import Spec
 from planner.report.theme import DARK, LIGHT, Theme
+from profiler.files import InputError
+
+
+def dark() -> bool:
+    """Whether this visitor's page is dark."""
+    return st.context.theme.type == "dark"
 
 
 def theme() -> Theme:
     """The theme of this visitor's page."""
-    return DARK if st.context.theme.type == "dark" else LIGHT
+    return DARK if dark() else LIGHT
 
 
 def icon() -> Image.Image:
@@ -71,24 +81,65 @@ def chosen_plan() -> Plan:
     return found.plan
 
 
-def chart(name: str, spec: Spec | None, table: pd.DataFrame | None = None) -> None:
+def chart(
+    name: str, spec: Spec | None, table: pd.DataFrame | None = None, *, picked: Callable[[int], None] | None = None
+) -> None:
     """A chart as wide as its place (on a phone it scrolls in its own box), and its table behind it.
 
-    `name` is unique on a page. The chart's description is what a screen reader says.
+    `name` is unique on a page. The chart's description is what a screen reader says. `picked` is called with the
+    `key` of a mark that is clicked.
     """
     if spec is None:
         return
     with st.container(key=f"chart-{name}"):
-        st.vega_lite_chart(spec=_own_data(spec), theme=None, width="stretch")
+        drawn, alt = _own_data(spec), str(spec["description"])
+        if picked is None:
+            st.vega_lite_chart(spec=drawn, theme=None, width="stretch", alt=alt)
+        else:
+            key = f"pick-{name}"
+            st.vega_lite_chart(spec=drawn, theme=None, width="stretch", alt=alt, key=key, selection_mode=PICK,
+                               on_select=partial(_on_pick, key, picked))  # fmt: skip
     if table is not None:
         shown = table.drop(columns=[c for c in ("colour", "start", "end") if c in table.columns])
         with st.expander("Table"):
-            st.dataframe(shown, hide_index=True, width="stretch")
+            st.dataframe(shown, hide_index=True, width="stretch", alt=str(spec["title"]["text"]),
+                         column_config=_formats(shown))  # fmt: skip
+
+
+def _on_pick(key: str, picked: Callable[[int], None]) -> None:
+    marks = st.session_state[key].selection.get(PICK, [])
+    if marks and isinstance(marks[0].get("key"), int):
+        picked(marks[0]["key"])
+
+
+def picking_table(name: str, table: pd.DataFrame, picked: Callable[[int], None], *, height: int = 420) -> None:
+    """A table whose rows can be clicked; `picked` is called with the row's number."""
+    key = f"rows-{name}"
+
+    def on_select() -> None:
+        chosen = st.session_state[key].selection.rows
+        if chosen and 0 <= chosen[0] < len(table):
+            picked(chosen[0])
+
+    st.dataframe(table, hide_index=True, height=height, key=key, on_select=on_select, selection_mode="single-row",
+                 column_config=_formats(table))  # fmt: skip
+
+
+def _formats(table: pd.DataFrame) -> dict[str, Any]:
+    """Numbers as people write them: three significant digits, or whole with thousands apart."""
+    found = {}
+    for name in table.select_dtypes("number").columns:
+        most = float(table[name].abs().max()) if len(table) else 0.0
+        whole = most >= 1000 or pd.api.types.is_integer_dtype(table[name])
+        form = "%,.0f" if whole else "%.1f" if most >= 10 else "%.3g"
+        found[str(name)] = st.column_config.NumberColumn(format=form.replace("%,.0f", "localized") if whole else form)
+    return found
 
 
 def _own_data(spec: Spec) -> Spec:
     """The same chart with the data in each layer: what is at the top reaches the browser after the first drawing."""
-    if "data" not in spec:
+    spec = {key: value for key, value in spec.items() if key != "description"}
+    if "data" not in spec or "layer" not in spec:
         return spec
     rest = {key: value for key, value in spec.items() if key != "data"}
     return {**rest, "layer": [{"data": spec["data"], **layer} for layer in spec["layer"]]}
@@ -117,3 +168,36 @@ def bar(low: float, expected: float, high: float, low_text: str, high_text: str)
         f"<u style='left:calc({at:.1f}% - 1px)'></u></div>"
         f"<div class='hp-ends'><span>{escape(low_text)}</span><span>{escape(high_text)}</span></div>"
     )
+
+
+def figure(value: str, unit: str, inner: str = "") -> str:
+    """A large number with its unit, as HTML; `inner` is HTML that stands beneath."""
+    return f"<div class='hp-figure'><b>{escape(value)}</b><span>{escape(unit)}</span>{inner}</div>"
+
+
+def cards(bodies: list[tuple[str, str, bool]]) -> None:
+    """Boxes beside each other: (title, HTML, whether it is the chosen one)."""
+    parts = [
+        f"<div class='hp-card{' chosen' if chosen else ''}'><h3>{escape(title)}</h3>{body}</div>"
+        for title, body, chosen in bodies
+    ]
+    st.html("<div class='hp-cards'>" + "".join(parts) + "</div>")
+
+
+def upload(label: str, kind: str, key: str, take: Callable[[bytes, str], None]) -> None:
+    """A place to drop a file; `take` reads it, and what is wrong with it is said below in a sentence."""
+    problem_key = f"{key}_problem"
+
+    def read() -> None:
+        st.session_state[problem_key] = ""
+        file = st.session_state[key]
+        if file is None:
+            return
+        try:
+            take(file.getvalue(), file.name)
+        except InputError as error:
+            st.session_state[problem_key] = str(error)
+
+    st.file_uploader(label, type=[kind], key=key, on_change=read)
+    if st.session_state.get(problem_key):
+        problem(st.session_state[problem_key])

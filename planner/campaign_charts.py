@@ -58,7 +58,7 @@ def time_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Sp
     )
 
 
-def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Spec | None:
+def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720) -> Spec | None:
     """The longest interruptions, a row each from the last safe checkpoint to going on; `None` without any."""
     frame = gantt_frame(campaign)
     if frame.empty:

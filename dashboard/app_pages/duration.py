@@ -1,13 +1,115 @@
-"""Time: one optimizer step against its floor, where the campaign's days went, and the phases."""
+"""Time: one optimizer step against its floor, where the campaign's days went, when it may be done, and the phases."""
 
+import pandas as pd
 import streamlit as st
 
-from dashboard import ui
+from dashboard import jobs, ui
+from dashboard.plans import samples_of, timeline_chart_of, timeline_of
+from planner.campaign_charts import gantt_chart
+from planner.campaign_files import gantt_frame, replica_frame
+from planner.campaign_text import FIGURES
+from planner.plan import Plan
 from planner.quantities import human, significant
-from planner.report import charts, tables, words
+from planner.report import charts, finish_charts, tables, words
+from planner.report.plan_text import plan_file_text
+from planner.simulation import Simulation, simulate_plan
+from profiler.files import InputError
+from sim.schedule import Timeline
+from sim.trace import stage_summaries
+
+REPLICAS = 50
+
+
+def _finish(plan: Plan) -> None:
+    ui.heading("When will it be done?")
+    st.date_input("It is needed by", value=None, key="deadline", format="YYYY-MM-DD", min_value="2000-01-01",
+                  max_value="2999-12-31")  # fmt: skip
+    days, deadline = samples_of(plan).drawn["days"], st.session_state.deadline
+    if deadline is not None:
+        chance = finish_charts.chance_by(plan, days, deadline)
+        st.html(f"<p class='hp-said'>{chance:.0%} of cases are done by then.</p>")
+    chart = finish_charts.finish_dates(plan, days, ui.theme(), "container", deadline=deadline)
+    ui.chart("finish", chart, finish_charts.finish_table(plan, days))
+
+
+def stage_table(found: Timeline) -> pd.DataFrame:
+    """Where the seconds of each stage go."""
+    names = {
+        "stage": "Stage",
+        "compute_s": "Computing [s]",
+        "collective_s": "Communicating [s]",
+        "host_s": "Host [s]",
+        "waiting_s": "Waiting [s]",
+        "link_s": "Link in use [s]",
+    }
+    return pd.DataFrame([vars(stage) for stage in stage_summaries(found)]).rename(columns=names)
+
+
+def _timeline(plan: Plan) -> None:
+    ui.heading("One step, event by event")
+    ui.note(
+        "What each pipeline stage of one replica does; a simulation that shares its seconds with the closed form."
+    )
+    st.toggle("Show the timeline", key="timeline")
+    if not st.session_state.timeline:
+        return
+    try:
+        found = timeline_of(plan)
+    except InputError as error:
+        ui.problem(str(error))
+        return
+    ui.chart("timeline", timeline_chart_of(plan, dark=ui.dark()), stage_table(found))
+
+
+def _campaigns(plan: Plan) -> None:
+    ui.heading("The same campaign, fifty times")
+    ui.note("Chance alone: failures fall on other hours each time, all assumptions as planned.")
+    request = plan.request
+    result: Simulation | None = jobs.panel(
+        "replicas",
+        about=plan_file_text(request),
+        label=f"Simulate {REPLICAS} campaigns",
+        total=REPLICAS,
+        work=lambda tell: simulate_plan(request, seed=request.seed, replicas=REPLICAS, done=tell),
+    )
+    if result is None:
+        return
+    if len(result.replicas) < result.asked:
+        ui.note(f"Stopped: {len(result.replicas)} of {result.asked} campaigns are done; what follows is theirs.")
+    cells = []
+    for name, (label, text) in FIGURES.items():
+        found = result.distribution(name)
+        if found["mean"] == found["mean"]:
+            cells.append([label.capitalize(), *(text(found[key]) for key in ("p5", "median", "p95"))])
+    ui.rows([("Figure", False), ("5 %", True), ("Median", True), ("95 %", True)], cells)
+    with st.expander("Every campaign"):
+        st.dataframe(replica_frame(result.replicas), hide_index=True, height=300)
+
+
+def _phases(plan: Plan) -> None:
+    ui.heading("Phases")
+    ui.rows(
+        [("Phase", False), ("Tokens", True), ("Sequence", True), ("Batch", True), ("Layout", False), ("Step", True),
+         ("MFU", True), ("Days", True), ("Step time is", False)],
+        [
+            [
+                phase.name,
+                human(phase.tokens),
+                f"{phase.seq_len:,}",
+                f"{phase.global_batch:,}",
+                phase.step.layout.label,
+                f"{significant(phase.step_time_s)} s",
+                words.share(float(str(phase.to_dict()["mfu"]))),
+                significant(phase.training_s / 86_400),
+                phase.origin,
+            ]
+            for phase in plan.phases
+        ],
+    )  # fmt: skip
+
 
 plan = ui.chosen_plan()
-step = plan.main_phase.step
+look = ui.theme()
 ui.answer(
     f"{words.plan_label(plan)} takes {words.days(plan.days.expected)} ({words.span(plan.days, words.whole)}): "
     f"{words.share(plan.mfu)} of the GPUs’ dense peak while steps run, and steps run "
@@ -15,33 +117,20 @@ ui.answer(
 )
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart("step-bar", charts.step_bar(plan, ui.theme(), "container"), tables.step_table(plan))
+    ui.chart("step-bar", charts.step_bar(plan, look, "container"), tables.step_table(plan))
 with right:
-    ui.chart("time-bars", charts.time_bars(plan, ui.theme(), "container"), tables.time_table(plan))
+    ui.chart("time-bars", charts.time_bars(plan, look, "container"), tables.time_table(plan))
+left, right = st.columns(2, gap="large")
 with left:
-    ui.chart("memory-bar", charts.memory_bar(plan, ui.theme(), "container"), tables.memory_table(plan))
+    _finish(plan)
 with right:
-    with st.expander(f"All {len(plan.campaign.interruptions):,} interruptions of the simulated campaign"):
-        st.dataframe(tables.interruption_table(plan), hide_index=True, height=260)
+    _campaigns(plan)
     if plan.card is not None:
         ui.heading("Beside the model card")
         ui.note(plan.card_explanation)
-ui.heading("Phases")
-ui.rows(
-    [("Phase", False), ("Tokens", True), ("Sequence", True), ("Batch", True), ("Layout", False), ("Step", True),
-     ("MFU", True), ("Days", True), ("Step time is", False)],
-    [
-        [
-            phase.name,
-            human(phase.tokens),
-            f"{phase.seq_len:,}",
-            f"{phase.global_batch:,}",
-            phase.step.layout.label,
-            f"{significant(phase.step_time_s)} s",
-            words.share(float(str(phase.to_dict()["mfu"]))),
-            significant(phase.training_s / 86_400),
-            phase.origin,
-        ]
-        for phase in plan.phases
-    ],
-)  # fmt: skip
+_timeline(plan)
+ui.heading("What stopped it")
+ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), gantt_frame(plan.campaign))
+with st.expander(f"All {len(plan.campaign.interruptions):,} interruptions of the simulated campaign"):
+    st.dataframe(tables.interruption_table(plan), hide_index=True, height=260)
+_phases(plan)

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import ui
 from planner.costs import CostBreakdown
 from planner.quantities import money
-from planner.report import charts, tables, words
+from planner.report import charts, money_charts, tables, words
 
 
 def _lines(name: str, cost: CostBreakdown) -> None:
@@ -20,40 +20,27 @@ def _lines(name: str, cost: CostBreakdown) -> None:
 
 
 plan = ui.chosen_plan()
-renting = plan.request.money.mode == "rent"
 ui.answer(
     f"{words.plan_label(plan)} costs {money(plan.cost.expected)} ({words.money_span(plan.cost.low, plan.cost.high)}) "
-    f"{'rented' if renting else 'owned'}. {words.break_even(plan)}"
+    f"{plan.paid}. {words.break_even(plan)}"
 )
+look = ui.theme()
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart("cost-ranges", charts.cost_ranges(plan, ui.theme(), "container"), tables.cost_table(plan))
-with right:
+    ui.chart("cost-ranges", charts.cost_ranges(plan, look, "container"), tables.cost_table(plan))
     ui.heading("What is in it and what is not")
     ui.note(
         "Rent pays for servers, network, cooling and electricity. Owning counts the value the cluster loses in these "
         "days, interest, colocation and electricity: it holds only if the cluster is used on afterwards, or sold. "
-        "Neither counts people, data, storage beyond the cluster’s own, or failed attempts."
+        "Neither counts people unless asked for, data, or failed attempts."
     )
-    ui.heading("The electricity bill")
-    bill = plan.bill
-    ui.rows(
-        [("Part", False), ("USD", True)],
-        [
-            ["Energy", money(bill.energy_usd)],
-            [
-                f"Demand, {len(bill.months)} calendar month{'s' if len(bill.months) > 1 else ''}",
-                money(bill.demand_usd),
-            ],
-            ["Fixed charges", money(bill.fixed_usd)],
-            [f"In all, {bill.average_usd_per_kwh:.4f} USD per kWh", money(bill.total_usd)],
-        ],
-        total=3,
-    )
-    ui.note(
-        f"Tariff {bill.tariff}. " + ("Rent includes it already." if renting else "One of the lines of ownership.")
-    )
-if plan.rent is not None:
-    _lines("Rent", plan.rent)
-if plan.own is not None:
-    _lines("Own", plan.own)
+with right:
+    curve = money_charts.break_even_curve(plan, look, "container")
+    ui.chart("break-even", curve, money_charts.break_even_table(plan))
+    if curve is None:
+        ui.heading("Rent or buy?")
+        ui.note(words.break_even(plan))
+ui.chart("cash-months", money_charts.cash_months(plan, look, "container"), money_charts.cash_table(plan))
+for name, cost in (("Rent", plan.rent), ("Own", plan.own), ("Both", plan.mixed)):
+    if cost is not None:
+        _lines(name, cost)

@@ -6,18 +6,16 @@ from html import escape
 import streamlit as st
 
 from dashboard import ui
-from dashboard.plans import report_of
+from dashboard.downloads import downloads
 from dashboard.state import Outcome, chosen, models, outcome
 from planner.plan import Plan
 from planner.quantities import energy, money, significant
 from planner.report import charts, tables, words
-from planner.report.plan_text import plan_file_text
 
 
 def _figure(value: str, unit: str, interval: tuple[float, float, float], text: Callable[[float], str]) -> str:
     low, expected, high = interval
-    bar = ui.bar(low, expected, high, text(low), text(high))
-    return f"<div class='hp-figure'><b>{escape(value)}</b><span>{escape(unit)}</span>{bar}</div>"
+    return ui.figure(value, unit, ui.bar(low, expected, high, text(low), text(high)))
 
 
 def _figures(plan: Plan) -> str:
@@ -43,26 +41,17 @@ def _card(found: Outcome, key: str) -> str:
     return f"<div class='{kind}'>{title}<p class='machine'>{escape(machine)}</p>{_figures(found.plan)}</div>"
 
 
-def _downloads(plan: Plan) -> None:
-    text = plan_file_text(plan.request)
-    name = f"{plan.architecture.name}".replace("/", "-")
-    left, right, _ = st.columns([1, 1, 2])
-    left.download_button(
-        "Plan file", text, f"{name}.toml", "application/toml", icon=":material/download:", width="stretch"
-    )
-    right.download_button("HTML report", lambda: report_of(text), f"{name}.html", "text/html",
-                          icon=":material/description:", width="stretch")  # fmt: skip
-
-
-outcomes = {key: outcome(key) for key in models()}
-plan = outcomes[chosen()].plan
+first = outcome(chosen())
+plan = first.plan
 if plan is None:
-    ui.answer(f"There is no plan for {outcomes[chosen()].label} with these choices.")
-    ui.problem(outcomes[chosen()].problem)
+    ui.answer(f"There is no plan for {first.label} with these choices.")
+    ui.problem(first.problem)
 else:
     ui.answer(words.answer(plan))
-st.html("<div class='hp-cards'>" + "".join(_card(found, key) for key, found in outcomes.items()) + "</div>")
+place = st.empty()
 if plan is not None:
     ui.chart("strip", charts.campaign_strip(plan, ui.theme(), "container"), tables.power_table(plan))
     ui.note(words.how_known(plan))
-    _downloads(plan)
+    downloads([plan], plan.architecture.name.replace("/", "-"))
+outcomes = {key: first if key == chosen() else outcome(key) for key in models()}
+place.html("<div class='hp-cards'>" + "".join(_card(found, key) for key, found in outcomes.items()) + "</div>")

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from dashboard import ui
-from planner.quantities import energy, significant
-from planner.report import charts, tables, words
+from planner.quantities import energy, money, significant
+from planner.report import charts, money_charts, place_charts, tables, words
 
 plan = ui.chosen_plan()
 look, carbon = ui.theme(), plan.carbon
@@ -18,9 +18,31 @@ left, right = st.columns(2, gap="large")
 with left:
     ui.chart("power-first-week", charts.power_first_week(plan, look, "container"), tables.first_week_table(plan))
     ui.chart("energy-parts", charts.energy_parts(plan, look, "container"), tables.energy_part_table(plan))
+    swings = tables.swing_table(plan)
+    ui.chart("swings", place_charts.swing_bars(swings, plan.peak_power_mw, look, "container"), swings)
 with right:
     ui.chart("power-failure", charts.power_failure(plan, look, "container"), tables.failure_table(plan))
     ui.chart("energy-months", charts.energy_months(plan, look, "container"), tables.month_table(plan))
+    ui.chart("bill-months", money_charts.bill_months(plan, look, "container"), money_charts.bill_table(plan))
+ui.heading("The bill by part of the tariff")
+bill = plan.bill
+months = f"{len(bill.months)} calendar month{'s' if len(bill.months) > 1 else ''}"
+ui.rows(
+    [("Part", False), ("USD", True), ("Share", True)],
+    [
+        [f"{part}{f', {months}' if part == 'Demand' else ''}", money(usd), f"{share:.1f} %"]
+        for part, usd, share in money_charts.bill_parts_table(plan).itertuples(index=False)
+    ]
+    + [[f"In all, {bill.average_usd_per_kwh:.4f} USD per kWh", money(bill.total_usd), ""]],
+    total=3,
+)
+renting = plan.request.money.mode == "rent"
+ui.note(f"Tariff {bill.tariff}. " + ("Rent includes it already." if renting else "One of the lines of ownership."))
+left, right = st.columns(2, gap="large")
+with left:
+    ui.chart("places", place_charts.tonnes_by_place(plan, look, "container"), place_charts.place_table(plan))
+with right:
+    ui.chart("country", place_charts.country_bars(plan, look, "container"), place_charts.country_table(plan))
 ui.heading("Carbon")
 card = [] if plan.card is None else [["The model card itself", f"{significant(plan.card.tco2e)} t"]]
 ui.rows(

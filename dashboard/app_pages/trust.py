@@ -6,11 +6,17 @@ import streamlit as st
 
 from dashboard import ui
 from dashboard.plans import validation
+from dashboard.uploads import read_runs_upload
 from planner.assumptions import Assumption
+from planner.estimate import estimate_runs, predictions_csv
 from planner.quantities import significant
 from planner.report import words
-from planner.report.trust import error_table, validation_errors, validation_scatter
+from planner.report.trust import error_table, validation_by_source, validation_errors, validation_scatter
 from planner.validation import Validation
+from sim.calibration import load_calibration
+
+MOST_UNREAD = 5
+MOST_SHOWN = 100
 
 
 def _published(result: Validation) -> None:
@@ -25,8 +31,41 @@ def _published(result: Validation) -> None:
         ui.heading("The worst misses")
         misses = [[c.run.id, c.run.source_id, f"{c.error_pct:+.0f} %"] for c in result.worst[:8]]
         ui.rows([("Run", False), ("Source", False), ("Error", True)], misses)
-    with st.expander("Error by source"):
-        st.dataframe(error_table(result.by_source), hide_index=True)
+    by_source = validation_by_source(result, load_calibration().left_out_by_source, look, "container")
+    ui.chart("validation-sources", by_source, error_table(result.by_source))
+
+
+def _take(content: bytes, name: str) -> None:
+    st.session_state.runs = read_runs_upload(content, name)
+
+
+def _own_runs() -> None:
+    """The step model against the person's own runs."""
+    ui.heading("Your own runs")
+    ui.note(
+        "A CSV file with columns as in planner/published_runs.csv: what ran, on what, and what a step took. It stays "
+        "in this session."
+    )
+    ui.upload("Runs (CSV)", "csv", "runs_upload", _take)
+    if "runs" not in st.session_state:
+        return
+    runs, unread = st.session_state.runs
+    for row in unread[:MOST_UNREAD]:
+        ui.note(f"{row.id}: {row.note}")
+    if len(unread) > MOST_UNREAD:
+        ui.note(f"And {len(unread) - MOST_UNREAD} more rows that cannot be read.")
+    predictions = estimate_runs(runs)
+    cells = []
+    for run, found in zip(runs, predictions, strict=True):
+        seen, said = run.observed_step_time_s, found.step_time_s
+        error = f"{100 * (said / seen - 1):+.1f} %" if seen and said else ""
+        texts = [f"{significant(value)} s" if value else "not stated" for value in (seen, said)]
+        cells.append([run.id, *texts, error, found.note])
+    columns = [("Run", False), ("Published", True), ("Predicted", True), ("Error", True), ("Note", False)]
+    ui.rows(columns, cells[:MOST_SHOWN])
+    if len(cells) > MOST_SHOWN:
+        ui.note(f"The first {MOST_SHOWN} of {len(cells)} rows; the file below has all.")
+    st.download_button("All predictions (CSV)", predictions_csv(predictions), "predictions.csv", "text/csv")
 
 
 def _assumptions(rows: tuple[Assumption, ...]) -> None:
@@ -54,5 +93,6 @@ ui.answer(
     + f". Of sources it has not seen, nine in ten by less than {words.share(plan.step_error_p90)}."
 )
 _published(result)
+_own_runs()
 _assumptions(plan.assumptions)
 ui.note(" · ".join(f"{key.replace('_', ' ')}: {value}" for key, value in plan.provenance.items()))

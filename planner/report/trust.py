@@ -119,7 +119,9 @@ MOST_ERROR_PCT = 40.0
 """Errors beyond are drawn at the edge; their value stands in the table."""
 
 
-def validation_by_source(result: Validation, left_out: Mapping[str, float], theme: Theme = LIGHT) -> Spec:
+def validation_by_source(
+    result: Validation, left_out: Mapping[str, float], theme: Theme = LIGHT, width: Width = 860
+) -> Spec:
     """Every run's signed error, a row a source, the best known first; a bar marks the source's left-out median."""
     frame = _frame(result)
     frame["error"] = frame["error"].clip(-MOST_ERROR_PCT, MOST_ERROR_PCT)
@@ -148,7 +150,7 @@ def validation_by_source(result: Validation, left_out: Mapping[str, float], them
     ]
     summary = result.overall
     return finished(
-        sized({"layer": layers}, 860, 22 * len(order) + 120),
+        sized({"layer": layers}, width, 22 * len(order) + 120),
         theme,
         title=f"Half of {summary.runs} published runs within {summary.median_pct:.1f} %, "
         f"nine in ten within {summary.p90_pct or 0.0:.0f} %",

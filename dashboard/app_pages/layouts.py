@@ -1,0 +1,110 @@
+"""Layouts: which of thousands is fastest and what its memory holds; and which cluster none beats. A click chooses."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from dashboard import jobs, state, ui
+from dashboard.address import MOST_GPUS, machine_keys
+from dashboard.plans import search_of
+from dashboard.scenarios import layout_text
+from planner.pareto import ClusterComparison, compare_clusters
+from planner.plan_file import PlanRequest
+from planner.quantities import significant
+from planner.report import charts, layout_charts, tables
+from planner.report.plan_text import plan_file_text
+from planner.search import SearchResult
+from profiler.files import InputError
+from sim.hardware import load_gpu, names
+
+FACTORS = (0.5, 1.0, 2.0)
+COMPARED = ("h100-sxm", "h200-sxm", "b200-sxm")
+
+
+def _pick_layout(result: SearchResult) -> Callable[[int], None]:
+    def picked(at: int) -> None:
+        state.put({machine_keys(state.chosen())[2]: layout_text(result.layouts[at].layout)})
+
+    return picked
+
+
+def _pick_cluster(comparison: ClusterComparison) -> Callable[[int], None]:
+    found = [*comparison.front, *(contender for contender, _ in comparison.beaten)]
+
+    def picked(at: int) -> None:
+        gpus, _, layout = machine_keys(state.chosen())
+        state.put({"gpu": found[at].gpu, gpus: found[at].gpus, layout: ""})
+
+    return picked
+
+
+def _layouts(result: SearchResult, label: str) -> None:
+    look, picked = ui.theme(), _pick_layout(result)
+    left, right = st.columns(2, gap="large")
+    with left:
+        ui.chart("layout-scatter", layout_charts.layout_scatter(result, label, look, "container"), picked=picked)
+    with right:
+        table = layout_charts.layout_memory_table(result)
+        ui.chart("layout-memory", layout_charts.layout_memory(result, look, "container"), table)
+    ui.note("The best layouts, then the nearest that do not fit. Click a row to plan with its layout.")
+    ui.picking_table("layouts", layout_charts.layout_table(result), picked)
+    ui.heading("Why the others lose")
+    cells = [
+        [loss.reason, f"{loss.layouts:,}",
+         f"{significant(loss.nearest, 2)} {loss.unit} {'slower' if loss.unit == '%' else 'over'}"]
+        for loss in result.losses
+    ]  # fmt: skip
+    ui.rows([("Reason", False), ("Layouts", True), ("The nearest", True)], cells)
+
+
+def _clusters(request: PlanRequest) -> None:
+    ui.heading("Another cluster?")
+    ui.note("Each GPU at half, one and two times the number of GPUs, with its own fastest layout.")
+    st.multiselect("GPUs to compare", names("gpus"), default=COMPARED, max_selections=6, key="compared",
+                   format_func=lambda name: load_gpu(name).label)  # fmt: skip
+    gpus = tuple(st.session_state.compared)
+    if not gpus:
+        ui.note("Choose at least one GPU to compare.")
+        return
+    counts = sorted({min(max(round(request.cluster.gpus * factor), 1), MOST_GPUS) for factor in FACTORS})
+    comparison: ClusterComparison | None = jobs.panel(
+        "clusters",
+        about=f"{gpus} {counts} {plan_file_text(request)}",
+        label=f"Compare {len(gpus) * len(counts)} clusters",
+        total=len(gpus) * len(counts),
+        work=lambda tell: compare_clusters(request, gpus, counts, done=tell),
+    )
+    if comparison is None:
+        return
+    picked = _pick_cluster(comparison)
+    ui.chart("clusters", layout_charts.cluster_front(comparison, ui.theme(), "container"), picked=picked)
+    ui.picking_table("clusters", layout_charts.cluster_table(comparison), picked, height=280)
+    for name, why in comparison.impossible:
+        ui.note(f"{name}: {why}")
+
+
+plan = ui.chosen_plan()
+layout = plan.main_phase.step.layout
+try:
+    result = search_of(plan.request)
+except InputError as error:
+    ui.answer(f"This plan runs as {layout.label}.")
+    ui.problem(str(error))
+    st.stop()
+slower = plan.main_phase.step.step_time_s / result.best.step_time_s - 1
+ui.answer(
+    f"Of {result.evaluated:,} layouts {result.fitting:,} fit. "
+    + (
+        "This plan has the fastest: "
+        if slower < 0.0005
+        else f"This plan’s takes {slower:.1%} longer than the fastest of them: "
+    )
+    + f"{layout.label}."
+)
+_layouts(result, layout.label)
+left, right = st.columns(2, gap="large")
+with left:
+    ui.heading("The layout of this plan")
+    ui.chart("memory-bar", charts.memory_bar(plan, ui.theme(), "container"), tables.memory_table(plan))
+with right:
+    _clusters(plan.request)

@@ -1,0 +1,71 @@
+"""What matters: each assumption moved alone, and sliders that answer at once."""
+
+import numpy as np
+import streamlit as st
+
+from dashboard import state, ui
+from dashboard.address import OUTCOMES, WHAT_IF
+from dashboard.plans import swings_of
+from planner.plan import Plan
+from planner.priors import plan_priors
+from planner.quantities import energy, money, significant
+from planner.report import charts, tables, words
+from planner.uncertainty import Response
+
+LABELS = {"cost_usd": "Cost", "days": "Days"}
+SHOWN = (
+    ("days", "Days", lambda days: f"{significant(days)} days"),
+    ("cost_usd", "Cost", money),
+    ("energy_mwh", "Electricity", energy),
+    ("tco2e", "Emissions", words.tonnes),
+)
+
+
+def _reset() -> None:
+    state.put({f"x_{name}": 1.0 for name in WHAT_IF})
+
+
+def _sliders(plan: Plan) -> dict[str, float]:
+    """The factors that the sliders say, of the assumptions that this plan has."""
+    known = plan_priors(plan)
+    for name in (name for name in WHAT_IF if name in known):
+        st.slider(known[name].label, 0.25, 4.0, step=0.05, key=f"x_{name}", format="%.2f ×",
+                  help=f"Times what the plan takes. Its 90 % range: {known[name].low:.2f} to {known[name].high:.2f}. "
+                  + words.KINDS.get(known[name].kind, ""))  # fmt: skip
+    st.button("Back to the plan", icon=":material/undo:", on_click=_reset)
+    return {name: st.session_state[f"x_{name}"] for name in WHAT_IF if name in known}
+
+
+def _answers(plan: Plan, factors: dict[str, float]) -> None:
+    response = Response(plan)
+    found = response.outcomes({name: np.array([factor]) for name, factor in factors.items() if factor != 1.0})
+    before = response.at_plan()
+    bodies = []
+    for name, label, text in SHOWN:
+        value = float(found[name][0])
+        change = value / before[name] - 1 if before[name] else 0.0
+        said = f"{change:+.1%}" if abs(change) >= 0.0005 else "as planned"
+        bodies.append((label, ui.figure(text(value), said), False))
+    ui.cards(bodies)
+
+
+plan = ui.chosen_plan()
+swings = swings_of(plan)
+outcome = st.session_state.outcome
+widest = swings[outcome][:3]
+named = ", then ".join(swing.label.lower() for swing in widest)
+ui.answer(f"{LABELS[outcome]}: what matters most is {named}." if widest else f"{LABELS[outcome]}: nothing moves it.")
+st.segmented_control("Outcome", OUTCOMES, format_func=LABELS.__getitem__, key="outcome", required=True,
+                     label_visibility="collapsed")  # fmt: skip
+left, right = st.columns([3, 2], gap="large")
+with left:
+    shown = swings[st.session_state.outcome]
+    chart = charts.tornado_bars(plan, st.session_state.outcome, shown, ui.theme(), "container")
+    ui.chart("tornado", chart, tables.tornado_table(shown))
+    ui.note("Each bar: the outcome with that assumption alone at its 5th and its 95th percentile.")
+with right:
+    ui.heading("What if …")
+    answers = st.container()
+    factors = _sliders(plan)
+with answers:
+    _answers(plan, factors)

@@ -1,0 +1,60 @@
+"""Files that people upload beside plans: profiles and runs. Wrong, huge or hostile ones get a sentence."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from planner.quantities import significant
+from planner.runs import TrainingRun, UnreadableRun, read_runs
+from profiler.files import InputError
+from profiler.profile import Profile, read_profile
+
+Found = TypeVar("Found")
+
+LARGEST_BYTES = 2 * 1024 * 1024
+MOST_RUNS = 2000
+LONGEST_NAME = 60
+
+
+def read_profile_upload(content: bytes, name: str) -> Profile:
+    """An uploaded profile, checked with its digest.
+
+    Raises:
+        InputError: too large, or not a profile; one sentence.
+    """
+    return _read(content, name, ".json", read_profile)
+
+
+def read_runs_upload(content: bytes, name: str) -> tuple[list[TrainingRun], list[UnreadableRun]]:
+    """An uploaded runs file: the rows that can be predicted, and those that cannot, with the reason.
+
+    Raises:
+        InputError: too large, too many rows, or not a runs file; one sentence.
+    """
+    if any(part in content.lower() for part in (b".toml", b".json")):
+        raise InputError(f"{shown(name)} names a file; an uploaded runs file can only use what the catalogue holds.")
+    rows = _read(content, name, ".csv", lambda path: list(read_runs(path)))
+    if len(rows) > MOST_RUNS:
+        raise InputError(f"{shown(name)} has {len(rows):,} rows; this page predicts {MOST_RUNS:,} at most.")
+    runs = [row for row in rows if isinstance(row, TrainingRun)]
+    return runs, [row for row in rows if isinstance(row, UnreadableRun)]
+
+
+def shown(name: str) -> str:
+    """A file's name as a sentence has it."""
+    clean = "".join(c if c.isprintable() else "?" for c in name)
+    return clean if len(clean) <= LONGEST_NAME else f"{clean[: LONGEST_NAME - 3]}..."
+
+
+def _read(content: bytes, name: str, ending: str, reader: Callable[[Path], Found]) -> Found:
+    if len(content) > LARGEST_BYTES:
+        size = significant(len(content) / 2**20)
+        raise InputError(f"{shown(name)} is {size} MiB; this page reads {LARGEST_BYTES // 2**20} MiB at most.")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"upload{ending}"
+        path.write_bytes(content)
+        try:
+            return reader(path)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), shown(name))) from None

@@ -1,0 +1,196 @@
+"""Charts of money: renting against buying through the years of use, and cash by month."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from planner.break_even import LONGEST_USE_DAYS
+from planner.cashflow import cash_flow
+from planner.ownership import ownership_cost
+from planner.plan import Plan
+from planner.quantities import money
+from planner.report.charts import HALF, Width
+from planner.report.spec import Spec, data, finished, quantity, sized, tips
+from planner.report.theme import LIGHT, Theme
+from planner.report.words import whole
+
+POINTS = 60
+
+
+def break_even_table(plan: Plan) -> pd.DataFrame:
+    """What renting has cost, and buying with nothing sold again, after so many days of use [USD].
+
+    The same two sums as `planner.break_even.break_even_days` sets equal; empty where one has no price.
+    """
+    columns = ["Days of use", "Rent [USD]", "Buy [USD]"]
+    rental, owned = plan.prices.rental, plan.prices.ownership
+    if rental is None or owned is None:
+        return pd.DataFrame(columns=columns)
+    known = [plan.days.expected, plan.break_even_days or 0.0, 180.0]
+    most = min(max(known) * 1.6, LONGEST_USE_DAYS)
+    gpus, daily_usd = plan.charges.gpus, plan.bill.total_usd / (plan.campaign.duration_s / 86_400)
+    rows = []
+    for days in np.linspace(0, most, POINTS).tolist():
+        kept = ownership_cost(owned, gpus, days, daily_usd * days)
+        remains = sum(line.bought_usd - line.expected for line in kept.lines if line.bought_usd)
+        rent_usd = 24 * gpus * rental.price_usd_per_gpu_hour.expected * days
+        rows.append((days, rent_usd, kept.expected + remains))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def break_even_curve(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec | None:
+    """Rent against buying over days of use, with the break-even as a point; `None` without both prices."""
+    table = break_even_table(plan)
+    if table.empty:
+        return None
+    frame = table.set_axis(["Day", "Rent", "Buy"], axis=1)
+    frame[["Rent", "Buy"]] /= 1e6
+    lines = frame.melt("Day", var_name="Way", value_name="million")
+    x = quantity("Day", "days of use", ticks=6, scale={"nice": False}, grid=False)
+    y = quantity("million", "million USD")
+    hue = {"field": "Way", "type": "nominal", "legend": None,
+           "scale": {"domain": ["Rent", "Buy"], "range": [theme.accent, theme.own]}}  # fmt: skip
+    dash = {"field": "Way", "type": "nominal", "legend": None,
+            "scale": {"domain": ["Rent", "Buy"], "range": [[1, 0], [6, 3]]}}  # fmt: skip
+    tooltip = tips(("Way", ""), ("Day", ".0f"), ("million", ".1f"))
+    ends = lines[lines["Day"] == lines["Day"].max()]
+    layers: list[Spec] = [
+        {"data": data(lines), "mark": {"type": "line", "strokeWidth": 2.5},
+         "encoding": {"x": x, "y": y, "color": hue, "strokeDash": dash, "tooltip": tooltip}},
+        {"data": data(ends), "mark": {"type": "text", "align": "right", "dy": -10, "fontWeight": 600},
+         "encoding": {"x": x, "y": y, "text": {"field": "Way"}, "color": hue}},
+        *_marks(plan, frame, theme),
+    ]  # fmt: skip
+    after = plan.break_even_days
+    found = (
+        f"Buying pays after {whole(after)} days of use"
+        if after is not None
+        else "Renting stays cheaper for ten years"
+    )
+    return finished(
+        sized({"layer": layers}, width, 300),
+        theme,
+        title=f"{found}; this run takes {whole(plan.days.expected)}",
+        subtitle="What has been paid, hardware written off whole, as expected",
+        description=f"{found}. This run takes {whole(plan.days.expected)} days: renting for them costs "
+        f"{money(float(np.interp(plan.days.expected, frame['Day'], frame['Rent'])) * 1e6)}.",
+    )
+
+
+def _marks(plan: Plan, frame: pd.DataFrame, theme: Theme) -> list[Spec]:
+    """The run's own length as a line, and the break-even as a point, each with its label."""
+    x, y = {"field": "Day", "type": "quantitative"}, {"field": "million", "type": "quantitative"}
+    run = {"data": {"values": [{"Day": plan.days.expected, "label": "this run"}]}}
+    marks: list[Spec] = [
+        {**run, "mark": {"type": "rule", "color": theme.ink, "strokeDash": [4, 3]}, "encoding": {"x": x}},
+        {**run, "mark": {"type": "text", "align": "left", "dx": 5, "baseline": "top"},
+         "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "label"}}},
+    ]  # fmt: skip
+    if plan.break_even_days is None:
+        return marks
+    million = float(np.interp(plan.break_even_days, frame["Day"], frame["Rent"]))
+    at = {"Day": plan.break_even_days, "million": million, "label": f"day {whole(plan.break_even_days)}"}
+    point = {"type": "point", "filled": True, "size": 110, "color": theme.ink, "opacity": 1}
+    text = {"type": "text", "align": "left", "dx": 10, "dy": 12, "fontWeight": 600}
+    return [
+        *marks,
+        {"data": {"values": [at]}, "mark": point, "encoding": {"x": x, "y": y}},
+        {"data": {"values": [at]}, "mark": text, "encoding": {"x": x, "y": y, "text": {"field": "label"}}},
+    ]
+
+
+def bill_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
+    """The electricity bill by calendar month."""
+    return _months(
+        plan.bill.usd_by_month,
+        theme,
+        width,
+        title=f"The power bill: {money(plan.bill.total_usd)} at {plan.bill.average_usd_per_kwh:.4f} USD per kWh",
+        subtitle=f"By calendar month; tariff {plan.bill.tariff}",
+    )
+
+
+def bill_table(plan: Plan) -> pd.DataFrame:
+    """The electricity bill by calendar month [USD]."""
+    return pd.DataFrame({"Month": list(plan.bill.usd_by_month), "USD": list(plan.bill.usd_by_month.values())})
+
+
+def _months(usd: Mapping[str, float], theme: Theme, width: Width, *, title: str, subtitle: str) -> Spec:
+    frame = pd.DataFrame({"Month": list(usd), "million": [value / 1e6 for value in usd.values()]})
+    frame["label"] = [money(value) for value in usd.values()]
+    few = len(frame) < 9
+    months = {"field": "Month", "type": "ordinal", "title": None, "axis": {"labelAngle": 0 if few else -60}}
+    bars = {"mark": {"type": "bar", "color": theme.communication, "width": {"band": 0.6}}}
+    labels = {"mark": {"type": "text", "dy": -8}, "encoding": {"text": {"field": "label"}}}
+    body = {
+        "data": data(frame),
+        "encoding": {
+            "x": months,
+            "y": quantity("million", "million USD"),
+            "tooltip": tips(("Month", ""), ("label", "")),
+        },
+        "layer": [bars, labels] if few else [bars],
+    }
+    listed = "; ".join(f"{month} {label}" for month, label in zip(frame["Month"], frame["label"], strict=True))
+    return finished(
+        sized(body, width, 250), theme, title=title, subtitle=subtitle, description=f"By month: {listed}."
+    )
+
+
+def bill_parts_table(plan: Plan) -> pd.DataFrame:
+    """The electricity bill by part of the tariff [USD]."""
+    bill = plan.bill
+    parts = {"Energy": bill.energy_usd, "Demand": bill.demand_usd, "Fixed charges": bill.fixed_usd}
+    total = bill.total_usd or 1.0
+    rows = [(part, usd, usd / total * 100) for part, usd in parts.items()]
+    return pd.DataFrame(rows, columns=["Part", "USD", "Share [%]"])
+
+
+PAID_BACK = "comes back"
+
+
+def cash_table(plan: Plan) -> pd.DataFrame:
+    """Payments by calendar month and cost line [USD]; what comes back is negative."""
+    rows = [(row["month"], row["line"], row["usd"]) for row in cash_flow(plan).rows()]
+    return pd.DataFrame(rows, columns=["Month", "Line", "USD"])
+
+
+def cash_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
+    """Cash by calendar month, and what has been paid in all by then as a line."""
+    flow = cash_flow(plan)
+    usd = flow.by_month_usd
+    frame = pd.DataFrame({"Month": list(usd), "million": [value / 1e6 for value in usd.values()]})
+    frame["sum"] = frame["million"].cumsum()
+    frame["label"] = [money(value) if value >= 0 else f"{money(-value)} {PAID_BACK}" for value in usd.values()]
+    frame["total"] = [money(value * 1e6) if value > 0 else f"{money(-value * 1e6)} back" for value in frame["sum"]]
+    hue = {"condition": {"test": "datum.million < 0", "value": theme.waiting}, "value": theme.accent}
+    months = {
+        "field": "Month",
+        "type": "ordinal",
+        "title": None,
+        "axis": {"labelAngle": 0 if len(frame) < 9 else -60},
+    }
+    y = quantity("million", "million USD")
+    tooltip = tips(("Month", ""), ("label", ""), ("total", ""))
+    line = {"type": "line", "color": theme.ink, "strokeDash": [4, 3], "point": {"color": theme.ink, "size": 25}}
+    last = frame.tail(1).assign(label=[f"in all {frame['total'].iloc[-1]}"])
+    total = {"field": "sum", "type": "quantitative"}
+    layers: list[Spec] = [
+        {"data": data(frame), "mark": {"type": "bar", "width": {"band": 0.6}},
+         "encoding": {"x": months, "y": y, "color": hue, "tooltip": tooltip}},
+        {"data": data(frame), "mark": line, "encoding": {"x": months, "y": total}},
+        {"data": data(last), "mark": {"type": "text", "align": "right", "dy": -10, "fontWeight": 600},
+         "encoding": {"x": months, "y": total, "text": {"field": "label"}}},
+    ]  # fmt: skip
+    most = max(usd, key=lambda month: usd[month])
+    tied = flow.most_tied_up_usd
+    beside = f"; at most {money(tied)} are tied up" if tied > flow.total_usd * 1.001 else ""
+    return finished(
+        sized({"layer": layers}, width, 290),
+        theme,
+        title=f"{money(usd[most])} are paid in {most}, the dearest month{beside}",
+        subtitle=f"Cash by calendar month as expected, {plan.paid}; dashed: all that has been paid until then",
+        description="Cash by month: "
+        + "; ".join(f"{month} {label}" for month, label in zip(frame["Month"], frame["label"], strict=True)),
+    )

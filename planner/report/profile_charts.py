@@ -1,0 +1,164 @@
+"""Charts of a profile: how near each kernel comes to the ceilings measured beside it, and the watts it draws."""
+
+import pandas as pd
+
+from planner.quantities import significant
+from planner.report.charts import HALF, Width
+from planner.report.spec import Spec, data, finished, names, quantity, sized, tips
+from planner.report.theme import LIGHT, Theme
+from profiler.profile import LayerRow, Profile
+
+MOST_ROWS = 24
+"""Rows of a chart; the table has all."""
+
+COLUMNS = [
+    "Workload",
+    "TP",
+    "Micro-batch",
+    "Sequence",
+    "Precision",
+    "Execution",
+    "Recompute",
+    "Known how",
+    "Forward [ms]",
+    "Backward [ms]",
+    "TFLOP/s",
+    "GB/s",
+    "Of the ceiling [%]",
+    "Ceiling",
+    "Watts",
+    "Peak memory [GiB]",
+]
+
+
+def kernel_table(profile: Profile) -> pd.DataFrame:
+    """One row a timed row of the profile: times, rates, the share of the nearer ceiling, and mean watts.
+
+    A pass cannot be faster than its FLOPs at the matmul ceiling, nor than its bytes at the copy ceiling; the larger
+    of the two shares is given, and whose it is (the roofline of Williams et al., doi:10.1145/1498765.1498785).
+    """
+    rows = [_row(row, profile) for row in profile.layers if row.status == "ok" and row.forward_s]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _row(row: LayerRow, profile: Profile) -> tuple[object, ...]:
+    seconds = (row.forward_s or 0.0) + (row.backward_s or 0.0)
+    passes = (row.forward_flops, row.backward_flops), (row.forward_bytes, row.backward_bytes)
+    flops, moved = (sum(both if row.backward_s else both[:1]) / seconds for both in passes)
+    share, ceiling = _of_ceiling(row, flops, moved, profile)
+    return (
+        row.workload,
+        row.tp,
+        row.micro_batch,
+        row.seq_len,
+        row.precision,
+        row.execution,
+        row.recompute,
+        row.origin,
+        (row.forward_s or 0.0) * 1e3,
+        None if row.backward_s is None else row.backward_s * 1e3,
+        flops / 1e12 or None,
+        moved / 1e9 or None,
+        share,
+        ceiling,
+        row.power_mean_w,
+        None if row.peak_bytes is None else row.peak_bytes / 2**30,
+    )
+
+
+def _of_ceiling(row: LayerRow, flops: float, moved: float, profile: Profile) -> tuple[float | None, str]:
+    p = profile.provenance
+    peak = p.peak_fp8_matmul_flops if row.precision == "fp8" else p.peak_matmul_flops
+    shares = [
+        (rate / most * 100, name)
+        for rate, most, name in ((flops, peak, "matmul"), (moved, p.copy_bytes_per_s, "copy"))
+        if most and rate
+    ]
+    return max(shares) if shares else (None, "")
+
+
+def _labels(frame: pd.DataFrame) -> list[str]:
+    parts = zip(*(frame[name] for name in ("Workload", "TP", "Micro-batch", "Sequence", "Execution")), strict=True)
+    return [f"{work} · tp {tp}, b {batch}, {seq:,}, {execution}" for work, tp, batch, seq, execution in parts]
+
+
+def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) -> Spec | None:
+    """The share of the nearer ceiling that each timed row reaches; `None` where no ceiling is known."""
+    frame = kernel_table(profile)
+    frame = frame[frame["Of the ceiling [%]"].notna()]
+    if frame.empty:
+        return None
+    shown = _thinned(frame)
+    shown = shown.assign(row=_labels(shown), share=shown["Of the ceiling [%]"])
+    kinds = ["matmul", "copy"]
+    known = profile.provenance.origin
+    median = float(frame["Of the ceiling [%]"].median())
+    by = {"field": "Ceiling", "type": "nominal", "title": None, "scale": {"domain": kinds}}
+    hue = {**by, "scale": {"domain": kinds, "range": [theme.compute, theme.memory]}, "legend": {"orient": "top"}}
+    shown["label"] = [f"{value:.0f} %" for value in shown["share"]]
+    y = names("row", shown["row"].tolist(), size=11)
+    y["axis"] = {**y["axis"], "labelLimit": 260}
+    top = max(110.0, float(shown["share"].max()) * 1.1)
+    x = quantity("share", "% of the ceiling", ticks=5, scale={"domain": [0, top]})
+    body = {
+        "data": data(shown[["row", "share", "Ceiling", "label"]]),
+        "encoding": {"y": y, "x": x},
+        "layer": [
+            {"mark": {"type": "bar", "height": 12},
+             "encoding": {"color": hue, "tooltip": tips(("row", ""), ("label", ""), ("Ceiling", ""))}},
+            {"mark": {"type": "text", "align": "left", "dx": 5}, "encoding": {"text": {"field": "label"}}},
+        ],
+    }  # fmt: skip
+    return finished(
+        sized(body, width, 20 * len(shown) + 150),
+        theme,
+        title=f"Half the kernels reach {median:.0f} % of their ceiling or more",
+        subtitle=f"Forward and backward together, {known}; ceiling: "
+        f"{'measured' if known == 'measured' else 'datasheet'} matmul or copy rate, whichever is nearer",
+        description=f"Share of the ceiling of {len(frame)} rows of {profile.name}, median {median:.0f} %.",
+    )
+
+
+def _thinned(frame: pd.DataFrame) -> pd.DataFrame:
+    """As many rows as a chart has room for, evenly, in order of workload."""
+    ordered = frame.sort_values(["Workload", "TP", "Micro-batch", "Sequence"], kind="stable")
+    step = -(-len(ordered) // MOST_ROWS)
+    return ordered.iloc[::step]
+
+
+def watt_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) -> Spec | None:
+    """Mean watts of each timed row against the power limit; `None` where no power was measured."""
+    frame = kernel_table(profile)
+    frame = frame[frame["Watts"].notna()]
+    if frame.empty:
+        return None
+    shown = _thinned(frame)
+    limit = profile.provenance.power_limit_w
+    shown = shown.assign(row=_labels(shown), label=[f"{watts:.0f} W" for watts in shown["Watts"]])
+    y = names("row", shown["row"].tolist(), size=11)
+    y["axis"] = {**y["axis"], "labelLimit": 260}
+    top = max(float(shown["Watts"].max()), limit or 0.0) * 1.15
+    bars = {
+        "data": data(shown[["row", "Watts", "label"]]),
+        "mark": {"type": "bar", "height": 12, "color": theme.gpu},
+        "encoding": {"y": y, "x": quantity("Watts", "watts", ticks=5, scale={"domain": [0, top], "nice": False}),
+                     "tooltip": tips(("row", ""), ("label", ""))},
+    }  # fmt: skip
+    text = {
+        "data": data(shown[["row", "Watts", "label"]]),
+        "mark": {"type": "text", "align": "left", "dx": 5},
+        "encoding": {"y": y, "x": {"field": "Watts", "type": "quantitative"}, "text": {"field": "label"}},
+    }
+    rule: list[Spec] = [] if limit is None else [
+        {"data": {"values": [{"at": limit}]},
+         "mark": {"type": "rule", "color": theme.ink, "strokeDash": [4, 3]},
+         "encoding": {"x": {"field": "at", "type": "quantitative"}}}
+    ]  # fmt: skip
+    most = float(frame["Watts"].max())
+    return finished(
+        sized({"layer": [bars, text, *rule]}, width, 20 * len(shown) + 110),
+        theme,
+        title=f"The hungriest kernel draws {significant(most)} W",
+        subtitle="Mean board power while it runs" + ("" if limit is None else f"; dashed: the limit, {limit:.0f} W"),
+        description=f"Mean watts of {len(frame)} rows of {profile.name}, at most {significant(most)} W.",
+    )
