@@ -4,13 +4,19 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from planner.carbon import Grid
+from planner.charges import CHECKPOINTS_KEPT, Charges
+from planner.market.prices import assumptions
 from planner.phases import PlannedPhase
-from planner.plan_file import PlanRequest
+from planner.plan_file import MoneyRequest, PlanRequest
 from planner.pricing import Prices
 from planner.quantities import human, significant
+from planner.spot import RETURN_S
+from planner.water import SOURCE as WATER_SOURCE
+from planner.water import litres_per_kwh
 from profiler.architecture import ModelArchitecture
 from sim.calibration import load_calibration
 from sim.campaign import CampaignSetup
+from sim.clocks import POWER_EXPONENT
 from sim.hardware import Cluster
 from sim.power import COMMUNICATION_SHARE, WAITING_SHARE
 from sim.site import DAILY_SWING
@@ -51,7 +57,9 @@ def list_assumptions(
         *_failures(request, setup),
         *_power(request, cluster),
         *_money(request, prices),
+        *_terms(request, setup, prices),
         _row("Grid intensity", f"{grid.intensity_kg_per_kwh:.3f} kgCO2e/kWh, {grid.label}", "published", grid.source),
+        *_water(request, grid),
     )
 
 
@@ -151,8 +159,8 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
         ),
         _row(
             "Restart",
-            f"{setup.restart_s:.0f} s cold, {setup.warm_restart_s:.0f} s warm, after {record.mean_detection_s:.0f} s to "
-            "notice",
+            f"{setup.restart_s:.0f} s cold, {setup.warm_restart_s:.0f} s warm, after {record.mean_detection_s:.0f} s "
+            "to notice",
             "given" if request.reliability.restart_s is not None else "published",
             "plan"
             if request.reliability.restart_s is not None
@@ -210,6 +218,7 @@ def _power(request: PlanRequest, cluster: Cluster) -> list[Assumption]:
             "assumed" if request.site.pue == 1.09 else "given",
             "Google fleet 1.09, Meta 1.08 (company reports); industry 1.54-1.58 (Uptime Institute)",
         ),
+        *_limits(request, cluster),
         *_conditions(request),
         _row(
             "Switches, optics, storage",
@@ -272,4 +281,70 @@ def _money(request: PlanRequest, prices: Prices) -> list[Assumption]:
             tariff.source,
         )
     )
+    return rows
+
+
+def _limits(request: PlanRequest, cluster: Cluster) -> list[Assumption]:
+    """Caps on power, and what clocks make of them."""
+    site = request.site
+    said = []
+    if site.gpu_power_cap_w is not None:
+        said.append(f"{site.gpu_power_cap_w:g} of {cluster.gpu.tdp_w:g} W a GPU")
+    if site.power_limit_mw is not None:
+        said.append(f"{site.power_limit_mw:g} MW at the meter")
+    if not said:
+        return []
+    return [
+        _row("Power limit", "; ".join(said), "given", "plan"),
+        _row(
+            "Clocks at less power",
+            f"power above idle goes with speed to the power of {POWER_EXPONENT:g}",
+            "calibrated",
+            "matrix products of H100s of 500 and 700 W in published runs",
+        ),
+    ]
+
+
+def _terms(request: PlanRequest, setup: CampaignSetup, prices: Prices) -> list[Assumption]:
+    """How the GPUs are had, and what is stored beside them."""
+    money = request.money
+    rows = []
+    if money.commitment == "spot" and money.mode != "own":
+        rows.append(
+            _row(
+                "Spot capacity",
+                f"{money.spot_reclaimed_per_month:.0%} of the nodes taken back in a month",
+                "published" if money.spot_reclaimed_per_month == MoneyRequest().spot_reclaimed_per_month else "given",
+                f"AWS Spot Instance Advisor, H100, 10 to 20 % (May 2025); back after {RETURN_S / 3600:g} h (assumed)",
+            )
+        )
+    if money.mode != "rent" and prices.ownership:
+        loss = prices.ownership.value_loss
+        rows += [
+            _row("Depreciation", f"{money.depreciation}, resale at {money.resale_share:.0%}", "given", loss.cited),
+            _row("Housing", money.housing, "given", getattr(prices.ownership, money.housing).cited),
+        ]
+    storage_tb = Charges(setup=setup, money=money).storage_tb
+    if storage_tb:
+        stated = money.storage_tb is not None
+        why = "plan" if stated else f"4 bytes a token and {CHECKPOINTS_KEPT} checkpoints"
+        rows.append(_row("Stored data", f"{significant(storage_tb)} TB", "given" if stated else "assumed", why))
+    return rows
+
+
+def _water(request: PlanRequest, grid: Grid) -> list[Assumption]:
+    """Water at the site and in power plants; nothing of the latter where none is published."""
+    known, stated = assumptions().water_use, request.site.wue_l_per_kwh
+    wue = known.expected if stated is None else stated
+    rows = [
+        _row(
+            "Water at the site",
+            f"{wue:g} l per kWh of its machines",
+            "published" if stated is None else "given",
+            known.cited if stated is None else "plan",
+        )
+    ]
+    litres = litres_per_kwh().get(grid.iso3)
+    if litres is not None:
+        rows.append(_row("Water in generation", f"{litres:g} l per kWh, {grid.label}", "published", WATER_SOURCE))
     return rows

@@ -87,6 +87,7 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("Emissions", lambda p: f"{p.carbon.location_based_tco2e:,.0f} tCO2e"),
     _span("tco2e", lambda tonnes: significant(tonnes, 2)),
     ("  by the card's TDP rule", lambda p: f"{p.tdp_accounting_tco2e:,.0f} tCO2e"),
+    ("Water", lambda p: f"{human(p.water.total_m3)} m3"),
     ("MFU, non-causal", lambda p: f"{p.mfu:.1%}"),
     ("Effective time ratio", lambda p: f"{p.campaign.ettr:.1%}"),
     ("Step time", lambda p: f"{significant(p.main_phase.step_time_s)} s"),

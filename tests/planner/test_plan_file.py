@@ -99,7 +99,7 @@ WRONG = [
     (LEAST + "[site]\npue = nan", "key 'site.pue' is nan"),
     (LEAST + "[site]\npue = inf", "key 'site.pue' is inf"),
     (LEAST + "[site]\npue = 0.9", "key 'site.pue' is 0.9"),
-    (LEAST + '[money]\nmode = "steal"', "'rent' or 'own'"),
+    (LEAST + '[money]\nmode = "steal"', "'rent', 'own' or 'mixed'"),
     (LEAST + '[training]\nprecision = "fp4"', "key 'training.precision' is 'fp4'"),
     (LEAST + "[stated]\neffective_time_ratio = 1.1", "key 'stated.effective_time_ratio' is 1.1"),
     (PHASES.replace("5T", "6T").replace("16T", "15T"), "the phases hold 1.6e+13 tokens"),
