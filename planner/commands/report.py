@@ -1,39 +1,40 @@
 """`herdplan report`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, requests, sentences, write_json
-from profiler.files import InputError, write_atomic
+from profiler.files import InputError, nearest, write_atomic
 
 
 def report(
-    file: Annotated[list[Path], typer.Argument(help="Plan files (TOML).")],
-    format_: Annotated[str, typer.Option("--format", help="html or json.")] = "html",
+    file: Annotated[list[Path], typer.Argument(help="Plan files (TOML); several stand side by side.")],
+    format_: Annotated[
+        str, typer.Option("--format", help="html, pdf, xlsx, md, csv or json; else as --out ends, else html.")
+    ] = "",
     out: Annotated[
-        Path | None, typer.Option(help="Where to write; beside the plan's name under out/ if not given.")
+        Path | None, typer.Option(help="Where to write; under out/ by the first plan's name if not given.")
     ] = None,
+    date: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="Print this date; without one there is none.")] = "",
     settings: SettingsOption = None,
     json_to: JsonOption = "",
 ) -> None:
-    """Write a report of one or more plans that opens offline."""
+    """Write a report of one or more plans: a page to decide on, the detail, every assumption, the plan files."""
     with sentences():
-        if format_ not in ("html", "json"):
-            from profiler.files import nearest
+        from planner.report.formats import FORMATS, check_date, write_report
 
-            raise InputError(f"format '{format_}' cannot be written; {nearest(format_, ('html', 'json'))}")
+        kind = format_ or (out.suffix.removeprefix(".") if out else "html")
+        if kind not in FORMATS:
+            where = f"format '{kind}'" if kind else f"a file without an ending, {out},"
+            raise InputError(f"{where} cannot be written; {nearest(kind, FORMATS)}")
+        if date:
+            check_date(date)
         plans = make_plans(requests(file, overrides({}, settings or [])))
-        target = out or Path("out") / f"{file[0].stem}.{format_}"
-        if format_ == "html":
-            from planner.report.html import render_html
-
-            write_atomic(target, render_html(plans))
-        else:
-            data: list[Any] = [one.to_dict() for one in plans]
-            write_json(str(target), data[0] if len(data) == 1 else data)
+        target = out or Path("out") / f"{file[0].stem}.{kind}"
+        write_atomic(target, write_report(plans, kind, date=date))
         if json_to:
-            write_json(json_to, {"report": str(target), "format": format_, "plans": [one.name for one in plans]})
+            write_json(json_to, {"report": str(target), "format": kind, "plans": [one.name for one in plans]})
         if json_to != "-":
             typer.echo(f"Report written to {target}")

@@ -4,6 +4,8 @@ Each has a title that states its message, a description for those who cannot see
 place of legends, and a table of its numbers in `planner.report.tables`.
 """
 
+from collections.abc import Callable, Sequence
+
 import pandas as pd
 
 from planner.plan import Plan
@@ -25,6 +27,7 @@ from planner.report.spec import (
 )
 from planner.report.theme import LIGHT, Theme
 from planner.report.words import money_span, plan_label, share, whole
+from planner.sensitivity import Swing
 from profiler.units import DAY_S, GIB, JOULES_PER_MWH
 
 Width = int | str
@@ -299,3 +302,62 @@ def _cost_title(plan: Plan) -> str:
     if plan.rent is None or plan.own is None:
         return f"{'Renting' if plan.rent else 'Owning'} costs {money(plan.cost.expected)} as expected"
     return f"Renting costs {money(plan.rent.expected)}; owning for the same days {money(plan.own.expected)}"
+
+
+MOST_BARS = 10
+"""Bars of a tornado: more cannot be read on a page; the rest stand in its table."""
+
+OUTCOME_TEXTS: dict[str, tuple[str, str, float, Callable[[float], str]]] = {
+    "cost_usd": ("Cost", "million USD", 1e6, money),
+    "days": ("Days", "days", 1.0, lambda days: f"{significant(days)} days"),
+}
+"""Of an outcome: its name, the unit of its axis and that in the plan's unit, and how it is written."""
+
+
+def tornado_bars(
+    plan: Plan, outcome: str, swings: Sequence[Swing], theme: Theme = LIGHT, width: Width = HALF
+) -> Spec:
+    """An outcome as each assumption alone goes from its 5th to its 95th percentile, widest first."""
+    label, unit, scale, text = OUTCOME_TEXTS[outcome]
+    shown, at = swings[:MOST_BARS], plan.intervals[outcome].expected
+    rows = [(s.label, *sorted((s.at_p5, s.at_p95)), f"{text(s.at_p5)} to {text(s.at_p95)}") for s in shown]
+    frame = pd.DataFrame(rows, columns=["Assumption", "low", "high", "label"])
+    frame[["low", "high"]] /= scale
+    top = max([at / scale, *frame["high"]]) * 1.6
+    bottom = min([at / scale, *frame["low"]]) * 0.9 if outcome == "days" else 0.0
+    x = quantity("low", unit, ticks=5, scale={"domain": [bottom, top], "nice": False, "zero": False})
+    y = names("Assumption", frame["Assumption"].tolist())
+    high = {"field": "high", "type": "quantitative"}
+    rule = {"type": "rule", "color": theme.ink, "strokeDash": [4, 3]}
+    body = {
+        "layer": [
+            {
+                "data": data(frame),
+                "mark": {"type": "bar", "height": 13, "color": theme.accent},
+                "encoding": {
+                    "y": y,
+                    "x": x,
+                    "x2": {"field": "high"},
+                    "tooltip": tips(("Assumption", ""), ("label", "")),
+                },
+            },
+            {
+                "data": data(frame),
+                "mark": {"type": "text", "align": "left", "dx": 6},
+                "encoding": {"y": y, "x": high, "text": {"field": "label"}},
+            },
+            {
+                "data": {"values": [{"at": at / scale}]},
+                "mark": rule,
+                "encoding": {"x": {"field": "at", "type": "quantitative"}},
+            },
+        ]
+    }
+    return finished(
+        sized(body, width, 25 * max(len(frame), 1) + 112),
+        theme,
+        title=f"{label}: {shown[0].label.lower()} matters most" if shown else f"{label}: nothing moves it",
+        subtitle="Each assumption alone from its 5th to its 95th percentile. Dashed: this plan",
+        description=f"{label} as each assumption changes alone: "
+        + _listed(frame["Assumption"], frame["label"].tolist()),
+    )

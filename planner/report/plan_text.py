@@ -58,5 +58,10 @@ def _value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return "".join(map(_printed, json.dumps(value, ensure_ascii=False)))
     return repr(value)
+
+
+def _printed(character: str) -> str:
+    """A character as it may stand in a TOML string that people look at: marks of direction and the like escaped."""
+    return character if character.isprintable() else f"\\U{ord(character):08x}"

@@ -3,10 +3,11 @@
 import hashlib
 import json
 import os
-import re
 from html import escape
 from pathlib import Path
+from typing import Any
 
+from planner.report.document import clean
 from planner.report.spec import Spec
 from planner.report.theme import LIGHT
 from profiler.files import InputError, write_atomic
@@ -21,16 +22,25 @@ def inline_svg(chart: Spec) -> str:
     Drawing takes tens of milliseconds for a chart and half a second before the first, so a drawing is kept and
     found again by its exact specification.
     """
-    svg = _kept(json.dumps(chart, sort_keys=True))
+    svg = _kept(json.dumps(_clean(chart), sort_keys=True))
     for name, colour in LIGHT.colours().items():
         svg = svg.replace(f'"{colour}"', f'"var(--{name})"')
-    label = escape(str(chart["description"]), quote=True)
-    return re.sub(r"<svg ", f'<svg role="img" aria-label="{label}" ', svg, count=1)
+    label = escape(clean(chart["description"]), quote=True)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
 def plain_svg(chart: Spec) -> str:
     """The chart as a file of its own, on the light theme's paper."""
-    return _kept(json.dumps({"background": LIGHT.paper, **chart}, sort_keys=True))
+    return _kept(json.dumps({"background": LIGHT.paper, **_clean(chart)}, sort_keys=True))
+
+
+def _clean(value: Any) -> Any:
+    """The chart without characters that no picture can hold: the drawing library ends the program at one of them."""
+    if isinstance(value, dict):
+        return {key: _clean(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_clean(inner) for inner in value]
+    return clean(value) if isinstance(value, str) else value
 
 
 def _kept(specification: str) -> str:

@@ -1,10 +1,13 @@
 """The numbers behind each chart, as tables with the unit in the column's name."""
 
+import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pandas as pd
 
 from planner.plan import Plan
+from planner.sensitivity import Swing
 from profiler.units import DAY_S, GIB, HOUR_S, JOULES_PER_MWH
 
 STEP_PARTS = {
@@ -107,15 +110,16 @@ def energy_part_table(plan: Plan) -> pd.DataFrame:
 
 
 def month_table(plan: Plan) -> pd.DataFrame:
-    """Energy at the site's meter by calendar month [MWh]."""
+    """Energy at the site's meter by calendar month [MWh], and the energy of its highest hour [MW]."""
     times_s, watts = plan.campaign.power_series(HOUR_S)
     ends_s = [*times_s[1:], plan.campaign.duration_s]
     start = datetime.fromisoformat(plan.request.start)
-    by_month: dict[str, float] = {}
+    by_month: dict[str, list[float]] = {}
     for begin_s, end_s, watt in zip(times_s, ends_s, watts, strict=True):
         month = f"{start + timedelta(seconds=float(begin_s)):%Y-%m}"
-        by_month[month] = by_month.get(month, 0.0) + float(watt) * (float(end_s) - float(begin_s)) / JOULES_PER_MWH
-    return pd.DataFrame({"Month": list(by_month), "MWh": list(by_month.values())})
+        by_month.setdefault(month, []).append(float(watt) * (float(end_s) - float(begin_s)) / JOULES_PER_MWH)
+    rows = [(month, math.fsum(hours), max(hours)) for month, hours in by_month.items()]
+    return pd.DataFrame(rows, columns=["Month", "MWh", "Peak [MW]"])
 
 
 def cost_table(plan: Plan) -> pd.DataFrame:
@@ -173,7 +177,7 @@ def failure_table(plan: Plan) -> pd.DataFrame:
     for segment in plan.campaign.segments:
         begin_s, end_s = max(segment.start_s, from_s), min(segment.end_s, until_s)
         if end_s > begin_s:
-            label = ACTIVITIES[segment.activity][0]
+            label = ACTIVITIES.get(segment.activity, (segment.activity.replace("_", " "),))[0]
             megawatt = segment.site_power_w / 1e6
             rows += [((t - stop.time_s) / 60, megawatt, label) for t in (begin_s, end_s)]
     return pd.DataFrame(rows, columns=columns)
@@ -192,3 +196,35 @@ def interruption_table(plan: Plan, *, most: int | None = None) -> pd.DataFrame:
         return frame
     cell = (frame["Day"] / (plan.campaign.duration_s / DAY_S) * most).astype(int)
     return frame[~pd.DataFrame({"cell": cell, "kind": frame["Kind"]}).duplicated()]
+
+
+def cause_table(plan: Plan) -> pd.DataFrame:
+    """What stopped training: how often, and the hours from the last safe checkpoint to going on, most first."""
+    rows = [
+        (
+            stop.cause,
+            stop.lost_s + stop.detection_s + stop.drain_s + stop.maintenance_s + stop.wait_s + stop.restart_s,
+        )
+        for stop in plan.campaign.interruptions
+    ]
+    frame = pd.DataFrame(rows, columns=["Cause", "Hours"])
+    grouped = frame.assign(Hours=frame["Hours"] / HOUR_S).groupby("Cause", sort=True)["Hours"]
+    found = pd.DataFrame({"Times": grouped.count(), "Hours in all": grouped.sum()}).reset_index()
+    return found.sort_values("Hours in all", ascending=False, kind="stable", ignore_index=True)
+
+
+def swing_table(plan: Plan) -> pd.DataFrame:
+    """How the site's power jumps [MW], and how fast at least [MW/s]."""
+    from sim.swings import swings
+
+    rows = [
+        (s.name, s.times, s.mean_w / 1e6, s.largest_w / 1e6, abs(s.ramp_w_per_s) / 1e6)
+        for s in swings(plan.campaign, plan.setup)
+    ]
+    return pd.DataFrame(rows, columns=["Swing", "Times", "Mean [MW]", "Largest [MW]", "At least [MW/s]"])
+
+
+def tornado_table(swings: Sequence[Swing]) -> pd.DataFrame:
+    """An outcome with each assumption alone at its 5th and 95th percentile, widest first."""
+    rows = [(s.label, s.at_p5, s.at_p95, s.source) for s in swings]
+    return pd.DataFrame(rows, columns=["Assumption", "At its 5 %", "At its 95 %", "Source"])

@@ -26,11 +26,10 @@ def answer(plan: Plan) -> str:
         if plan.cluster.gpus > 1
         else f"one {plan.cluster.gpu.label}"
     )
-    cost = plan.cost
-    verb = "rented" if plan.request.money.mode == "rent" else "owned"
+    cost = plan.intervals["cost_usd"]
     return (
         f"Training {plan_label(plan)} on {machine} takes {days(plan.days.expected)} ({span(plan.days, whole)}), "
-        f"costs {money(cost.expected)} ({money_span(cost.low, cost.high)}) {verb} and draws "
+        f"costs {money(cost.expected)} ({money_span(cost.low, cost.high)}) {plan.paid} and draws "
         f"{energy(plan.energy_mwh.expected)}, {plan.comparison.sentence.partition(' (')[0]}."
     )
 
@@ -107,9 +106,9 @@ def how_known(plan: Plan) -> str:
     origins = sorted({phase.origin for phase in plan.phases})
     meaning = ", ".join(f"{origin} ({KINDS[origin]})" for origin in origins)
     return (
-        f"Step times are {meaning}. The interval of days and energy holds 90 % of cases: the spread of "
-        f"{len(plan.replica_days)} simulated campaigns and a step-time error of {share(plan.step_error_p90)}. "
-        "The interval of cost is the spread of published prices."
+        f"Step times are {meaning}; on published runs left out of the fit nine in ten are within "
+        f"{share(plan.step_error_p90)}. Every interval holds 90 % of cases: step time, failures, power, prices "
+        "and grids each drawn from their own spread."
     )
 
 

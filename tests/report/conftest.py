@@ -15,7 +15,11 @@ SMALL = {
     "training": {"global_batch": 512},
 }
 
-HOSTILE = "<script>alert('x')</script> & \"quoted\" =HYPERLINK(1)"
+HOSTILE = (
+    '=HYPERLINK("http://x.y";"z") <script>alert(1)</script> #import "a.typ": * $x^2$ *b* _i_ [l](u) ![p](q) '
+    "| `c` ``` \\\\ &amp; {{ 7*7 }} \u202egnp.exe\x01\x85\uffff <b onclick='x'> ~s~ @SUM(1) é"
+)
+"""Something of everything that some format would run."""
 
 
 @pytest.fixture(autouse=True, scope="session")

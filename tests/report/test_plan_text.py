@@ -36,6 +36,15 @@ def test_any_name_and_number_round_trips(name: str, tokens: float, pue: float) -
     assert parse_plan_request(plan_file_text(request), source="a test") == request
 
 
+def test_what_cannot_be_seen_is_written_out() -> None:
+    data = {"name": "a\u202eb\u0085c\u2028d\x7f é", "model": "llama3.1-8b", "tokens": "1T"}
+    request = plan_request(data, source="a test")
+    text = plan_file_text(request)
+    assert text.replace("\n", "").isprintable()
+    assert "é" in text
+    assert parse_plan_request(text, source="a test") == request
+
+
 def test_tokens_are_written_as_people_do() -> None:
     assert count_text(15.6e12) == "15.6T"
     assert count_text(252e6) == "252M"

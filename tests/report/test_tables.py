@@ -7,7 +7,9 @@ import pytest
 from planner.plan import Plan
 from planner.report import charts, tables
 from planner.report.theme import DARK, LIGHT, Theme
+from planner.sensitivity import tornado
 from profiler.units import DAY_S, GIB, JOULES_PER_MWH
+from sim.campaign import Table
 
 CHARTS = (
     charts.campaign_strip,
@@ -31,6 +33,30 @@ def test_parts_add_up(plan: Plan) -> None:
     assert tables.time_table(plan)["Share [%]"].sum() == pytest.approx(100)
     assert tables.energy_part_table(plan)["MWh"].sum() == pytest.approx(campaign.total_energy_j / JOULES_PER_MWH)
     assert tables.month_table(plan)["MWh"].sum() == pytest.approx(campaign.total_energy_j / JOULES_PER_MWH)
+
+
+def test_causes_hold_every_interruption_and_all_its_time(plan: Plan) -> None:
+    frame, stops = tables.cause_table(plan), plan.campaign.interruptions
+    assert frame["Times"].sum() == len(stops)
+    spent = ("lost_s", "detection_s", "drain_s", "maintenance_s", "wait_s", "restart_s")
+    lost_h = sum(getattr(stop, name) for stop in stops for name in spent) / 3600
+    assert frame["Hours in all"].sum() == pytest.approx(lost_h)
+    assert frame["Hours in all"].is_monotonic_decreasing
+
+
+def test_highest_hours_bound_the_months(plan: Plan) -> None:
+    frame = tables.month_table(plan)
+    assert frame["Peak [MW]"].max() <= plan.peak_power_mw * (1 + 1e-12)
+    assert (frame["MWh"] <= frame["Peak [MW]"] * 31 * 24).all()
+
+
+def test_a_tornado_spans_the_plan_widest_first(plan: Plan) -> None:
+    for outcome, swings in tornado(plan).items():
+        frame = tables.tornado_table(swings)
+        at = plan.intervals[outcome].expected
+        low, high = frame[["At its 5 %", "At its 95 %"]].min(axis=1), frame[["At its 5 %", "At its 95 %"]].max(axis=1)
+        assert ((low <= at * 1.05) & (high >= at * 0.95)).all()
+        assert (high - low).is_monotonic_decreasing
 
 
 def test_a_cascade_has_no_gaps(plan: Plan) -> None:
@@ -68,7 +94,8 @@ def test_charts_have_a_message_a_description_and_their_theme(plan: Plan, theme: 
 
 
 def test_no_failure_no_chart_of_one(plan: Plan) -> None:
-    calm = replace(plan, campaign=replace(plan.campaign, interruptions=()))
+    stops = plan.campaign.stops
+    calm = replace(plan, campaign=replace(plan.campaign, stops=Table(stops.names, stops.data[:0])))
     assert charts.power_failure(calm) is None
     assert charts.campaign_strip(calm)["title"]["text"].count("0 interruptions") == 1
 

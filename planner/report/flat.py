@@ -1,0 +1,158 @@
+"""Every number of some plans as the rows of one CSV file, for a spreadsheet or a script."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from planner.plan import Plan
+from planner.report import tables
+from planner.report.details import DRAWN_ONLY
+from planner.report.document import clean
+from planner.report.plan_text import plan_file_text
+from planner.report.words import share
+
+FORMULA = ("=", "+", "-", "@", "'")
+"""What a spreadsheet takes the text behind it for: a formula, or a mark that it swallows."""
+
+
+class Row(NamedTuple):
+    """One number or text of one plan."""
+
+    plan: str
+    group: str
+    item: str
+    unit: str
+    value: float | str
+    low: float | str = ""
+    high: float | str = ""
+    known: str = ""
+    source: str = ""
+
+
+def render_csv(plans: Sequence[Plan], date: str = "") -> str:
+    """The CSV: one row a number, low and high being its 90 % interval or its range of prices.
+
+    Raises:
+        ValueError: no plan.
+    """
+    if not plans:
+        raise ValueError("a report needs at least one plan.")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Row._fields)
+    for plan in plans:
+        writer.writerows([_cell(value) for value in row] for row in plan_rows(plan, date))
+    return text.getvalue()
+
+
+def _cell(value: float | str) -> float | str:
+    """Numbers to the last digit; text that a spreadsheet would run stays text behind a quote."""
+    if not isinstance(value, str):
+        return float(value)
+    line = clean(value)
+    return f"'{line}" if line.lstrip().startswith(FORMULA) else line
+
+
+def plan_rows(plan: Plan, date: str = "") -> Iterator[Row]:
+    """The rows of one plan."""
+    yield from _outcomes(plan)
+    yield from _money(plan)
+    yield from _carbon(plan)
+    for group, unit, frame in (
+        ("step", "s", tables.step_table(plan)),
+        ("memory", "GiB", tables.memory_table(plan)),
+        ("time", "days", tables.time_table(plan)),
+        ("energy", "MWh", tables.energy_part_table(plan)),
+        ("energy by month", "MWh", tables.month_table(plan)[["Month", "MWh"]]),
+        ("highest hour by month", "MW", tables.month_table(plan)[["Month", "Peak [MW]"]]),
+    ):
+        shown = frame.drop(columns=[name for name in (*DRAWN_ONLY, "Share [%]") if name in frame.columns])
+        yield from (Row(plan.name, group, str(item), unit, value) for item, value in shown.itertuples(index=False))
+    yield from _phases(plan)
+    yield from (Row(plan.name, "assumption", a.what, "", a.value, "", "", a.kind, a.source) for a in plan.assumptions)
+    yield from _provenance(plan, date)
+
+
+def _outcomes(plan: Plan) -> Iterator[Row]:
+    units = {
+        "days": "days",
+        "gpu_hours": "GPU-hours",
+        "cost_usd": "USD",
+        "energy_mwh": "MWh",
+        "tco2e": "tCO2e",
+        "peak_mw": "MW",
+    }
+    for name, unit in units.items():
+        found = plan.intervals[name]
+        yield Row(plan.name, "outcome", name, unit, found.expected, found.low, found.high, "", "90 % interval")
+    yield Row(plan.name, "outcome", "gpus", "GPUs", plan.cluster.gpus, source=plan.cluster.gpu.label)
+    yield Row(plan.name, "outcome", "tokens", "tokens", plan.request.tokens)
+    yield Row(plan.name, "outcome", "mfu", "share", plan.mfu, source="non-causal FLOPs over dense peak")
+    yield Row(plan.name, "outcome", "ettr", "share", plan.campaign.ettr)
+    yield Row(plan.name, "outcome", "interruptions", "times", len(plan.campaign.interruptions))
+    yield Row(plan.name, "outcome", "mean_power_mw", "MW", plan.campaign.mean_site_power_w / 1e6)
+
+
+def _money(plan: Plan) -> Iterator[Row]:
+    for group, cost in (("rent", plan.rent), ("own", plan.own), ("mixed", plan.mixed)):
+        if cost is None:
+            continue
+        for line in cost.lines:
+            yield Row(plan.name, group, line.name, "USD", line.expected, line.low, line.high, line.how, line.source)
+        yield Row(plan.name, group, "in all", "USD", cost.expected, cost.low, cost.high)
+    bill = plan.bill
+    for item, usd in (
+        ("energy", bill.energy_usd),
+        ("demand", bill.demand_usd),
+        ("fixed", bill.fixed_usd),
+        ("in all", bill.total_usd),
+    ):
+        yield Row(plan.name, "electricity bill", item, "USD", usd, source=f"tariff {bill.tariff}")
+    if plan.break_even_days is not None:
+        yield Row(plan.name, "own", "break-even with renting", "days", plan.break_even_days)
+
+
+def _carbon(plan: Plan) -> Iterator[Row]:
+    carbon = plan.carbon
+    for item, tonnes, source in (
+        ("electricity, location-based", carbon.location_based_tco2e, carbon.how),
+        ("electricity, market-based", carbon.market_based_tco2e, ""),
+        ("hardware", carbon.embodied_tco2e, "this run's share of its life"),
+        ("by TDP, as the model card counts", plan.tdp_accounting_tco2e, ""),
+    ):
+        yield Row(plan.name, "carbon", item, "tCO2e", tonnes, source=source)
+    water = plan.water
+    yield Row(plan.name, "water", "at the site", "m3", water.site_m3, known=water.how, source=water.source)
+    if water.generation_m3 is not None:
+        yield Row(plan.name, "water", "in generating the electricity", "m3", water.generation_m3, source=water.source)
+
+
+def _phases(plan: Plan) -> Iterator[Row]:
+    for phase in plan.phases:
+        for item, unit, value in (
+            ("tokens", "tokens", phase.tokens),
+            ("sequence", "tokens", phase.seq_len),
+            ("batch", "sequences", phase.global_batch),
+            ("step time", "s", phase.step_time_s),
+            ("GPU power", "W", phase.step.gpu_power_w),
+            ("days of steps", "days", phase.training_s / 86_400),
+        ):
+            yield Row(
+                plan.name,
+                f"phase {phase.name}",
+                item,
+                unit,
+                value,
+                known=phase.origin,
+                source=phase.step.layout.label,
+            )
+
+
+def _provenance(plan: Plan, date: str) -> Iterable[Row]:
+    yield from (Row(plan.name, "provenance", key, "", value) for key, value in plan.provenance.items())
+    if date:
+        yield Row(plan.name, "provenance", "date", "", date)
+    yield Row(plan.name, "provenance", "step error, 90th percentile", "", share(plan.step_error_p90))
+    for number, line in enumerate(plan_file_text(plan.request).splitlines(), 1):
+        yield Row(plan.name, "plan file", f"line {number}", "", line)

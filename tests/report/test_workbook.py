@@ -1,0 +1,125 @@
+"""The workbook's formulas hold the plan's numbers, and follow a price as a new plan would."""
+
+import pytest
+
+from planner.plan import Plan, make_plan
+from planner.plan_file import plan_request
+from planner.report.formats import write_report
+from tests.report.conftest import SMALL
+from tests.report.reading import xlsx_parts
+from tests.report.spreadsheet import Workbook
+
+CASES: dict[str, dict[str, object]] = {
+    "rented": {},
+    "rented for a term": {"money.commitment": "1-year", "money.pay_whole_term": True, "money.idle_days": 20},
+    "owned": {"money.mode": "own"},
+    "owned, everything": {
+        "money.mode": "own",
+        "money.housing": "building",
+        "money.depreciation": "straight-line",
+        "money.resale_share": 0.7,
+        "money.operators": 12,
+        "money.research_staff": True,
+        "money.preparation_days": 30,
+        "site.tariff": "tou-example",
+    },
+    "part owned": {"money.mode": "mixed", "money.owned_gpus": 64, "site.tariff": "tou-example", "site.pue": 1.4},
+}
+
+
+def planned(**changes: object) -> Plan:
+    return make_plan(plan_request(SMALL, list(changes.items()), source="a test"))
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[Plan, Workbook, dict[str, object]]:
+    changes = CASES[request.param]
+    plan = planned(**changes)
+    return plan, Workbook(write_report([plan], "xlsx")), changes
+
+
+def test_every_formula_gives_the_number_it_shows(case: tuple[Plan, Workbook, dict[str, object]]) -> None:
+    _, book, _ = case
+    cells = book.cells()
+    assert len(cells) > 40
+    for sheet, coordinate in cells:
+        shown = book.cached[sheet][coordinate].value
+        assert book.value((sheet, coordinate)) == pytest.approx(shown, rel=1e-9, abs=1e-9), (sheet, coordinate)
+
+
+def test_totals_are_the_plans(case: tuple[Plan, Workbook, dict[str, object]]) -> None:
+    plan, book, _ = case
+    for label, cost in (
+        ("Rent, in all", plan.rent),
+        ("Own, in all", plan.own),
+        ("Part owned, the others rented, in all", plan.mixed),
+    ):
+        if cost is not None:
+            assert book.levels("Plan 1", label) == pytest.approx((cost.low, cost.expected, cost.high))
+    assert book.levels("Plan 1", "At the site's meter")[1] == pytest.approx(plan.energy_mwh.expected)
+    assert book.levels("Plan 1", "Electricity bill, in all")[1] == pytest.approx(plan.bill.total_usd)
+    located = book.levels("Plan 1", "Electricity, location-based")[1]
+    assert located == pytest.approx(plan.carbon.location_based_tco2e)
+    assert book.levels("Plan 1", "Emissions, in all")[1] == pytest.approx(plan.carbon.total_tco2e)
+    row = book.find("Summary", "Cost [USD]")
+    assert book.value(("Summary", f"B{row}")) == pytest.approx(plan.cost.expected)
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "key"),
+    [
+        ("Rent of a GPU", 1.23, "money.price_usd_per_gpu_hour"),
+        ("Server, a GPU's share", 61_000.0, "money.server_usd_per_gpu"),
+        ("PUE, mean over the run", 1.7, "site.pue"),
+    ],
+)
+def test_a_changed_price_gives_what_a_new_plan_gives(
+    case: tuple[Plan, Workbook, dict[str, object]], label: str, value: float, key: str
+) -> None:
+    _, book, changes = case
+    again = planned(**{**changes, key: value})
+    book.changed.clear()
+    book.change("Plan 1", label, value)
+    assert book.changed
+    cost = again.cost
+    mode = {"rent": "Rent", "own": "Own", "mixed": "Part owned, the others rented"}[again.request.money.mode]
+    assert book.levels("Plan 1", f"{mode}, in all") == pytest.approx((cost.low, cost.expected, cost.high), rel=1e-9)
+    assert book.levels("Plan 1", "At the site's meter")[1] == pytest.approx(again.energy_mwh.expected)
+    assert book.levels("Plan 1", "Electricity bill, in all")[1] == pytest.approx(again.bill.total_usd)
+    assert book.levels("Plan 1", "Emissions, in all")[1] == pytest.approx(again.carbon.total_tco2e)
+    row = book.find("Summary", "Cost [USD]")
+    assert book.value(("Summary", f"B{row}")) == pytest.approx(again.cost.expected)
+
+
+def test_a_changed_electricity_price_reaches_bill_and_owners() -> None:
+    key = "site.electricity_usd_per_kwh"
+    flat = {"money.mode": "own", key: 0.06, "money.idle_days": 10}
+    book, again = Workbook(write_report([planned(**flat)], "xlsx")), planned(**{**flat, key: 0.15})
+    book.change("Plan 1", "Electricity, mean over the hours", 0.15)
+    assert book.levels("Plan 1", "Electricity bill, in all")[1] == pytest.approx(again.bill.total_usd)
+    assert book.levels("Plan 1", "Own, in all")[1] == pytest.approx(again.cost.expected, rel=1e-9)
+
+
+def test_a_changed_grid_gives_what_another_place_gives(plan: Plan) -> None:
+    again = planned(**{"site.grid": "Norway"})
+    book = Workbook(write_report([plan], "xlsx"))
+    book.change("Plan 1", "Grid, carbon intensity", again.grid.intensity_kg_per_kwh)
+    assert book.levels("Plan 1", "Electricity, location-based")[1] == pytest.approx(again.carbon.location_based_tco2e)
+
+
+def test_a_demand_charge_may_be_put_on_a_tariff_without_one(plan: Plan) -> None:
+    book = Workbook(write_report([plan], "xlsx"))
+    before = book.levels("Plan 1", "Electricity bill, in all")[1]
+    book.change("Plan 1", "Demand charge", 10.0)
+    book.change("Plan 1", "Fixed charge", 1000.0)
+    months, peak_kw = len(plan.bill.months), plan.peak_power_mw * 1000
+    added = book.levels("Plan 1", "Electricity bill, in all")[1] - before
+    assert months * (0.5 * peak_kw * 10 + 1000) < added <= months * (peak_kw * 10 + 1000)
+
+
+def test_charts_are_native_and_drawn_from_cells(plan: Plan, hostile_plan: Plan) -> None:
+    parts = xlsx_parts(write_report([plan, hostile_plan], "xlsx"))
+    charts = [part for name, part in parts.items() if name.startswith("xl/charts/chart")]
+    assert len(charts) == 2 * 6
+    assert all("<c:f>" in chart for chart in charts)
+    assert not any(name.startswith("xl/media") for name in parts)
