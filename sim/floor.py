@@ -7,7 +7,8 @@ memory bus at its full bandwidth. Nothing communicated, nothing recomputed, nobo
 import numpy as np
 
 from sim.case import Array, StepCase
-from sim.step import BF16, optimizer_s, rank_parameters
+from sim.passes import BF16
+from sim.sharding import optimizer_s, rank_parameters
 
 
 def compute_floor_s(case: StepCase) -> Array:

@@ -10,16 +10,8 @@ from profiler.architecture import kept_elements
 from profiler.units import GIB
 from sim.case import SELECTIVES, Array, StepCase
 from sim.memory_habits import MemoryLog
-from sim.step import (
-    BF16,
-    FULL,
-    SELECTIVE,
-    ZERO1,
-    ZERO2,
-    sharded_weights,
-    stage_layers,
-    tokens_per_pass,
-)
+from sim.passes import BF16, FULL, SELECTIVE, tokens_per_pass
+from sim.sharding import ZERO1, ZERO2, sharded_weights, stage_layers
 
 CONTEXT_BYTES = 2.5 * GIB
 """What the driver hands out outside torch's allocator: the CUDA context and its kernels, 1.3-2 GiB (nvidia-smi on

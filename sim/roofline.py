@@ -18,8 +18,8 @@ from sim.case import build_case
 from sim.hardware import Gpu, load_fabric, load_node
 from sim.kernels.measured import EXECUTIONS
 from sim.layout import ParallelLayout
+from sim.passes import backward_pass, forward_pass, head_s
 from sim.stacks import SoftwareStack, load_stack
-from sim.step import backward_pass, forward_pass, head_s
 
 
 def load_profile(gpu: Gpu) -> Profile | None:

@@ -8,72 +8,20 @@ from dataclasses import fields
 import numpy as np
 
 from sim.case import Array, StepCase
+from sim.passes import BF16, Pass, backward_pass, forward_pass, recompute_s
 from sim.pipeline import Chunk, PipelineCase, chunk_layers
 from sim.schedule import ChunkWork, OperationWork, StepWork
 from sim.schedule_order import SCHEDULES, PipelineShape
-from sim.step import (
-    BF16,
-    ZERO1,
-    ZERO2,
-    Pass,
-    accumulate_s,
-    backward_pass,
-    forward_pass,
-    fsdp_layer_s,
-    gradient_sync_s,
-    head_matmul_s,
-    head_s,
-    optimizer_s,
-    p2p_s,
-    recompute_s,
-)
-
-WEIGHT_SHARE = 0.5
-"""Of the backward products: one for the input's gradient and one for the weight's, of the same FLOPs."""
+from sim.sharding import ZERO1, ZERO2, accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s
+from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, pipeline_case, schedule_index
 
 
-def schedule_index(case: StepCase) -> Array:
-    """Index into SCHEDULES: zb-h1 where the layout asks for a zero bubble, 1F1B (interleaved where vp > 1) else."""
-    zero_bubble = (case.zero_bubble > 0) & (case.vp == 1)
-    return np.where(zero_bubble, SCHEDULES.index("zb-h1"), SCHEDULES.index("1f1b")).astype(np.float64)
-
-
-def head_chunk(case: StepCase) -> tuple[Chunk, Array]:
-    """The head and loss of one micro-batch, and the seconds of its weight gradient where that is deferred.
-
-    Each of the three products is as long; the passes over the logits are halved between forward and backward.
-    """
-    product = head_matmul_s(case)
-    passes = np.maximum(head_s(case) - 3 * product, 0.0) / 2
-    deferred = np.where((case.pp > 1) & (case.defers_head_gradient > 0), product, 0.0)
-    return Chunk(product + passes, product + passes, product - deferred), deferred
-
-
-def pipeline_case(case: StepCase) -> PipelineCase:
-    """The pipelines of all steps; sharding within a pass (FSDP) is part of the pass."""
+def pipelines_of(case: StepCase) -> PipelineCase:
+    """The pipelines of all steps, as `sim.step.step_times` runs them."""
     forward = forward_pass(case)
     backward = backward_pass(case, forward)
-    weight = WEIGHT_SHARE * backward.matmul
-    gathered = fsdp_layer_s(case, backward, 1.0, 1.0)
-    block = Chunk(
-        forward.total + fsdp_layer_s(case, forward, 1.0, 0.0),
-        backward.total - weight + recompute_s(case, forward) + gathered,
-        weight,
-    )
-    head, deferred_s = head_chunk(case)
-    first, middle, last = chunk_layers(case.layers, case.pp, case.vp)
-    return PipelineCase(
-        schedule=schedule_index(case),
-        pp=case.pp,
-        vp=case.vp,
-        micro_batches=case.micro_batches,
-        first=Chunk.of(first, block),
-        middle=Chunk.of(middle, block),
-        last=Chunk.of(last, block, head),
-        deferred_s=deferred_s,
-        p2p_s=p2p_s(case),
-        p2p_exposed=case.p2p_exposed,
-    )
+    fsdp = fsdp_layer_s(case, forward, 1.0, 0.0), fsdp_layer_s(case, backward, 1.0, 1.0)
+    return pipeline_case(case, forward, backward, recompute_s(case, forward), fsdp)
 
 
 def step_work(case: StepCase, index: int = 0) -> StepWork:

@@ -11,8 +11,8 @@ from profiler.profile import Precision
 from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase, build_case
 from sim.hardware import Cluster
 from sim.layout import ParallelLayout
+from sim.sharding import FSDP, HSDP, ZERO1, ZERO2
 from sim.stacks import SoftwareStack
-from sim.step import FSDP, HSDP, ZERO1, ZERO2
 
 CHUNK = 65_536
 """Layouts evaluated at once: an array of them is half a megabyte and stays in a core's cache."""

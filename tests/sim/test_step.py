@@ -11,7 +11,8 @@ from planner.estimate import estimate_runs
 from planner.runs import published_runs
 from sim.case import StepCase, concatenate
 from sim.layout import ParallelLayout
-from sim.step import StepTimes, step_times
+from sim.passes import backward_pass, forward_pass
+from sim.step import WEIGHT_SHARE, StepTimes, step_times
 from tests.sim.steps import Situation, changed, part_s, situations, total_s
 
 PARTS = [f.name for f in fields(StepTimes) if f.name != "total"]
@@ -75,9 +76,12 @@ def test_recompute_only_adds_time(s: Situation) -> None:
 
 
 @few
-@given(situations(pipelined=True), st.sampled_from([2, 3, 4]))
-def test_more_virtual_stages_never_lengthen_the_bubble(s: Situation, more: int) -> None:
-    assert part_s(s.times(vp=s.layout.vp * more), "bubble") <= part_s(s.times(), "bubble") * SLACK
+@given(st.sampled_from([2, 4, 8]), st.sampled_from([1, 2]), st.sampled_from([2, 5]), st.integers(1, 8))
+def test_more_virtual_stages_never_lengthen_the_bubble(pp: int, vp: int, more: int, rounds: int) -> None:
+    """Of 80 layers in equal chunks, and micro-batches in whole rounds of the pipeline."""
+    layout = ParallelLayout(tp=8, pp=pp, vp=vp)
+    s = Situation(layout=layout, model="llama3.1-70b", global_batch=pp * rounds, stack="megatron-fork")
+    assert part_s(s.times(vp=vp * more), "bubble") <= part_s(s.times(), "bubble") * SLACK
 
 
 @few
@@ -109,11 +113,16 @@ def test_bubble_of_equal_stages(pp: int, vp: int, passes: int) -> None:
 
 
 def test_a_zero_bubble_schedule_keeps_less_of_it() -> None:
-    """arXiv:2401.10241 table 1: the bubble of ZB-H1 is a third of 1F1B's where B and W take as long as F."""
+    """arXiv:2401.10241 table 1: the bubble is (p-1)(F+B+W) of 1F1B and (p-1)(F+B-W) of ZB-H1."""
     s = Situation(layout=ParallelLayout(pp=8), global_batch=32, stack="megatron-fork")
     case = replace(s.case(), vocab=np.zeros(1))
+    forward = forward_pass(case)
+    backward = backward_pass(case, forward)
+    weight_s = WEIGHT_SHARE * backward.matmul
+    left = float(((forward.total + backward.total - 2 * weight_s) / (forward.total + backward.total))[0])
     without = part_s(step_times(replace(case, zero_bubble=np.ones(1))), "bubble")
-    assert without == pytest.approx(part_s(step_times(case), "bubble") / 3)
+    assert without == pytest.approx(left * part_s(step_times(case), "bubble"))
+    assert 1 / 3 < left < 0.6
 
 
 def test_fairscales_five_backward_all_reduces_cost_what_three_more_cost() -> None:
@@ -131,9 +140,11 @@ def test_llama3_405b_stages() -> None:
     of eight blocks the slowest works 126/8 of its share: 1/64 longer than the mean without a head."""
     s = Situation(layout=ParallelLayout(tp=8, pp=16, dp=8), model="llama3.1-405b", global_batch=8 * 1000)
     times = step_times(replace(s.case(), vocab=np.zeros(1), fabric_latency_s=np.zeros(1)))
-    # of many micro-batches only the difference between eight blocks and 126/16 remains as bubble
+    # of many micro-batches only the difference between eight blocks and 126/16 remains, and once filling and
+    # draining the fifteen other stages, of seven or eight blocks each
     blocks_s = sum(part_s(times, name) for name in ("matmul", "attention", "elementwise", "tensor_parallel"))
-    assert part_s(times, "bubble") / blocks_s == pytest.approx(128 / 126 - 1 + 15 / 1000, rel=1e-6)
+    others = part_s(times, "bubble") / blocks_s - (128 / 126 - 1)
+    assert 15 * 7 < others * 1000 * 126 / 16 < 15 * 8
 
 
 @few

@@ -1,0 +1,86 @@
+"""What sharing out weights, gradients and optimizer state costs: gathers, reductions and the update itself."""
+
+import numpy as np
+
+from sim.case import SHARDINGS, Array, StepCase
+from sim.network import all_reduce_time_s, gather_time_s, overlapped
+from sim.passes import BF16, Pass
+from sim.pipeline import chunk_layers
+
+FSDP = SHARDINGS.index("fsdp")
+HSDP = SHARDINGS.index("hsdp")
+ZERO1 = SHARDINGS.index("zero1")
+ZERO2 = SHARDINGS.index("zero2")
+
+
+def stage_layers(case: StepCase) -> tuple[Array, Array]:
+    """Layers of the fullest stage and of the last one, as `sim.pipeline.chunk_layers` spreads them."""
+    first, middle, last = chunk_layers(case.layers, case.pp, case.vp)
+    more = (case.vp - 1) * middle
+    alone = case.pp * case.vp == 1
+    most = np.maximum(first, middle) + more
+    return np.where(alone, case.layers, most), np.where(alone, case.layers, last + more)
+
+
+def rank_parameters(case: StepCase) -> Array:
+    """Weights of the fullest rank: its layers, and an embedding or a head where it holds one."""
+    most, _ = stage_layers(case)
+    tables = np.where((case.pp == 1) & (case.tied == 0), 2.0, 1.0)
+    return (most * case.layer_parameters + tables * case.embedding_parameters) / case.tp
+
+
+def sharded_weights(case: StepCase) -> Array:
+    """True where the weights themselves are shared out (FSDP, HSDP)."""
+    return np.asarray((case.sharding == FSDP) | (case.sharding == HSDP))
+
+
+def fsdp_layer_s(case: StepCase, layer: Pass, gathers: float, scatters: float) -> Array:
+    """Exposed seconds of one block's weight gathers and gradient scatters in one pass (arXiv:2304.11277)."""
+    weights = BF16 * case.layer_parameters / case.tp
+    gradients = case.gradient_bytes * case.layer_parameters / case.tp
+    one = gather_time_s(case, weights, case.shard_degree, case.tp)
+    scatter = gather_time_s(case, gradients, case.shard_degree, case.tp)
+    comm = gathers * one + scatters * scatter
+    active = np.logical_and(sharded_weights(case), case.shard_degree > 1)
+    return np.where(active, overlapped(layer.total, comm, case.fsdp_exposed), 0.0)
+
+
+def gradient_sync_s(case: StepCase, forward_s: Array, backward_s: Array) -> Array:
+    """Exposed seconds of reducing gradients and gathering weights once a step (ZeRO, arXiv:1910.02054).
+
+    Hidden, where the stack can: the reduction behind the last backward work (`backward_s`), the gather behind
+    the first forward work (`forward_s`). Weights that are sharded move block by block instead (`fsdp_layer_s`);
+    what is left here is the all-reduce between copies (HSDP).
+    """
+    ranks = case.dp * case.cp
+    parameters = rank_parameters(case)
+    reduce = gather_time_s(case, case.gradient_bytes * parameters, ranks, case.tp)
+    gather = gather_time_s(case, BF16 * parameters, ranks, case.tp)
+    sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
+    reduce = np.where(sharded, reduce, 2 * reduce)
+    copies = np.maximum(ranks / case.shard_degree, 1)
+    across = all_reduce_time_s(
+        case, case.gradient_bytes * parameters / case.shard_degree, copies, case.tp * case.shard_degree
+    )
+    reduce = np.where(sharded_weights(case), np.where(copies > 1, across, 0.0), reduce)
+    gather = np.where(sharded, gather, 0.0)
+    hidden = overlapped(backward_s, reduce, case.dp_exposed) + overlapped(forward_s, gather, case.dp_exposed)
+    return np.where(ranks > 1, np.where(case.dp_overlap > 0, hidden, reduce + gather), 0.0)
+
+
+def optimizer_s(case: StepCase) -> Array:
+    """Seconds of one AdamW update of the rank's share, by the bytes it moves, and of clipping; or as
+    measured per parameter."""
+    ranks = case.dp * case.cp
+    shared = (case.sharding == ZERO1) | (case.sharding == ZERO2) | sharded_weights(case)
+    owned = rank_parameters(case) / np.where(shared, np.minimum(case.shard_degree, ranks), 1.0)
+    computed_s = case.optimizer_bytes / case.memory_bytes_per_s
+    measured_s = case.measured_update_s_per_parameter
+    return owned * np.where(np.isnan(measured_s), computed_s, measured_s)
+
+
+def accumulate_s(case: StepCase) -> Array:
+    """Seconds per micro-batch to add gradients into an fp32 buffer: read and write it once."""
+    traffic = 2 * case.gradient_store_bytes * rank_parameters(case)
+    at_once = np.logical_or(sharded_weights(case), case.micro_batches <= 1)
+    return np.where(at_once, 0.0, traffic / case.memory_bytes_per_s)
