@@ -85,6 +85,16 @@ def _ends(c: Pipeline) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     return (np.maximum(first[0], last[0]), middle[0]), (np.maximum(first[1], last[1]), middle[1])
 
 
+def _whole(c: Pipeline) -> tuple[Ops, Ops, Ops]:
+    """First, middle and last chunk where the backward computes the weight gradient too."""
+    first, middle, last = (Ops(x.f, x.b + x.w, np.zeros_like(x.w)) for x in (c.first, c.middle, c.last))
+    return first, middle, last
+
+
+Paths = tuple[list[Array], list[Array]]
+"""Paths to the end, and those of them that the last stage's last backward is on."""
+
+
 def one_f_one_b(c: Pipeline) -> Array:
     """1F1B, one chunk a stage.
 
@@ -93,64 +103,72 @@ def one_f_one_b(c: Pipeline) -> Array:
     many backwards is the longest when it has the slowest stage in it most often, or, where sends are slow, climbs
     most often (`c.p` twice for each climb).
     """
-    n, m, p = c.n, c.m, c.p
-    first, middle, last = (Ops(x.f, x.b + x.w, np.zeros_like(x.w)) for x in (c.first, c.middle, c.last))
-    between = n - 2
-    climb = 2 * (n - 1) * p
-    beats = m + n - 1
+    first, middle, _ = _whole(c)
+    groups = [_always_at_last(c), _mostly_between(c), _zigzag(c), _mostly_at_first(c)]
+    through_last = longest(path for _, paths in groups for path in paths)
+    down = (c.n - 1) * c.p + (c.n - 2) * middle.b + first.b
+    deferred = np.where(c.deferred > 0, through_last - down + c.m * c.deferred, 0.0)
+    return longest([through_last, deferred, *(path for paths, _ in groups for path in paths)])
 
-    # at the last stage all the time, or away from it and back
+
+def _always_at_last(c: Pipeline) -> Paths:
+    """At the last stage all the time, or away from it and back."""
+    n, m, p = c.n, c.m, c.p
+    first, middle, last = _whole(c)
+    between = n - 2
     slower = 2 * p + np.where(between > 0, middle.t, first.t) - last.t
     turns = np.ceil((m - 1) / n)
     away = (m - 1 - turns) * slower + np.where(between > 0, (m - 1) // n * (first.t - middle.t), 0.0)
     short = (m - 1 - np.ceil((m - 1) / (n - 1))) * slower  # not down to the first stage
-    at_last = first.t + between * middle.t + m * last.t + climb + gain(np.maximum(away, where(between > 0, short)))
+    path = first.t + between * middle.t + m * last.t + 2 * (n - 1) * p
+    path = path + gain(np.maximum(away, where(between > 0, short)))
+    return [path], [path]
 
-    # at the stages between: by way of the last stage at the begin and the end, or with a forward (backward) more
-    roomy = (between > 0) & (m > 2)
+
+def _mostly_between(c: Pipeline) -> Paths:
+    """At the stages between, by way of the last at the begin and the end, or with a forward (backward) more."""
+    n, m, p = c.n, c.m, c.p
+    first, middle, last = _whole(c)
+    between, possible, roomy = n - 2, (n > 2) & (m > 1), m > 2
     way = last.t + 2 * p
     begin, end = gain(way - middle.f), gain(way - middle.b)
-    width = np.maximum(between, 1)
-    zigzag = 2 * p * gain(m - 2 - np.ceil((m - 2) / width))
-    base = first.t + (beats - 2) * middle.t + 2 * between * p + zigzag
-    at_middle = where((between > 0) & (m > 1), base + np.where(m > 2, begin + end, np.maximum(begin, end)))
-    at_middle_then_last = where((between > 0) & (m > 1), base + np.where(m > 2, begin, 0.0) + way - middle.b)
-    # zigzag with the last stage in every turn, and with the first
+    climbs = gain(m - 2 - np.ceil((m - 2) / np.maximum(between, 1)))
+    base = first.t + (m + n - 3) * middle.t + 2 * (between + climbs) * p
+    path = base + np.where(roomy, begin + end, np.maximum(begin, end))
+    then_last = base + np.where(roomy, begin, 0.0) + way - middle.b
+    return [where(possible, path)], [where(possible, then_last)]
+
+
+def _zigzag(c: Pipeline) -> Paths:
+    """Up and down all the time: with the last stage in every turn but not the first, or the other way round."""
+    n, m, p = c.n, c.m, c.p
+    first, middle, last = _whole(c)
+    possible = (n > 2) & (m > 2)
+    way = last.t + 2 * p
+    alike = first.t + (m + n - 2) * middle.t
     turns = np.ceil((m - 1) / (n - 1))
-    alike = first.t + (beats - 1) * middle.t
     with_last = alike + (turns + 1) * (last.t - middle.t) + 2 * p * (n + m - 2 - turns)
     turns = np.ceil((m - 2) / (n - 1))
     with_first = alike + turns * (first.t - middle.t) + 2 * (last.t - middle.t) + 2 * p * (n + m - 2 - turns)
-    with_first_then_last = with_first + gain(middle.f - way)
+    with_first = with_first + gain(middle.f - way)
+    path = where(possible, with_first + gain(middle.b - way))
+    return [path], [where(possible, with_last), where(possible, with_first)]
 
-    # at the first stage
-    others = between * middle.t + last.t + climb
+
+def _mostly_at_first(c: Pipeline) -> Paths:
+    """At the first stage, by way of the last (or the one before it) at the begin and the end."""
+    n, m, p = c.n, c.m, c.p
+    first, middle, last = _whole(c)
+    roomy = (n > 2) & (m > 2)
+    way = last.t + 2 * p
+    others = (n - 2) * middle.t + last.t + 2 * (n - 1) * p
     ahead = np.minimum(n - 1, m - 1)
     begin = gain(others + where(roomy, gain(middle.f - way)) - ahead * first.f)
     end = gain(others + where(roomy, gain(middle.b - way)) - ahead * first.b)
     both = m >= ahead + 2
-    at_first = m * first.t + np.where(both, begin + end, np.maximum(begin, end))
-    at_first_then_last = m * first.t + np.where(both, begin, 0.0) + others - ahead * first.b
-
-    through_last = longest(
-        (
-            at_last,
-            at_middle_then_last,
-            where(roomy, with_last),
-            where(roomy, with_first_then_last),
-            at_first_then_last,
-        )
-    )
-    down = (n - 1) * p + between * middle.b + first.b
-    return longest(
-        (
-            through_last,
-            at_middle,
-            where(roomy, with_first_then_last + gain(middle.b - way)),
-            at_first,
-            np.where(c.deferred > 0, through_last - down + m * c.deferred, 0.0),
-        )
-    )
+    path = m * first.t + np.where(both, begin + end, np.maximum(begin, end))
+    then_last = m * first.t + np.where(both, begin, 0.0) + others - ahead * first.b
+    return [path], [then_last]
 
 
 def interleaved(c: Pipeline) -> Array:
@@ -161,10 +179,8 @@ def interleaved(c: Pipeline) -> Array:
     group at one stage, passes while the pipeline fills and drains.
     """
     n, v, m, p = c.n, c.v, c.m, c.p
-    first, middle, last = (Ops(x.f, x.b + x.w, np.zeros_like(x.w)) for x in (c.first, c.middle, c.last))
-    between = n - 2
-    climb = (n - 1) * p
-    passes = m * v
+    first, middle, last = _whole(c)
+    between, climb = n - 2, (n - 1) * p
     groups = np.maximum(m // n, 1)
     group, group_last = np.ceil(m / groups), np.floor(m / groups)
 
@@ -179,40 +195,36 @@ def interleaved(c: Pipeline) -> Array:
 
     # at the stage before the last one
     way = last.t + 2 * p
-    base = up + down - 2 * p + (passes - 3) * middle.t - (v - 1) * (group * middle.f + group_last * middle.b)
+    base = up + down - 2 * p + (m * v - 3) * middle.t - (v - 1) * (group * middle.f + group_last * middle.b)
     # of two stages neither has only chunks from between: a path dodges the first and the last chunk, group by group
     base = base - np.where(n == 2, (groups - 1) * (2 * middle.f - first.f + middle.b - 2 * p), 0.0)
-    base = where(m > 2, base + np.maximum(2 * middle.f, way))
-    at_middle = where(m > 2, base + np.maximum(2 * middle.b, way))
-    few = where((between > 0) & (m <= 3), up + (m - 1) * np.maximum(middle.f, middle.b) + last.t + down)
+    at_middle = where(m > 2, base + np.maximum(2 * middle.f, way) + np.maximum(2 * middle.b, way))
+    few = where((n > 2) & (m <= 3), up + (m - 1) * np.maximum(middle.f, middle.b) + last.t + down)
 
-    # at the first stage
+    at_first, at_first_then_last = _interleaved_at_first(c, up, down, down_last, group, group_last)
+    through_last = longest((at_last + down_last, at_middle - down + down_last, at_first_then_last))
+    deferred = np.where(c.deferred > 0, through_last - fall + m * c.deferred, 0.0)
+    return longest((at_last + down, at_middle, few, at_first, deferred))
+
+
+def _interleaved_at_first(
+    c: Pipeline, up: Array, down: Array, down_last: Array, group: Array, group_last: Array
+) -> tuple[Array, Array]:
+    """The path at the first stage, and the one that the last stage's last backward is on."""
+    n, v, m = c.n, c.v, c.m
+    first, middle, last = _whole(c)
+    passes = m * v
     ahead = np.minimum((v - 1) * group + 2 * (n - 1), passes - 1)
     ahead_b = np.minimum((v - 1) * group_last + 2 * (n - 1), passes - 1)
     of_first = group + np.clip(ahead + 1 - v * group, 0.0, m - group)
     of_first_b = group_last + np.clip(ahead_b + 1 - v * group_last, 0.0, m - group_last)
     skipped = (of_first - 1) * first.f + (ahead + 1 - of_first) * middle.f
     skipped_b = (of_first_b - 1) * first.b + (ahead_b + 1 - of_first_b) * middle.b
-    begin = gain(up - first.f + last.t + between * middle.b + climb - skipped)
-    tail = last.t + between * middle.f + climb - first.b - skipped_b
+    climb = (n - 1) * c.p
+    begin = gain(up - first.f + last.t + (n - 2) * middle.b + climb - skipped)
+    tail = last.t + (n - 2) * middle.f + climb - first.b - skipped_b
     end = gain(down + tail)
     work = m * (first.t + (v - 1) * middle.t)
     both = passes >= ahead + 2
-    at_first = work + np.where(both, begin + end, np.maximum(begin, end))
-
-    through_last = longest(
-        (
-            at_last + down_last,
-            at_middle - down + down_last,
-            work + np.where(both, begin, 0.0) + down_last + tail,
-        )
-    )
-    return longest(
-        (
-            at_last + down,
-            at_middle,
-            few,
-            at_first,
-            np.where(c.deferred > 0, through_last - fall + m * c.deferred, 0.0),
-        )
-    )
+    path = work + np.where(both, begin + end, np.maximum(begin, end))
+    return path, work + np.where(both, begin, 0.0) + down_last + tail

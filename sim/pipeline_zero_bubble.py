@@ -1,8 +1,8 @@
 """The longest path through the zero-bubble schedules; names and method as in `sim/pipeline_paths.py`.
 
 ZB-H1 and ZB-H2: arXiv:2401.10241. ZB-V: arXiv:2405.15362. Here W, the gradient of the weights, is an operation of its
-own that nothing waits for. From 2 n micro-batches on, as these schedules are meant to run, the longest candidate is
-within 1 % of the event simulation; with fewer it may fall short of it by 3 % (ZB-V: 5 %).
+own that nothing waits for. From 2 n micro-batches on (ZB-V: and four blocks a chunk), as they are meant to run, it is
+within 1 % of the event simulation; below that it may fall short of it by 3 % (ZB-V: 5 %).
 """
 
 from collections.abc import Iterable
