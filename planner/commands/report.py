@@ -25,10 +25,9 @@ def report(
     with sentences():
         from planner.report.formats import FORMATS, check_date, write_report
 
-        kind = format_ or (out.suffix.removeprefix(".") if out else "html")
+        kind = format_ or (out.suffix.removeprefix(".") if out else "") or "html"
         if kind not in FORMATS:
-            where = f"format '{kind}'" if kind else f"a file without an ending, {out},"
-            raise InputError(f"{where} cannot be written; {nearest(kind, FORMATS)}")
+            raise InputError(f"format '{kind}' cannot be written; {nearest(kind, FORMATS)}")
         if date:
             check_date(date)
         plans = make_plans(requests(file, overrides({}, settings or [])))

@@ -142,10 +142,12 @@ def test_search_gives_the_best_first() -> None:
     assert "layouts in" in works(*SEARCH, "--global-batch", "512", "--keep", "3")
 
 
-def test_report_as_json_is_the_plan(tmp_path: Path) -> None:
+def test_report_as_json_is_the_plan_and_its_file(tmp_path: Path) -> None:
     out = tmp_path / "plan.json"
     assert str(out) in works("report", EXAMPLE, "--format", "json", "--out", str(out))
-    assert json.loads(out.read_text()) == data("plan", EXAMPLE)
+    found = json.loads(out.read_text())
+    (tmp_path / "again.toml").write_text(found.pop("plan_file"))
+    assert found == data("plan", EXAMPLE) == data("plan", str(tmp_path / "again.toml"))
 
 
 def test_a_users_own_model_plans_like_a_shipped_one(tmp_path: Path) -> None:
