@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from planner.costs import CostBreakdown, CostLine
-from planner.plan import Plan, first_moment
+from planner.plan import Plan
+from planner.planned_campaign import first_moment
 from profiler.units import DAY_S
 
 

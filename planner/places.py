@@ -10,7 +10,7 @@ from planner.comparisons import countries
 from planner.costs import HOURS_PER_YEAR, given_rental
 from planner.market import rows
 from planner.market.prices import recent
-from planner.plan import campaign_water, hourly_kwh
+from planner.metering import campaign_water, hourly_kwh
 from planner.plan_file import PlanRequest
 from planner.simulation import Scenario, scenario
 from planner.tariffs import PLACES, Array, bill, load_tariff

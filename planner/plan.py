@@ -5,8 +5,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,42 +15,25 @@ from planner.carbon import CarbonAccount, Grid, account, load_grid, tdp_accounti
 from planner.charges import Charges
 from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, water_as_much_as
 from planner.costs import CostBreakdown
+from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.model_card import ModelCard, explain_card, load_model_card
-from planner.phases import PlannedPhase, plan_phases
+from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
-from planner.power_limit import limit_power
+from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
 from planner.pricing import Prices, load_prices
-from planner.recovery import plan_checkpoints, plan_pauses, plan_reliability
-from planner.spot import with_spot
-from planner.tariffs import LONGEST_DAYS, Array, Bill, bill
-from planner.water import WaterAccount, water
+from planner.tariffs import Bill
+from planner.water import WaterAccount
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
 from profiler.units import DAY_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
 from sim.calibration import load_calibration
-from sim.campaign import Campaign, CampaignSetup, expected_ettr, simulate_replicas
-from sim.climate import load_climate
-from sim.energy import SitePower
-from sim.hardware import Cluster, build_cluster
-from sim.hours import hour_series
+from sim.campaign import Campaign, CampaignSetup, simulate_replicas
+from sim.hardware import Cluster
 from sim.roofline import load_profile
-from sim.site import PowerWindow, SiteConditions
-from sim.stacks import load_stack
 
 if TYPE_CHECKING:
     from planner.uncertainty import Response
-
-SPARE_SHARE = 0.01
-"""Spare nodes over the job's nodes where nothing is said; OPT-175B kept 4 to 18 hosts beside 124."""
-
-SHORTEST_CHECKPOINT_INTERVAL_S = 300.0
-"""Assumed: nobody writes a checkpoint more often than every five minutes, even where the optimum of Young and
-Daly for asynchronous ones is seconds; the store is shared with the data."""
-
-
-LATEST_START = 2999
-"""Later first days are mistakes, and leave the calendar no room for the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,10 +255,10 @@ def make_plan(request: PlanRequest) -> Plan:
             never finish, or a price that is not to be had.
     """
     architecture = load_architecture(request.model)
-    cluster = _cluster(request)
+    cluster = plan_cluster(request)
     profile = load_profile(cluster.gpu)
-    phases = _phases(request, architecture, cluster, profile)
-    setup = _setup(request, architecture, cluster, phases)
+    phases = planned_phases(request, architecture, cluster, profile)
+    setup = campaign_setup(request, architecture, cluster, phases)
     replicas = simulate_replicas(setup, request.seed, request.replicas)
     campaign = sorted(replicas, key=lambda c: c.duration_s)[len(replicas) // 2]
     error = load_calibration().left_out_p90
@@ -319,167 +301,6 @@ def make_plan(request: PlanRequest) -> Plan:
         provenance=_provenance(cluster, phases, profile, request),
         notes=tuple(dict.fromkeys((*setup.notes, *(note for phase in phases for note in phase.notes)))),
     )
-
-
-def plan_campaign(request: PlanRequest) -> CampaignSetup:
-    """The campaign that a plan simulates, before chance.
-
-    Raises:
-        InputError: as `make_plan`.
-    """
-    architecture, cluster = load_architecture(request.model), _cluster(request)
-    return _setup(request, architecture, cluster, planned_phases(request))
-
-
-def planned_phases(request: PlanRequest) -> tuple[PlannedPhase, ...]:
-    """The phases of a plan, each with its layout and its step within the power that is allowed.
-
-    Raises:
-        InputError: as `make_plan`.
-    """
-    architecture, cluster = load_architecture(request.model), _cluster(request)
-    return _phases(request, architecture, cluster, load_profile(cluster.gpu))
-
-
-def _cluster(request: PlanRequest) -> Cluster:
-    c = request.cluster
-    return build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
-
-
-def _phases(
-    request: PlanRequest, architecture: ModelArchitecture, cluster: Cluster, profile: Profile | None
-) -> tuple[PlannedPhase, ...]:
-    """The phases within the power that the plan allows."""
-    phases = plan_phases(request, architecture, cluster, load_stack(request.training.stack), profile)
-    site, spares = _site(request), _spare_nodes(request, cluster)
-    return tuple(limit_power(phase, request.site, cluster, site, spares) for phase in phases)
-
-
-def _site(request: PlanRequest) -> SitePower:
-    return SitePower(pue=request.site.pue, above_node_share=request.site.above_node_share)
-
-
-def _setup(
-    request: PlanRequest, architecture: ModelArchitecture, cluster: Cluster, phases: tuple[PlannedPhase, ...]
-) -> CampaignSetup:
-    """The campaign to simulate; a stated effective time ratio scales the failure record until it is expected."""
-    spares = _spare_nodes(request, cluster)
-    days = math.fsum(phase.training_s for phase in phases) / DAY_S
-    if days > LONGEST_DAYS:
-        raise InputError(
-            f"this run takes {days / 365.25:.3g} years of steps; more or faster GPUs, or fewer tokens, are needed."
-        )
-    setup = CampaignSetup(
-        cluster=cluster,
-        parameters=architecture.parameters,
-        phases=tuple(phase.campaign_phase() for phase in phases),
-        reliability=plan_reliability(request.reliability),
-        checkpoints=plan_checkpoints(request.reliability),
-        recovery=request.reliability.recovery,
-        replica_stall_s=request.reliability.replica_stall_s,
-        replicas=max(phases, key=lambda phase: phase.tokens).step.layout.dp,
-        fewer_replicas=request.reliability.without_spares == "fewer_replicas",
-        hot_spare_nodes=request.reliability.hot_spare_nodes,
-        repair_crews=request.reliability.repair_crews,
-        planned_maintenance_per_day=request.reliability.planned_maintenance_per_day,
-        maintenance_s=request.reliability.maintenance_s,
-        pauses=plan_pauses(request.reliability),
-        site=_site(request),
-        spare_nodes=spares,
-        conditions=_conditions(request),
-    )
-    if (
-        request.reliability.checkpoint_interval_s is None
-        and not setup.checkpoints.in_memory
-        and setup.cadence.interval_s < SHORTEST_CHECKPOINT_INTERVAL_S
-    ):
-        policy = replace(setup.checkpoints, interval_s=SHORTEST_CHECKPOINT_INTERVAL_S)
-        setup = replace(setup, checkpoints=policy)
-    ratio = request.stated.effective_time_ratio
-    setup = setup if ratio is None else _with_ettr(setup, ratio)
-    owned = Charges(setup=setup, money=request.money).owned_share if request.money.mode == "mixed" else 0.0
-    return replace(setup, reliability=with_spot(setup.reliability, request.money, 1 - owned))
-
-
-def _spare_nodes(request: PlanRequest, cluster: Cluster) -> int:
-    stated = request.cluster.spare_nodes
-    return math.ceil(SPARE_SHARE * cluster.nodes) if stated is None and cluster.nodes > 1 else stated or 0
-
-
-def _conditions(request: PlanRequest) -> SiteConditions | None:
-    """What changes with the hour at the site; `None` where nothing does."""
-    site = request.site
-    if not site.climate and not site.power_windows:
-        return None
-    return SiteConditions(
-        start=first_moment(request),
-        climate=load_climate(site.climate) if site.climate else None,
-        windows=(*(asked.window() for asked in site.power_windows), *_standing_limit(request)),
-    )
-
-
-def _standing_limit(request: PlanRequest) -> tuple[PowerWindow, ...]:
-    """The site's limit at every hour: a hot hour's PUE may need more than the mean that GPUs are capped for."""
-    limit_mw = request.site.power_limit_mw
-    return () if limit_mw is None else (PowerWindow(label="power limit", allowed_w=limit_mw * 1e6),)
-
-
-def first_moment(request: PlanRequest) -> datetime:
-    """The campaign's start, local time.
-
-    Raises:
-        InputError: no date, or one that leaves the calendar no room.
-    """
-    try:
-        start = datetime.fromisoformat(request.start)
-    except ValueError:
-        raise InputError(f"start is '{request.start}'; a date such as 2026-01-05 is needed.") from None
-    if start.year > LATEST_START:
-        raise InputError(f"start is '{request.start}'; a year up to {LATEST_START} is needed.")
-    return start
-
-
-def _with_ettr(setup: CampaignSetup, ratio: float) -> CampaignSetup:
-    """Scale the failure rate until the expected effective time ratio is the stated one."""
-
-    def at(rate: float) -> CampaignSetup:
-        return replace(setup, reliability=setup.reliability.scaled(rate))
-
-    most = expected_ettr(at(1e-6))
-    if ratio > most:
-        raise InputError(
-            f"effective_time_ratio is {ratio}; with these checkpoints and planned maintenance it cannot exceed "
-            f"{most:.3f} even without failures."
-        )
-    low, high = 1e-6, 1.0
-    while expected_ettr(at(high)) > ratio:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if expected_ettr(at(middle)) > ratio else (low, middle)
-    return at((low + high) / 2)
-
-
-def campaign_bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> Bill:
-    """The electricity bill of a simulated campaign, hour by hour.
-
-    Raises:
-        InputError: a first day that is none.
-    """
-    return bill(prices.tariff, first_moment(request), hourly_kwh(campaign).tolist())
-
-
-def hourly_kwh(campaign: Campaign) -> Array:
-    """What the site's meter reads in each hour of a campaign [kWh], shape (hours,)."""
-    found: Array = hour_series(campaign).energy_j.sum(axis=1) / JOULES_PER_KWH
-    return found
-
-
-def campaign_water(request: PlanRequest, campaign: Campaign, grid: Grid) -> WaterAccount:
-    """The water of a simulated campaign."""
-    site_kwh = campaign.total_energy_j / JOULES_PER_KWH
-    it_kwh = site_kwh - campaign.energy_j["cooling"] / JOULES_PER_KWH
-    return water(it_kwh, site_kwh, grid, request.site.wue_l_per_kwh)
 
 
 def _break_even(prices: Prices, gpus: int, electricity_usd_per_day: float) -> float | None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from planner.charges import Charges
-from planner.plan import planned_phases
 from planner.plan_file import PlanRequest
+from planner.planned_campaign import request_phases
 from planner.power_limit import hold
 from planner.simulation import Scenario, scenario
 from profiler.files import InputError, nearest
@@ -103,7 +103,7 @@ def sweep_caps(
         raise InputError(f"goal '{goal}' is not known; {nearest(goal, get_args(Goal))}.")
     limit_mw = request.site.power_limit_mw
     free = replace(request, site=replace(request.site, gpu_power_cap_w=None, power_limit_mw=None))
-    ready, phases = scenario(free), planned_phases(free)
+    ready, phases = scenario(free), request_phases(free)
     gpu = ready.setup.cluster.gpu
     low, high = least_cap_w(gpu), gpu.tdp_w
     caps = sorted({*caps_w, high}) if caps_w else [low + (high - low) * i / CAPS for i in range(CAPS + 1)]

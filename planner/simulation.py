@@ -10,8 +10,9 @@ from typing import Any
 
 from planner.carbon import Grid, load_grid, location_based
 from planner.charges import Charges
-from planner.plan import campaign_bill, campaign_water, first_moment, hourly_kwh, plan_campaign
+from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.plan_file import PlanRequest
+from planner.planned_campaign import first_moment, plan_campaign
 from planner.pricing import Prices, load_prices
 from profiler.units import DAY_S, HOUR_S, JOULES_PER_KWH, JOULES_PER_MWH
 from sim.campaign import Campaign, CampaignSetup, replica_seeds, simulate_campaign

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from planner.carbon import location_based
 from planner.charges import Charges
+from planner.metering import hourly_kwh
 from planner.places import typical_campaign
-from planner.plan import hourly_kwh
 from planner.plan_file import PlanRequest
 from planner.simulation import Scenario, scenario
 from planner.tariffs import bill

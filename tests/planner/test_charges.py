@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.charges import Charges
-from planner.plan import make_plan, plan_campaign
+from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
+from planner.planned_campaign import plan_campaign
 from planner.pricing import load_prices
 from planner.spot import RECLAIMED
 from profiler.files import InputError

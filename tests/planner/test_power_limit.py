@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.phases import PlannedPhase
-from planner.plan import make_plan, plan_campaign, planned_phases
+from planner.plan import make_plan
 from planner.plan_file import PlanRequest, SiteRequest, plan_request
+from planner.planned_campaign import plan_campaign, request_phases
 from planner.power_cap import CapSweep, sweep_caps
 from planner.power_limit import hold, limit_power
 from profiler.files import InputError
@@ -30,7 +31,7 @@ def asked(site: dict[str, Any] | None = None, **money: Any) -> PlanRequest:
 
 @cache
 def free() -> PlannedPhase:
-    [phase] = planned_phases(asked())
+    [phase] = request_phases(asked())
     return phase
 
 

@@ -1,0 +1,33 @@
+"""What a simulated campaign draws hour by hour, and the bill and the water that follow."""
+
+from planner.carbon import Grid
+from planner.plan_file import PlanRequest
+from planner.planned_campaign import first_moment
+from planner.pricing import Prices
+from planner.tariffs import Array, Bill, bill
+from planner.water import WaterAccount, water
+from profiler.units import JOULES_PER_KWH
+from sim.campaign import Campaign
+from sim.hours import hour_series
+
+
+def campaign_bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> Bill:
+    """The electricity bill of a simulated campaign, hour by hour.
+
+    Raises:
+        InputError: a first day that is none.
+    """
+    return bill(prices.tariff, first_moment(request), hourly_kwh(campaign).tolist())
+
+
+def hourly_kwh(campaign: Campaign) -> Array:
+    """What the site's meter reads in each hour of a campaign [kWh], shape (hours,)."""
+    found: Array = hour_series(campaign).energy_j.sum(axis=1) / JOULES_PER_KWH
+    return found
+
+
+def campaign_water(request: PlanRequest, campaign: Campaign, grid: Grid) -> WaterAccount:
+    """The water of a simulated campaign."""
+    site_kwh = campaign.total_energy_j / JOULES_PER_KWH
+    it_kwh = site_kwh - campaign.energy_j["cooling"] / JOULES_PER_KWH
+    return water(it_kwh, site_kwh, grid, request.site.wue_l_per_kwh)
