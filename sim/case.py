@@ -160,6 +160,8 @@ class StepCase:
     fsdp_exposed: Array
     cp_exposed: Array
     p2p_exposed: Array
+    pipeline_inside_data: Array
+    """1 where the stages of a pipeline are nearer to each other than its replicas."""
     gradient_bytes: Array
     gradient_store_bytes: Array
     step_fixed_s: Array
@@ -454,6 +456,7 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "dp_exposed": k["dp_exposed"],
         "fsdp_exposed": 0.0 if stack.schedules_gathers else k["fsdp_exposed"],
         "cp_exposed": k["cp_exposed"],
+        "pipeline_inside_data": stack.pipeline_inside_data,
         "p2p_exposed": 0.0 if stack.p2p_overlap else 1.0,
         "gradient_bytes": stack.gradient_bytes,
         "gradient_store_bytes": stack.gradient_store_bytes,

@@ -29,6 +29,11 @@ def rank_parameters(case: StepCase) -> Array:
     return (most * case.layer_parameters + tables * case.embedding_parameters) / case.tp
 
 
+def replica_stride(case: StepCase) -> Array:
+    """How far apart in the order of ranks those are that hold the same weights."""
+    return np.asarray(case.tp * np.where(case.pipeline_inside_data > 0, case.pp, 1.0))
+
+
 def sharded_weights(case: StepCase) -> Array:
     """True where the weights themselves are shared out (FSDP, HSDP)."""
     return np.asarray((case.sharding == FSDP) | (case.sharding == HSDP))
@@ -38,8 +43,8 @@ def fsdp_layer_s(case: StepCase, layer: Pass, gathers: float, scatters: float) -
     """Exposed seconds of one block's weight gathers and gradient scatters in one pass (arXiv:2304.11277)."""
     weights = BF16 * case.layer_parameters / case.tp
     gradients = case.gradient_bytes * case.layer_parameters / case.tp
-    one = gather_time_s(case, weights, case.shard_degree, case.tp)
-    scatter = gather_time_s(case, gradients, case.shard_degree, case.tp)
+    one = gather_time_s(case, weights, case.shard_degree, replica_stride(case))
+    scatter = gather_time_s(case, gradients, case.shard_degree, replica_stride(case))
     comm = gathers * one + scatters * scatter
     active = np.logical_and(sharded_weights(case), case.shard_degree > 1)
     return np.where(active, overlapped(layer.total, comm, case.fsdp_exposed), 0.0)
@@ -53,14 +58,14 @@ def gradient_sync_s(case: StepCase, forward_s: Array, backward_s: Array) -> Arra
     what is left here is the all-reduce between copies (HSDP).
     """
     ranks = case.dp * case.cp
-    parameters = rank_parameters(case)
-    reduce = gather_time_s(case, case.gradient_bytes * parameters, ranks, case.tp)
-    gather = gather_time_s(case, BF16 * parameters, ranks, case.tp)
+    parameters, stride = rank_parameters(case), replica_stride(case)
+    reduce = gather_time_s(case, case.gradient_bytes * parameters, ranks, stride)
+    gather = gather_time_s(case, BF16 * parameters, ranks, stride)
     sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
     reduce = np.where(sharded, reduce, 2 * reduce)
     copies = np.maximum(ranks / case.shard_degree, 1)
     across = all_reduce_time_s(
-        case, case.gradient_bytes * parameters / case.shard_degree, copies, case.tp * case.shard_degree
+        case, case.gradient_bytes * parameters / case.shard_degree, copies, stride * case.shard_degree
     )
     reduce = np.where(sharded_weights(case), np.where(copies > 1, across, 0.0), reduce)
     gather = np.where(sharded, gather, 0.0)

@@ -44,6 +44,9 @@ class SoftwareStack:
     """Tensor-parallel all-reduces of one block's backward pass: 2, or FairScale's 5."""
     dp_overlap: bool = True
     p2p_overlap: bool = True
+    pipeline_inside_data: bool = False
+    """True where a pipeline's stages are nearer to each other than its replicas are (rank order TP, CP, PP, DP);
+    Megatron's own order is TP, CP, DP, PP."""
     schedules_gathers: bool = False
     """True where a compiler that knows the collectives' latency places sharded weights' gathers (XLA with a
     profile-guided latency estimator): only what outlasts the work beside it shows."""

@@ -48,7 +48,8 @@ def p2p_s(case: StepCase) -> Array:
     Each tensor-parallel rank sends its share and the receivers gather (arXiv:2104.04473 section 4.1).
     """
     size_bytes = BF16 * tokens_per_pass(case) * case.hidden / case.tp
-    one = size_bytes / group_bandwidth(case, case.pp, case.tp * case.cp * case.dp) + case.fabric_latency_s
+    replicas = np.where(case.pipeline_inside_data > 0, 1.0, case.dp)
+    one = size_bytes / group_bandwidth(case, case.pp, case.tp * case.cp * replicas) + case.fabric_latency_s
     return np.where(case.pp > 1, one, 0.0)
 
 
