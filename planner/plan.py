@@ -20,7 +20,7 @@ from planner.model_card import ModelCard, explain_card, load_model_card
 from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
-from planner.pricing import Prices, load_prices
+from planner.pricing import Prices, load_prices, tariff_notes
 from planner.tariffs import Bill
 from planner.water import WaterAccount
 from profiler.architecture import ModelArchitecture, load_architecture
@@ -299,7 +299,11 @@ def make_plan(request: PlanRequest) -> Plan:
         profile=profile,
         assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, error),
         provenance=_provenance(cluster, phases, profile, request),
-        notes=tuple(dict.fromkeys((*setup.notes, *(note for phase in phases for note in phase.notes)))),
+        notes=tuple(
+            dict.fromkeys(
+                (*setup.notes, *tariff_notes(request, grid), *(note for phase in phases for note in phase.notes))
+            )
+        ),
     )
 
 

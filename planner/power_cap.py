@@ -1,14 +1,16 @@
 """Power as a choice: what a lower cap on every GPU does to time, energy and money, and which cap is best."""
 
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from planner.charges import Charges
+from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import request_phases
-from planner.power_limit import hold
+from planner.power_limit import cap_for_site, hold
 from planner.simulation import Scenario, scenario
 from profiler.files import InputError, nearest
 from sim.campaign import replica_seeds
@@ -26,6 +28,7 @@ class CapOption:
     """One cap on every GPU and what becomes of the plan: means over the simulated campaigns."""
 
     cap_w: float
+    """Of the main phase, where a site's limit gives each phase its own."""
     gpu_power_w: float
     """Mean of a GPU while the main phase trains."""
     slowdown: float
@@ -101,26 +104,74 @@ def sweep_caps(
     """
     if goal not in get_args(Goal):
         raise InputError(f"goal '{goal}' is not known; {nearest(goal, get_args(Goal))}.")
-    limit_mw = request.site.power_limit_mw
-    free = replace(request, site=replace(request.site, gpu_power_cap_w=None, power_limit_mw=None))
-    ready, phases = scenario(free), request_phases(free)
-    gpu = ready.setup.cluster.gpu
-    low, high = least_cap_w(gpu), gpu.tdp_w
+    unlimited = _unlimited(request)
+    ready, phases = scenario(unlimited), request_phases(unlimited)
+    cluster = ready.setup.cluster
+    low, high = least_cap_w(cluster.gpu), cluster.gpu.tdp_w
     caps = sorted({*caps_w, high}) if caps_w else [low + (high - low) * i / CAPS for i in range(CAPS + 1)]
-    options = []
-    for count, cap_w in enumerate(caps, start=1):
-        held = [hold(phase, cap_w, ready.setup.cluster) for phase in phases]
-        main = max(range(len(phases)), key=lambda i: phases[i].tokens)
-        setup = replace(ready.setup, phases=tuple(phase.campaign_phase() for phase in held))
-        options.append(
-            _option(
-                replace(ready, setup=setup),
-                cap_w,
-                held[main].step.gpu_power_w,
-                held[main].step_time_s / phases[main].step_time_s,
-                limit_mw,
-            )
-        )
+    held = ((cap_w, [hold(phase, cap_w, cluster) for phase in phases]) for cap_w in caps)
+    return _sweep(request, goal, ready, phases, held, done)
+
+
+def sweep_limits(
+    request: PlanRequest,
+    limits_mw: Sequence[float],
+    *,
+    goal: Goal = "cost",
+    done: Callable[[int], object] = lambda _: None,
+) -> CapSweep:
+    """Plan under each limit of the site, with the highest caps that keep it, phase by phase.
+
+    Args:
+        request: what to train; its own cap and limit are left out.
+        limits_mw: at the site's meter; the plan without one is added.
+        goal: what the best limit is best for.
+        done: told how many limits are done.
+
+    Raises:
+        InputError: an unknown goal, or a limit that the cluster cannot keep.
+    """
+    if goal not in get_args(Goal):
+        raise InputError(f"goal '{goal}' is not known; {nearest(goal, get_args(Goal))}.")
+    unlimited = _unlimited(request)
+    ready, phases = scenario(unlimited), request_phases(unlimited)
+    held = ((_cap(ready, phases, limit), _kept(ready, phases, limit)) for limit in (*sorted(limits_mw), math.inf))
+    return _sweep(unlimited, goal, ready, phases, held, done)
+
+
+def _unlimited(request: PlanRequest) -> PlanRequest:
+    return replace(request, site=replace(request.site, gpu_power_cap_w=None, power_limit_mw=None))
+
+
+def _cap(ready: Scenario, phases: Sequence[PlannedPhase], limit_mw: float) -> float:
+    setup = ready.setup
+    return cap_for_site(phases[_main(phases)], limit_mw * 1e6, setup.cluster, setup.site, setup.spare_nodes)
+
+
+def _kept(ready: Scenario, phases: Sequence[PlannedPhase], limit_mw: float) -> list[PlannedPhase]:
+    return [hold(phase, _cap(ready, [phase], limit_mw), ready.setup.cluster) for phase in phases]
+
+
+def _main(phases: Sequence[PlannedPhase]) -> int:
+    """The phase that holds most tokens."""
+    return max(range(len(phases)), key=lambda i: phases[i].tokens)
+
+
+def _sweep(
+    request: PlanRequest,
+    goal: Goal,
+    ready: Scenario,
+    phases: Sequence[PlannedPhase],
+    held: Iterable[tuple[float, list[PlannedPhase]]],
+    done: Callable[[int], object],
+) -> CapSweep:
+    """Each of the held phases simulated and priced."""
+    main, options = _main(phases), []
+    for count, (cap_w, slowed) in enumerate(held, start=1):
+        setup = replace(ready.setup, phases=tuple(phase.campaign_phase() for phase in slowed))
+        slowdown = slowed[main].step_time_s / phases[main].step_time_s
+        power_w = slowed[main].step.gpu_power_w
+        options.append(_option(replace(ready, setup=setup), cap_w, power_w, slowdown, request.site.power_limit_mw))
         done(count)
     return CapSweep(name=ready.name, mode=request.money.mode, goal=goal, options=tuple(options))
 

@@ -25,7 +25,7 @@ def limit_power(
     """
     caps = [cap for cap in (asked.gpu_power_cap_w,) if cap is not None]
     if asked.power_limit_mw is not None:
-        caps.append(_cap_for_site(phase, asked.power_limit_mw * 1e6, cluster, site, spare_nodes))
+        caps.append(cap_for_site(phase, asked.power_limit_mw * 1e6, cluster, site, spare_nodes))
     return hold(phase, min(caps), cluster) if caps else phase
 
 
@@ -51,7 +51,7 @@ def hold(phase: PlannedPhase, cap_w: float, cluster: Cluster) -> PlannedPhase:
     return replace(phase, step=slowed, step_time_s=phase.step_time_s * slowdown)
 
 
-def _cap_for_site(phase: PlannedPhase, limit_w: float, cluster: Cluster, site: SitePower, spare_nodes: int) -> float:
+def cap_for_site(phase: PlannedPhase, limit_w: float, cluster: Cluster, site: SitePower, spare_nodes: int) -> float:
     """The highest cap at which the site stays within its limit while this phase trains [W]."""
 
     def meter_w(cap_w: float) -> float:

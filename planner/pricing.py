@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from planner.carbon import Grid
 from planner.costs import Rental, given_rental, known_commitment, load_rental
 from planner.ownership import Ownership, given_ownership, load_ownership
-from planner.plan_file import PlanRequest
-from planner.tariffs import Tariff, flat_tariff, load_tariff
+from planner.plan_file import PlanRequest, SiteRequest
+from planner.tariffs import Tariff, flat_tariff, load_tariff, names
 from profiler.files import InputError
 from sim.hardware import Gpu
 
@@ -54,3 +55,15 @@ def _ownership(request: PlanRequest, gpu: Gpu) -> Ownership | None:
         if money.mode != "rent":
             raise
         return None
+
+
+def tariff_notes(request: PlanRequest, grid: Grid) -> tuple[str, ...]:
+    """What to say of a site abroad whose electricity is priced as in the United States because nothing was said."""
+    site = request.site
+    told = site.tariff != SiteRequest().tariff or site.electricity_usd_per_kwh is not None
+    if told or grid.iso3 in ("", "USA") or grid.iso3 not in names():
+        return ()
+    return (
+        f"the grid is that of {grid.label}, but its electricity is priced as in the United States; "
+        f"site.tariff={grid.iso3} takes what industry pays there",
+    )

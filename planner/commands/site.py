@@ -62,18 +62,24 @@ def cap(
     file: PlanFile,
     goal: Annotated[str, typer.Option("--for", help="cost, energy, carbon or time.")] = "cost",
     caps: Annotated[str, typer.Option("--watts", help="Caps on each GPU, such as 400,500,600.")] = "",
+    limits: Annotated[str, typer.Option("--site-mw", help="Limits of the site instead, such as 12,14,16.")] = "",
     settings: SettingsOption = None,
     json_to: JsonOption = "",
 ) -> None:
-    """What a lower power cap on every GPU does to time, energy and money, and which cap is best."""
+    """What a lower power cap on every GPU, or a limit of the site, does to time, energy and money; which is best."""
     with sentences():
-        from planner.power_cap import CAPS, sweep_caps
+        from planner.power_cap import CAPS, sweep_caps, sweep_limits
         from planner.progress import progress
 
         [request] = requests([file], overrides({}, settings or []))
-        watts = _watts(caps)
-        with progress("power caps", len(watts) or CAPS + 1) as done:
-            sweep = sweep_caps(request, goal=goal, caps_w=watts, done=done)  # type: ignore[arg-type]  # checked there
+        watts, megawatts = _numbers("--watts", caps), _numbers("--site-mw", limits)
+        if watts and megawatts:
+            raise InputError("--watts and --site-mw cannot be given together; one of them is needed.")
+        with progress("power caps", len(watts or megawatts) + 1 if watts or megawatts else CAPS + 1) as done:
+            if megawatts:
+                sweep = sweep_limits(request, megawatts, goal=goal, done=done)  # type: ignore[arg-type]  # checked there
+            else:
+                sweep = sweep_caps(request, goal=goal, caps_w=watts, done=done)  # type: ignore[arg-type]  # checked there
         if json_to:
             write_json(json_to, sweep.to_dict())
         if json_to != "-":
@@ -82,12 +88,12 @@ def cap(
             print_caps(sweep)
 
 
-def _watts(text: str) -> list[float]:
-    """`400,500` as watts."""
+def _numbers(option: str, text: str) -> list[float]:
+    """`400,500` as numbers above 0."""
     try:
         found = [float(word) for word in text.split(",")] if text else []
     except ValueError:
         found = [-1.0]
-    if any(not 0 < watts < 1e6 for watts in found):
-        raise InputError(f"--watts is '{text}'; watts such as 500, or several with commas, are needed.")
+    if any(not 0 < number < 1e6 for number in found):
+        raise InputError(f"{option} is '{text}'; a number such as 500, or several with commas, is needed.")
     return found

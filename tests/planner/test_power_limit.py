@@ -12,7 +12,7 @@ from planner.phases import PlannedPhase
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, SiteRequest, plan_request
 from planner.planned_campaign import plan_campaign, request_phases
-from planner.power_cap import CapSweep, sweep_caps
+from planner.power_cap import CapSweep, sweep_caps, sweep_limits
 from planner.power_limit import hold, limit_power
 from profiler.files import InputError
 
@@ -148,6 +148,20 @@ def test_the_best_cap_keeps_the_sites_limit() -> None:
     hopeless = sweep_caps(asked({"power_limit_mw": 0.01}), caps_w=(300,))
     with pytest.raises(InputError, match="no cap keeps power_limit_mw: at 300 W a GPU the site draws"):
         hopeless.to_dict()
+
+
+def test_limits_of_the_site_are_kept_and_each_has_its_cap() -> None:
+    full = make_plan(asked(mode="own"))
+    limits = (0.8 * full.peak_power_mw, 0.9 * full.peak_power_mw)
+    sweep = sweep_limits(asked(mode="own"), limits)
+    for option, limit in zip(sweep.options, limits, strict=False):
+        assert option.peak_mw == pytest.approx(limit, rel=1e-6)
+        by_cap = make_plan(asked({"power_limit_mw": limit}, mode="own"))
+        assert option.slowdown == pytest.approx(by_cap.main_phase.step_time_s / full.main_phase.step_time_s)
+    assert sweep.uncapped.cap_w == 700
+    assert sweep.uncapped.peak_mw == pytest.approx(full.peak_power_mw)
+    with pytest.raises(InputError, match=r"power_limit_mw is 0\.01"):
+        sweep_limits(asked(), (0.01,))
 
 
 def test_what_cannot_be_is_refused() -> None:

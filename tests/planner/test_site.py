@@ -74,6 +74,12 @@ def test_rented_gpus_are_ranked_by_vendors_offers() -> None:
     assert best.cost_usd == pytest.approx(plan.cost.expected)
 
 
+def test_a_site_abroad_at_the_default_price_is_told() -> None:
+    assert any("site.tariff=NOR" in note for note in make_plan(asked({"grid": "Norway"})).notes)
+    assert not any("site.tariff" in note for note in make_plan(asked({"grid": "NOR", "tariff": "NOR"})).notes)
+    assert not any("site.tariff" in note for note in make_plan(asked()).notes)
+
+
 def test_a_grid_too_small_for_the_site_is_left_out() -> None:
     large = plan_request({**SMALL, "cluster": {"gpus": 8192}, "training": {"layout": None}}, source="test")
     names = {option.name for option in rank_places(large, "carbon").options}
@@ -145,6 +151,7 @@ def plan_file(tmp_path: Path) -> str:
         (["when", "--within-days", "60"], "best_start", "first day"),
         (["when", "--within-days", "60", "--for", "carbon"], "why_alike", "every first day is alike"),
         (["cap", "--watts", "500"], "best_cap_w", "best for cost"),
+        (["cap", "--site-mw", "0.06"], "best_cap_w", "best for cost"),
         (["money"], "payments", "Payments, owned"),
     ],
 )
@@ -173,6 +180,7 @@ def test_the_payments_are_written_as_csv(plan_file: str, tmp_path: Path) -> None
         (["when", "--every-days", "0"], "every_days 0"),
         (["cap", "--watts", "cold"], "--watts is 'cold'"),
         (["cap", "--watts", "-5"], "--watts is '-5'"),
+        (["cap", "--watts", "500", "--site-mw", "1"], "cannot be given together"),
         (["money", "--set", "money.mode=gift"], "money.mode"),
         (["money", "--set", "site.tariff=none.csv"], "none.csv"),
     ],
