@@ -1,27 +1,37 @@
 """After how many days of use owning has cost less than renting."""
 
+from dataclasses import replace
+
 from planner.costs import YEAR_DAYS, Rental
 from planner.market import amount
-from planner.ownership import Ownership, ownership_cost
+from planner.ownership import Keeping, Ownership, ownership_cost
 
 LONGEST_USE_DAYS = 10 * YEAR_DAYS
 """A break-even beyond ten years of use is none."""
 
 
 def break_even_days(
-    rental: Rental, ownership: Ownership, gpus: int, electricity_usd_per_day: float, *, resale: bool = False
+    rental: Rental,
+    ownership: Ownership,
+    gpus: int,
+    electricity_usd_per_day: float,
+    *,
+    resale: bool = False,
+    keeping: Keeping | None = None,
 ) -> float | None:
     """Days of use after which owning has cost less than renting, as expected; `None` if not in ten years.
 
-    Without `resale` the purchase is written off whole, with interest on the value that a market would still see;
-    with it the hardware keeps its value of the day, and the answer is 0 where owning is cheaper from the first day.
+    Without `resale` everything bought is written off whole, with interest on the value that it would still have; with
+    it the hardware keeps its value of the day, and the answer is 0 where owning is cheaper from the first day. What
+    is neither GPUs nor their site (storage, people who develop the model) is left out on both sides.
     """
+    keeping = replace(keeping or Keeping(), storage_tb=0.0, research_staff=False)
     amount("gpus", gpus)
     amount("electricity_usd_per_day", electricity_usd_per_day)
     rent_usd_per_day = 24 * gpus * rental.price_usd_per_gpu_hour.expected
 
     def saved(days: float) -> float:
-        kept = ownership_cost(ownership, gpus, days, electricity_usd_per_day * days)
+        kept = ownership_cost(ownership, gpus, days, electricity_usd_per_day * days, keeping)
         if resale:
             return rent_usd_per_day * days - kept.expected
         remains = sum(line.bought_usd - line.expected for line in kept.lines if line.bought_usd)

@@ -95,7 +95,7 @@ class Charges:
         if prices.ownership is None:
             return None
         usd = share * (electricity_usd + self.standing_usd(prices))
-        keeping = self._keeping(share)
+        keeping = self.keeping(share)
         return ownership_cost(prices.ownership, share * self.gpus, self.days(training_days), usd, keeping)
 
     def mixed(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
@@ -126,7 +126,8 @@ class Charges:
         """The same at the tariff's mean price of energy [USD]."""
         return self.standing_kwh * prices.tariff.mean_usd_per_kwh
 
-    def _keeping(self, share: float) -> Keeping:
+    def keeping(self, share: float = 1.0) -> Keeping:
+        """How a share of the cluster is kept, if it is owned."""
         money = self.money
         return Keeping(
             housing=money.housing,

@@ -281,7 +281,7 @@ def make_plan(request: PlanRequest) -> Plan:
         rent=charges.rent(prices, days),
         own=charges.own(prices, days, electricity.total_usd),
         mixed=charges.asked(prices, days, electricity.total_usd) if request.money.mode == "mixed" else None,
-        break_even_days=_break_even(prices, charges.gpus, electricity.total_usd / days),
+        break_even_days=_break_even(prices, charges, electricity.total_usd / days),
         bill=electricity,
         grid=grid,
         carbon=account(
@@ -307,10 +307,12 @@ def make_plan(request: PlanRequest) -> Plan:
     )
 
 
-def _break_even(prices: Prices, gpus: int, electricity_usd_per_day: float) -> float | None:
+def _break_even(prices: Prices, charges: Charges, electricity_usd_per_day: float) -> float | None:
     if prices.rental is None or prices.ownership is None:
         return None
-    return break_even_days(prices.rental, prices.ownership, gpus, electricity_usd_per_day)
+    return break_even_days(
+        prices.rental, prices.ownership, charges.gpus, electricity_usd_per_day, keeping=charges.keeping()
+    )
 
 
 def _provenance(

@@ -21,6 +21,8 @@ WRITTEN = {
     "tokens": "15T",
     "cluster.spare_nodes": 2,
     "training.global_batch": 512,
+    "site.gpu_power_cap_w": "500 W",
+    "site.wue_l_per_kwh": 0.27,
     "phases.name": "pre-training",
     "phases.tokens": "15T",
     "phases.seq_len": 8192,

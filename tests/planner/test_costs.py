@@ -372,3 +372,14 @@ def test_the_rest_of_a_term_by_hand() -> None:
     assert line.expected == pytest.approx(24 * 8 * 2.0 * (365.25 - 100))
     assert unused_term_line(year, 8, 400) is None
     assert unused_term_line(given_rental("h100-sxm", 2.0), 8, 1) is None
+
+
+def test_a_building_and_operators_have_to_pay_for_themselves_too() -> None:
+    rental, ownership = given_rental("h100-sxm", 3.0), load_ownership("h100-sxm")
+    bare = break_even_days(rental, ownership, 1024, 2_000.0)
+    staffed = break_even_days(rental, ownership, 1024, 2_000.0, keeping=Keeping(operators=20))
+    building = break_even_days(rental, ownership, 1024, 2_000.0, keeping=Keeping(housing="building"))
+    assert bare
+    assert staffed
+    assert building
+    assert bare < staffed < building
