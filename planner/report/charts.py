@@ -323,8 +323,9 @@ def tornado_bars(
     rows = [(s.label, *sorted((s.at_p5, s.at_p95)), f"{text(s.at_p5)} to {text(s.at_p95)}") for s in shown]
     frame = pd.DataFrame(rows, columns=["Assumption", "low", "high", "label"])
     frame[["low", "high"]] /= scale
-    top = max([at / scale, *frame["high"]]) * 1.6
-    bottom = min([at / scale, *frame["low"]]) * 0.9 if outcome == "days" else 0.0
+    bottom = min([at / scale, *frame["low"]]) * 0.95 if outcome == "days" else 0.0
+    top = max([at / scale, *frame["high"]])
+    top += 0.6 * (top - bottom)  # room for labels
     x = quantity("low", unit, ticks=5, scale={"domain": [bottom, top], "nice": False, "zero": False})
     y = names("Assumption", frame["Assumption"].tolist())
     high = {"field": "high", "type": "quantitative"}

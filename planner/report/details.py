@@ -8,7 +8,7 @@ from planner.comparisons import emitted_as_much_as, water_as_much_as
 from planner.costs import CostBreakdown
 from planner.plan import Plan
 from planner.quantities import energy, human, money, significant
-from planner.report import charts, tables, words
+from planner.report import charts, finish_charts, money_charts, place_charts, tables, words
 from planner.report.document import Block, Cell, Code, Figure, Part, Role, Section, Table, Text, table
 from planner.report.plan_text import plan_file_text
 from profiler.units import GIB
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 DRAWN_ONLY = ("colour", "start", "end")
 """Columns of a chart's table that place its marks and say nothing more."""
 
-HOURS_PER_ROW = 6
-"""Of the first week in a printed table; its chart has every hour."""
+EVERY = 6
+"""One row in so many of a long table is printed; the chart has them all."""
 
 
 def part(plan: Plan, key: str) -> Part:
@@ -106,6 +106,9 @@ def _money(plan: Plan) -> tuple[Block, ...]:
     return (
         Text(text=words.break_even(plan)),
         *_figure(charts.cost_ranges(plan), tables.cost_table(plan)),
+        *_figure(money_charts.break_even_curve(plan), money_charts.break_even_table(plan).iloc[::EVERY]),
+        *_figure(money_charts.cash_months(plan), tables.cash_month_table(plan)),
+        *_figure(money_charts.bill_months(plan), money_charts.bill_table(plan)),
         *(_cost_table(plan, name, cost) for name, cost in ways),
         _bill(plan),
         Text(text=_whose_bill(plan), muted=True),
@@ -154,10 +157,12 @@ def _power(plan: Plan) -> tuple[Block, ...]:
         f"The emissions are {emitted.sentence}. {emitted.source}."
     )
     return (
-        *_figure(charts.power_first_week(plan), tables.first_week_table(plan).iloc[::HOURS_PER_ROW]),
+        *_figure(charts.power_first_week(plan), tables.first_week_table(plan).iloc[::EVERY]),
         *_figure(charts.power_failure(plan), tables.failure_table(plan)),
         *_figure(charts.energy_parts(plan), tables.energy_part_table(plan)),
         *_figure(charts.energy_months(plan), tables.month_table(plan)),
+        *_figure(place_charts.tonnes_by_place(plan), place_charts.place_table(plan).iloc[::EVERY]),
+        *_figure(place_charts.country_bars(plan), place_charts.country_table(plan)),
         *_frame_table("How the site’s power swings", tables.swing_table(plan)),
         _carbon(plan),
         _water(plan),
@@ -209,13 +214,16 @@ def _water(plan: Plan) -> Table:
 
 def _sure(plan: Plan) -> tuple[Block, ...]:
     from planner.sensitivity import tornado
+    from planner.uncertainty import sample_plan
 
     swings = tornado(plan)
     drawn = [
         *_figure(charts.tornado_bars(plan, "cost_usd", swings["cost_usd"]), tables.tornado_table(swings["cost_usd"])),
         *_figure(charts.tornado_bars(plan, "days", swings["days"]), tables.tornado_table(swings["days"])),
     ]
-    return (_intervals(plan), *drawn)
+    days = sample_plan(plan).drawn["days"]
+    finish = _figure(finish_charts.finish_dates(plan, days), finish_charts.finish_table(plan, days))
+    return (_intervals(plan), *drawn, *finish)
 
 
 def _intervals(plan: Plan) -> Table:

@@ -69,6 +69,8 @@ def plan_rows(plan: Plan, date: str = "") -> Iterator[Row]:
     ):
         shown = frame.drop(columns=[name for name in (*DRAWN_ONLY, "Share [%]") if name in frame.columns])
         yield from (Row(plan.name, group, str(item), unit, value) for item, value in shown.itertuples(index=False))
+    for month, line, usd in tables.cash_line_table(plan).itertuples(index=False):
+        yield Row(plan.name, f"cash of {month}", line, "USD", usd)
     yield from _phases(plan)
     yield from (Row(plan.name, "assumption", a.what, "", a.value, "", "", a.kind, a.source) for a in plan.assumptions)
     yield from _provenance(plan, date)

@@ -213,6 +213,23 @@ def cause_table(plan: Plan) -> pd.DataFrame:
     return found.sort_values("Hours in all", ascending=False, kind="stable", ignore_index=True)
 
 
+def cash_month_table(plan: Plan) -> pd.DataFrame:
+    """Payments by calendar month and in all by then [USD]; what comes back is negative."""
+    from planner.cashflow import cash_flow
+
+    usd = cash_flow(plan).by_month_usd
+    frame = pd.DataFrame({"Month": list(usd), "USD": list(usd.values())})
+    return frame.assign(**{"In all by then [USD]": frame["USD"].cumsum()})
+
+
+def cash_line_table(plan: Plan) -> pd.DataFrame:
+    """Payments by calendar month and line of the cost [USD]."""
+    from planner.cashflow import cash_flow
+
+    rows = [(row["month"], row["line"], row["usd"]) for row in cash_flow(plan).rows()]
+    return pd.DataFrame(rows, columns=["Month", "Line", "USD"])
+
+
 def swing_table(plan: Plan) -> pd.DataFrame:
     """How the site's power jumps [MW], and how fast at least [MW/s]."""
     from sim.swings import swings

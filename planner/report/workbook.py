@@ -129,12 +129,22 @@ SHEETS: tuple[tuple[str, str, Frame], ...] = (
     ("Interruptions", "What stopped training, from the last safe checkpoint to going on", tables.cause_table),
     ("Energy", "Energy at the site's meter by part", tables.energy_part_table),
     ("Months", "Energy by calendar month and the highest hour", tables.month_table),
+    ("Cash by month", "The plan's cost as it is paid; what comes back is negative", tables.cash_month_table),
+    ("Cash by line", "The same line by line", tables.cash_line_table),
     ("Power", "Site power through the campaign", tables.power_table),
     ("Swings", "How the site's power jumps", tables.swing_table),
 )
 """Sheets of tables: name, what they hold, and their rows for one plan."""
 
-DRAWN = {"Step": ("bar", 2), "Time": ("bar", 2), "Energy": ("bar", 2), "Months": ("column", 2), "Power": ("line", 2)}
+BARS, COLUMNS, LINES = ("bar", 2), ("column", 2), ("line", 2)
+DRAWN = {
+    "Step": BARS,
+    "Time": BARS,
+    "Energy": BARS,
+    "Months": COLUMNS,
+    "Cash by month": COLUMNS,
+    "Power": LINES,
+}
 """Sheets with a chart: its type and the column of its values, the plan's name being column 0."""
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import openpyxl
 import pypdf
@@ -33,8 +34,14 @@ def reports(plan: Plan, hostile_plan: Plan) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_same_plans_give_same_bytes(
-    plan: Plan, hostile_plan: Plan, reports: dict[str, bytes], kind: str, monkeypatch: pytest.MonkeyPatch
+    plan: Plan,
+    hostile_plan: Plan,
+    reports: dict[str, bytes],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1234567890")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     assert write_report([plan, hostile_plan], kind, date="2031-05-06") == reports[kind]

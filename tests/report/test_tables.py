@@ -44,6 +44,14 @@ def test_causes_hold_every_interruption_and_all_its_time(plan: Plan) -> None:
     assert frame["Hours in all"].is_monotonic_decreasing
 
 
+def test_cash_adds_up_to_the_cost(plan: Plan, hostile_plan: Plan) -> None:
+    for one in (plan, hostile_plan):
+        months, lines = tables.cash_month_table(one), tables.cash_line_table(one)
+        assert months["USD"].sum() == pytest.approx(one.cost.expected)
+        assert lines["USD"].sum() == pytest.approx(one.cost.expected)
+        assert months["In all by then [USD]"].iloc[-1] == pytest.approx(one.cost.expected)
+
+
 def test_highest_hours_bound_the_months(plan: Plan) -> None:
     frame = tables.month_table(plan)
     assert frame["Peak [MW]"].max() <= plan.peak_power_mw * (1 + 1e-12)
