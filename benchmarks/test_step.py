@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from planner.estimate import estimate_runs
 from planner.runs import published_runs
 from profiler.architecture import load_architecture
-from sim.case import build_case
+from sim.case_columns import build_case
 from sim.estimate import estimate_step
 from sim.hardware import build_cluster
 from sim.layout import ParallelLayout

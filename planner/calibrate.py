@@ -22,7 +22,8 @@ from planner.runs import TrainingRun, published_runs
 from planner.validation import summarise
 from profiler.files import write_atomic
 from sim.calibration import CALIBRATION, Calibration, load_calibration
-from sim.case import StepCase, rate_columns
+from sim.case import StepCase
+from sim.case_columns import rate_columns
 from sim.step import step_times
 
 NOISE = 0.03

@@ -12,6 +12,7 @@ from planner.runs import TrainingRun, UnreadableRun
 from profiler.units import GIB
 from sim.case import Array, StepCase, concatenate
 from sim.floor import floor_s
+from sim.kernels.shares import KernelShares, kernel_shares
 from sim.memory import fit, memory_use
 from sim.memory_habits import LOGS
 from sim.power import step_power_w
@@ -34,6 +35,7 @@ COLUMNS = (
     "pred_step_time_high_s",
     "pred_floor_s",
     *(f"pred_{part}_s" for part in PARTS),
+    *(f"share_{f.name}" for f in fields(KernelShares)),
 )
 
 
@@ -59,6 +61,8 @@ class Prediction:
     """No program on these GPUs can be faster (`sim.floor`)."""
     parts_s: Mapping[str, float] = field(default_factory=dict)
     """Seconds by activity; they add up to `step_time_s`."""
+    kernel_shares: KernelShares | None = None
+    """How much of the time stands on measured, interpolated, published and guessed kernels."""
 
     def row(self) -> dict[str, object]:
         """The prediction under its published column names; blanks where nothing was predicted."""
@@ -76,6 +80,7 @@ class Prediction:
             self.step_time_high_s,
             self.floor_s,
             *(self.parts_s.get(part) for part in PARTS),
+            *(getattr(self.kernel_shares, f.name, None) for f in fields(KernelShares)),
         )
         return dict(zip(COLUMNS, values, strict=True))
 
@@ -169,6 +174,7 @@ def _prediction(
         step_time_high_s=max([step_time_s, *others_s]),
         floor_s=found["floor_s"],
         parts_s=parts_s,
+        kernel_shares=kernel_shares(parts_s, timed_part=run.gpu.kernels != ""),
     )
 
 

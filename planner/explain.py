@@ -53,7 +53,7 @@ def taken(request: PlanRequest, stated: set[str]) -> tuple[Taken, ...]:
 
 
 def _layout(value: object) -> str:
-    changed = {k: v for k, v in asdict(value).items() if v not in (None, 1, "none")}  # type: ignore[call-overload]
+    changed = {k: v for k, v in asdict(value).items() if v not in (None, 1, "none", "1f1b")}  # type: ignore[call-overload]
     return ", ".join(f"{name} {amount}" for name, amount in changed.items())
 
 

@@ -228,6 +228,7 @@ def stated_layout(choice: LayoutChoice, cluster: Cluster) -> ParallelLayout:
         micro_batch=choice.micro_batch,
         sharding=choice.sharding,
         shard_degree=choice.shard_degree,
+        schedule=choice.schedule,
         recompute=choice.recompute,
         recompute_layers=choice.recompute_layers,
         sequence_parallel=choice.sequence_parallel,

@@ -17,6 +17,7 @@ from profiler.units import Count
 from sim.campaign_setup import Recovery
 from sim.checkpoints import CheckpointKind
 from sim.layout import Sharding
+from sim.schedule_order import PipelineSchedule
 from sim.site import Hour, Month, PowerWindow
 from sim.stacks import DEFAULT_STACK
 
@@ -51,6 +52,8 @@ class LayoutChoice:
     """Pipeline stages."""
     vp: Count = 1
     """Model chunks per stage (virtual stages)."""
+    schedule: PipelineSchedule = "1f1b"
+    """Order in which a stage computes: gpipe, 1f1b (interleaved where vp is over 1), zb-h1, zb-h2 or zb-v."""
     micro_batch: Count = 1
     """Sequences in one forward pass of one replica."""
     sharding: Sharding = "zero1"

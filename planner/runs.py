@@ -16,11 +16,13 @@ from planner.cells import Cells
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest, read_text
 from profiler.profile import Precision, Recompute
-from sim.case import StepCase, build_case
+from sim.case import StepCase
+from sim.case_columns import build_case
 from sim.estimate import check_precision
 from sim.hardware import Fabric, Gpu, Node, load_fabric, load_gpu, load_node, names
 from sim.layout import ParallelLayout, Sharding, check_heads
 from sim.memory import fit, memory_use
+from sim.schedule_order import PipelineSchedule
 from sim.stacks import DEFAULT_STACK, SoftwareStack, load_stack, stack_of_framework
 
 PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
@@ -46,7 +48,6 @@ class TrainingRun:
     seq_len: int
     global_batch: int
     precision: Precision
-    zero_bubble: bool
     notes: tuple[str, ...]
     other_virtual_stages: tuple[int, ...] = ()
     """What else the virtual stages may be where the row does not state them; empty where it does."""
@@ -70,7 +71,6 @@ class TrainingRun:
             seq_len=self.seq_len,
             global_batch=self.global_batch,
             precision=self.precision,
-            zero_bubble=self.zero_bubble,
             calibration=calibration,
         )
 
@@ -137,7 +137,6 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         seq_len=c.count("seq_len"),
         global_batch=batch,
         precision=precision,
-        zero_bubble="zb" in c.text("pp_schedule").lower() or "zero" in c.text("pp_schedule").lower(),
         notes=(),
         other_virtual_stages=_other_virtual_stages(c, architecture, layout),
         source_id=c.text("source_id"),
@@ -363,6 +362,7 @@ def _layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int) -> 
         dp=dp,
         vp=_virtual_stages(c, a, pp),
         micro_batch=_micro_batch(c, dp),
+        schedule=_schedule(c, pp),
         sharding=_sharding(c, stack),
         shard_degree=int(min(max(shard, 1), dp * cp)) if shard else None,
         recompute=recompute,
@@ -380,6 +380,27 @@ def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:
     vp = max(_chunkings(c, a, pp))
     c.notes.append(f"vp not stated: {vp} (the most chunks, up to 8, that split the layers)")
     return vp
+
+
+SCHEDULE_NAMES: tuple[tuple[str, PipelineSchedule], ...] = (
+    ("gpipe", "gpipe"),
+    ("zb-v", "zb-v"),
+    ("zbv", "zb-v"),
+    ("zb-h2", "zb-h2"),
+    ("zb-2p", "zb-h2"),
+    ("zb", "zb-h1"),
+    ("zero", "zb-h1"),
+)
+"""Schedules by what a row calls them; ZB-1p and ZB-2p are found by a solver within the memory of ZB-H1 and ZB-H2
+(arXiv:2401.10241 section 4)."""
+
+
+def _schedule(c: Cells, pp: int) -> PipelineSchedule:
+    text = c.text("pp_schedule").lower()
+    for word, schedule in SCHEDULE_NAMES:
+        if word in text and pp > 1:
+            return schedule
+    return "1f1b"
 
 
 def _other_virtual_stages(c: Cells, a: ModelArchitecture, layout: ParallelLayout) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Recompute
 from profiler.units import Count
+from sim.schedule_order import PipelineSchedule
 
 Sharding = Literal["none", "ddp", "zero1", "zero2", "fsdp", "hsdp"]
 """What the data-parallel ranks share out: nothing (none, ddp), the optimizer's state (zero1), gradients too
@@ -31,6 +32,8 @@ class ParallelLayout:
     """Pipeline stages."""
     vp: Count = 1
     """Model chunks per stage (virtual stages)."""
+    schedule: PipelineSchedule = "1f1b"
+    """In which order a stage computes; 1f1b is interleaved where a stage holds several chunks."""
     dp: Count = 1
     """Data-parallel replicas."""
     micro_batch: Count = 1
@@ -56,6 +59,7 @@ class ParallelLayout:
         text = " ".join(f"{name}{n}" for name, n in parts if n > 1) or "single GPU"
         sharding = f"{self.sharding} over {self.shard_degree}" if self.shard_degree else self.sharding
         sequence = {None: "", True: ", sequence-parallel", False: ", not sequence-parallel"}[self.sequence_parallel]
+        text += "" if self.schedule == "1f1b" else f" {self.schedule}"
         return f"{text}, micro-batch {self.micro_batch}, {sharding}, recompute {self.recompute}{sequence}"
 
 
@@ -104,6 +108,12 @@ def check_layout(
         )
     if layout.vp > 1 and layout.pp == 1:
         raise InputError(f"vp is {layout.vp} but pp is 1; virtual stages need a pipeline.")
+    chunks = {"1f1b": layout.vp, "zb-v": 2}.get(layout.schedule, 1)
+    if layout.schedule != "1f1b" and (layout.pp == 1 or layout.vp != chunks):
+        raise InputError(
+            f"schedule is {layout.schedule} with pp {layout.pp} and vp {layout.vp}; it needs a pipeline (pp over 1) "
+            f"with vp {chunks}."
+        )
     if seq_len % (2 * layout.cp if layout.cp > 1 else 1):
         raise InputError(f"cp is {layout.cp}; balanced halves need seq_len {seq_len} to divide by {2 * layout.cp}.")
     per_pass = layout.dp * layout.micro_batch

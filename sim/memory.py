@@ -11,6 +11,7 @@ from profiler.units import GIB
 from sim.case import SELECTIVES, Array, StepCase
 from sim.memory_habits import MemoryLog
 from sim.passes import BF16, FULL, SELECTIVE, tokens_per_pass
+from sim.schedule_order import SCHEDULES
 from sim.sharding import ZERO1, ZERO2, sharded_weights, stage_layers
 
 CONTEXT_BYTES = 2.5 * GIB
@@ -21,6 +22,11 @@ Fit = Literal["fits", "tight", "does not fit"]
 
 ERROR_P90 = 0.15
 """90th percentile of the relative error of the predicted peak over the published runs that state one."""
+
+
+GPIPE = SCHEDULES.index("gpipe")
+ZB_H2 = SCHEDULES.index("zb-h2")
+ZB_V = SCHEDULES.index("zb-v")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +150,15 @@ def _in_flight(case: StepCase, behind: Array) -> Array:
     """Micro-batches that a stage with `behind` stages after it holds when its first backward pass begins.
 
     1F1B: itself and one for each stage behind. Interleaved: 2·behind + (vp-1)·pp + 1 chunks, each 1/vp of the stage
-    (Megatron-LM's warm-up count; arXiv:2104.04473 section 2.2).
+    (Megatron-LM's warm-up count; arXiv:2104.04473 section 2.2). GPipe: all. ZB-H1 as 1F1B, ZB-H2 two for each stage
+    behind (arXiv:2401.10241 section 3), ZB-V as the first stage of 1F1B everywhere (arXiv:2405.15362 section 3).
     """
     chunks = np.where(case.vp > 1, 2 * behind + (case.vp - 1) * case.pp + 1, behind + 1)
-    held: Array = np.minimum(chunks / case.vp, np.maximum(case.micro_batches, 1))
-    return held
+    held = chunks / case.vp
+    held = np.where(case.schedule == ZB_H2, 2 * behind + 1, held)
+    held = np.where(case.schedule == ZB_V, case.pp, held)
+    held = np.where(case.schedule == GPIPE, np.inf, held)
+    return np.asarray(np.minimum(held, np.maximum(case.micro_batches, 1)))
 
 
 def _stage_use(case: StepCase, stage: _Stage, block: _BlockUse, logits_bytes: Array) -> tuple[Array, ...]:

@@ -14,9 +14,9 @@ from profiler.profile import (
     Provenance,
     read_profile,
 )
-from sim.case import build_case
+from sim.case_columns import build_case
 from sim.hardware import Gpu, load_fabric, load_node
-from sim.kernels.measured import EXECUTIONS
+from sim.kernels.measured import BACKENDS, EXECUTIONS
 from sim.layout import ParallelLayout
 from sim.passes import backward_pass, forward_pass, head_s
 from sim.stacks import SoftwareStack, load_stack
@@ -105,7 +105,6 @@ def _rows(
             micro_batch=layout.micro_batch,
             seq_len=seq_len,
             execution=execution,
-            attention_backend=stack.attention,
         )
         flops = _block_flops(architecture, layout, seq_len)
         third = float(np.broadcast_to(head, (case.size,))[i]) / 3
@@ -113,6 +112,7 @@ def _rows(
         rows += [
             replace(
                 base,
+                attention_backend=BACKENDS[stack.attention],
                 forward_s=float(forward.compute[i]),
                 backward_s=float(backward.compute[i]),
                 forward_flops=flops,

@@ -13,7 +13,7 @@ from sim.pipeline import Chunk, PipelineCase, chunk_layers
 from sim.schedule import ChunkWork, OperationWork, StepWork
 from sim.schedule_order import SCHEDULES, PipelineShape
 from sim.sharding import ZERO1, ZERO2, accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s
-from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, pipeline_case, schedule_index
+from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, pipeline_case
 
 
 def pipelines_of(case: StepCase) -> PipelineCase:
@@ -32,7 +32,7 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
 
     chunks = [round(at(n)) for n in (case.pp, case.vp, case.micro_batches)]
     shape = PipelineShape(
-        schedule=SCHEDULES[int(at(schedule_index(case)))],
+        schedule=SCHEDULES[int(at(case.schedule))],
         stages=chunks[0],
         chunks=chunks[1],
         micro_batches=chunks[2],

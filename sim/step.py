@@ -12,7 +12,6 @@ from sim.case import Array, StepCase
 from sim.network import group_bandwidth
 from sim.passes import BF16, Pass, backward_pass, forward_pass, head_matmul_s, head_s, recompute_s, tokens_per_pass
 from sim.pipeline import Chunk, PipelineCase, chunk_layers, pipeline_times
-from sim.schedule_order import SCHEDULES
 from sim.sharding import accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s, stage_layers
 
 WEIGHT_SHARE = 0.5
@@ -53,12 +52,6 @@ def p2p_s(case: StepCase) -> Array:
     return np.where(case.pp > 1, one, 0.0)
 
 
-def schedule_index(case: StepCase) -> Array:
-    """Index into SCHEDULES: zb-h1 where the layout asks for a zero bubble, 1F1B (interleaved where vp > 1) else."""
-    zero_bubble = (case.zero_bubble > 0) & (case.vp == 1)
-    return np.where(zero_bubble, SCHEDULES.index("zb-h1"), SCHEDULES.index("1f1b")).astype(np.float64)
-
-
 def head_chunk(case: StepCase) -> tuple[Chunk, Array]:
     """The head and loss of one micro-batch, and the seconds of its weight gradient where that is deferred.
 
@@ -79,7 +72,7 @@ def pipeline_case(
     head, deferred_s = head_chunk(case)
     first, middle, last = chunk_layers(case.layers, case.pp, case.vp)
     return PipelineCase(
-        schedule=schedule_index(case),
+        schedule=case.schedule,
         pp=case.pp,
         vp=case.vp,
         micro_batches=case.micro_batches,

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from profiler.architecture import ModelArchitecture
 from profiler.profile import Precision
-from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase, build_case
+from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
+from sim.case_columns import build_case
 from sim.hardware import Cluster
 from sim.layout import ParallelLayout
+from sim.schedule_order import SCHEDULES
 from sim.sharding import FSDP, HSDP, ZERO1, ZERO2
 from sim.stacks import SoftwareStack
 
@@ -64,6 +66,7 @@ class LayoutSpace:
                     "vp": vp,
                     "recompute": recompute,
                     "recompute_share": np.ones(1),
+                    "schedule": np.full(1, float(SCHEDULES.index("1f1b"))),
                 }
 
     def _depths(self) -> list[int]:

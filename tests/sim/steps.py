@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from profiler.architecture import ModelArchitecture, available_models, load_architecture
 from profiler.profile import Precision
-from sim.case import StepCase, build_case
+from sim.case import StepCase
+from sim.case_columns import build_case
 from sim.hardware import load_fabric, load_gpu, load_node, names
 from sim.layout import ParallelLayout, Sharding, check_layout
 from sim.stacks import available_stacks, load_stack

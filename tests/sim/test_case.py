@@ -9,7 +9,8 @@ import pytest
 from profiler.files import InputError, validated
 from profiler.profile import Precision
 from sim.calibration import Calibration, load_calibration
-from sim.case import StepCase, concatenate, layout_columns
+from sim.case import StepCase, concatenate
+from sim.case_columns import layout_columns
 from sim.hardware import load_gpu, names
 from sim.layout import ParallelLayout
 from sim.stacks import available_stacks, load_stack

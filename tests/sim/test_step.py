@@ -12,6 +12,7 @@ from planner.runs import published_runs
 from sim.case import StepCase, concatenate
 from sim.layout import ParallelLayout
 from sim.passes import backward_pass, forward_pass
+from sim.schedule_order import SCHEDULES
 from sim.step import WEIGHT_SHARE, StepTimes, step_times
 from tests.sim.steps import Situation, changed, part_s, situations, total_s
 
@@ -120,7 +121,7 @@ def test_a_zero_bubble_schedule_keeps_less_of_it() -> None:
     backward = backward_pass(case, forward)
     weight_s = WEIGHT_SHARE * backward.matmul
     left = float(((forward.total + backward.total - 2 * weight_s) / (forward.total + backward.total))[0])
-    without = part_s(step_times(replace(case, zero_bubble=np.ones(1))), "bubble")
+    without = part_s(step_times(replace(case, schedule=np.full(1, float(SCHEDULES.index("zb-h1"))))), "bubble")
     assert without == pytest.approx(left * part_s(step_times(case), "bubble"))
     assert 1 / 3 < left < 0.6
 
