@@ -102,6 +102,8 @@ def campaign_setup(
         spare_nodes=spares,
         conditions=_conditions(request),
     )
+    owned = Charges(setup=setup, money=request.money).owned_share if request.money.mode == "mixed" else 0.0
+    setup = replace(setup, reliability=with_spot(setup.reliability, request.money, 1 - owned))
     if (
         request.reliability.checkpoint_interval_s is None
         and not setup.checkpoints.in_memory
@@ -110,9 +112,7 @@ def campaign_setup(
         policy = replace(setup.checkpoints, interval_s=SHORTEST_CHECKPOINT_INTERVAL_S)
         setup = replace(setup, checkpoints=policy)
     ratio = request.stated.effective_time_ratio
-    setup = setup if ratio is None else _with_ettr(setup, ratio)
-    owned = Charges(setup=setup, money=request.money).owned_share if request.money.mode == "mixed" else 0.0
-    return replace(setup, reliability=with_spot(setup.reliability, request.money, 1 - owned))
+    return setup if ratio is None else _with_ettr(setup, ratio)
 
 
 def _spare_nodes(request: PlanRequest, cluster: Cluster) -> int:

@@ -139,6 +139,7 @@ class Bill:
         return self.total_usd / self.energy_kwh if self.energy_kwh else 0.0
 
 
+@cache
 def names() -> tuple[str, ...]:
     """The tariffs in the catalogue; `us-industrial` alone is its newest year."""
     files = (path.stem for path in MARKET.glob("*.toml") if path.stem not in ("costs", "priors"))
@@ -147,7 +148,6 @@ def names() -> tuple[str, ...]:
     return tuple(sorted((*files, US_INDUSTRIAL, *years, *places)))
 
 
-@cache
 def load_tariff(name: str) -> Tariff:
     """A tariff by its catalogue name, a TOML file, or a CSV file with a year's hourly prices.
 
@@ -161,6 +161,11 @@ def load_tariff(name: str) -> Tariff:
     if name not in names():
         close = nearest(name, names())
         raise InputError(f"tariff '{name}' is not in the catalogue; {close} (or a .toml or .csv file).")
+    return _of_catalogue(name)
+
+
+@cache
+def _of_catalogue(name: str) -> Tariff:
     if name.startswith(US_INDUSTRIAL):
         return _us_industrial(name)
     place = next((row for row in rows(PLACES) if row["name"] == name), None)

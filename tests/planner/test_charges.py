@@ -131,6 +131,13 @@ def test_more_reclaims_never_train_more_of_the_time(share: float, less: float) -
     assert expected_ettr(often) <= expected_ettr(seldom) + 1e-12
 
 
+def test_a_stated_effective_time_ratio_holds_on_spot_too() -> None:
+    stated = plan_request(
+        {**SMALL, "money": {"commitment": "spot"}, "stated": {"effective_time_ratio": 0.9}}, source="t"
+    )
+    assert expected_ettr(plan_campaign(stated)) == pytest.approx(0.9, abs=1e-6)
+
+
 def test_owned_nodes_are_not_taken_back() -> None:
     assert plan_campaign(asked(mode="own", commitment="spot")) == plan_campaign(asked(mode="own"))
     half = plan_campaign(asked(mode="mixed", owned_gpus=132, commitment="spot"))

@@ -41,6 +41,13 @@ def test_a_year_is_read_hour_by_hour(write: Write) -> None:
     assert tariff.mean_usd_per_kwh == pytest.approx(8759 / 2 / 1e6)
 
 
+def test_a_file_written_anew_is_read_anew(write: Write) -> None:
+    for price in ("0.05", "0.07"):
+        assert load_tariff(str(write([price] * 8760))).mean_usd_per_kwh == pytest.approx(float(price))
+        grid = str(write(["100" if price == "0.05" else "200"] * 8760, "g_per_kwh", "grid.csv"))
+        assert load_grid(grid).intensity_kg_per_kwh == pytest.approx(0.1 if price == "0.05" else 0.2)
+
+
 def test_the_next_year_begins_again_and_a_leap_day_repeats_the_day_before(write: Write) -> None:
     tariff = load_tariff(str(write(hours())))
     assert tariff.usd_per_kwh(datetime(2025, 12, 31, 23), 2).tolist() == pytest.approx([8759e-6, 0])
