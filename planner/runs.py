@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from planner.cells import Cells
+from planner.run_layout import other_virtual_stages, read_global_batch, read_layout
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest, read_text
-from profiler.profile import Precision, Recompute
+from profiler.profile import Precision
 from sim.case import StepCase
 from sim.case_columns import build_case
 from sim.estimate import check_precision
 from sim.hardware import Fabric, Gpu, Node, load_fabric, load_gpu, load_node, names
-from sim.layout import ParallelLayout, Sharding, check_heads
+from sim.layout import ParallelLayout
 from sim.memory import fit, memory_use
-from sim.schedule_order import PipelineSchedule
 from sim.stacks import DEFAULT_STACK, SoftwareStack, load_stack, stack_of_framework
 
 PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
@@ -123,8 +123,8 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
     node = _node(c, gpu)
     precision = _precision(c, gpu)
     stack = _stack(c, gpu, precision)
-    layout = _layout(c, architecture, stack, gpus)
-    batch = _global_batch(c, layout)
+    layout = read_layout(c, architecture, stack, gpus)
+    batch = read_global_batch(c, layout)
     run = TrainingRun(
         id=name,
         architecture=architecture,
@@ -138,7 +138,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         global_batch=batch,
         precision=precision,
         notes=(),
-        other_virtual_stages=_other_virtual_stages(c, architecture, layout),
+        other_virtual_stages=other_virtual_stages(c, architecture, layout),
         source_id=c.text("source_id"),
         regime=c.text("regime"),
         scored=c.text("use_for_scoring") == "1",
@@ -315,128 +315,6 @@ def _stack(c: Cells, gpu: Gpu, precision: Precision) -> SoftwareStack:
     if "rowwise" in flags and precision == "fp8":
         stack = replace(stack, fp8_rowwise=True)
     return stack
-
-
-def _recompute(c: Cells, stack: SoftwareStack) -> Recompute:
-    text = c.text("recompute").lower()
-    if not text:
-        c.notes.append(f"recompute not stated: {stack.recompute} ({stack.label}'s habit)")
-        return stack.recompute
-    if text not in get_args(Recompute):
-        raise InputError(f"recompute '{text[:40]}' is not known; {nearest(text, get_args(Recompute))}")
-    return cast(Recompute, text)
-
-
-def _sharding(c: Cells, stack: SoftwareStack) -> Sharding:
-    text = c.text("sharding").lower()
-    if not text:
-        habit: Sharding = "fsdp" if stack.name in ("torchtitan", "fms-fsdp", "llm-foundry", "maxtext") else "zero1"
-        c.notes.append(f"sharding not stated: {habit} ({stack.label}'s habit)")
-        return habit
-    alias = {"zero3": "fsdp", "zero-1": "zero1", "zero-2": "zero2", "zero-3": "fsdp", "fsdp2": "fsdp"}
-    text = alias.get(text, text)
-    if text not in get_args(Sharding):
-        raise InputError(f"sharding '{text[:40]}' is not known; {nearest(text, get_args(Sharding))}")
-    return cast(Sharding, text)
-
-
-def _layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int) -> ParallelLayout:
-    tp, pp, cp = c.count("tp", 1), c.count("pp", 1), c.count("cp", 1)
-    check_heads(tp, a)
-    if gpus % (tp * pp * cp):
-        raise InputError(f"tp {tp} x pp {pp} x cp {cp} does not divide {gpus} gpus.")
-    dp = gpus // (tp * pp * cp)
-    flags = c.text("flags").lower()
-    sequence_parallel: bool | None = None
-    if "no sequence parallel" in flags:
-        sequence_parallel = False
-    elif re.search(r"sequence[_ ]parallel|reduce_scatter", flags):
-        sequence_parallel = True
-    shard = c.number("shard_degree")
-    layers = c.number("recompute_layers")
-    recompute = _recompute(c, stack)
-    return ParallelLayout(
-        tp=tp,
-        pp=pp,
-        cp=cp,
-        dp=dp,
-        vp=_virtual_stages(c, a, pp),
-        micro_batch=_micro_batch(c, dp),
-        schedule=_schedule(c, pp),
-        sharding=_sharding(c, stack),
-        shard_degree=int(min(max(shard, 1), dp * cp)) if shard else None,
-        recompute=recompute,
-        recompute_layers=min(int(layers), a.layers) if layers and recompute == "full" else None,
-        sequence_parallel=sequence_parallel,
-    )
-
-
-def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:
-    """As stated; else the most, up to eight, that split the layers (or the layers plus embedding and head)."""
-    if pp == 1:
-        return 1
-    if c.number("vp") is not None:
-        return c.count("vp")
-    vp = max(_chunkings(c, a, pp))
-    c.notes.append(f"vp not stated: {vp} (the most chunks, up to 8, that split the layers)")
-    return vp
-
-
-SCHEDULE_NAMES: tuple[tuple[str, PipelineSchedule], ...] = (
-    ("gpipe", "gpipe"),
-    ("zb-v", "zb-v"),
-    ("zbv", "zb-v"),
-    ("zb-h2", "zb-h2"),
-    ("zb-2p", "zb-h2"),
-    ("zb", "zb-h1"),
-    ("zero", "zb-h1"),
-)
-"""Schedules by what a row calls them; ZB-1p and ZB-2p are found by a solver within the memory of ZB-H1 and ZB-H2
-(arXiv:2401.10241 section 4)."""
-
-
-def _schedule(c: Cells, pp: int) -> PipelineSchedule:
-    text = c.text("pp_schedule").lower()
-    for word, schedule in SCHEDULE_NAMES:
-        if word in text and pp > 1:
-            return schedule
-    return "1f1b"
-
-
-def _other_virtual_stages(c: Cells, a: ModelArchitecture, layout: ParallelLayout) -> tuple[int, ...]:
-    unstated = layout.pp > 1 and c.number("vp") is None
-    return tuple(v for v in _chunkings(c, a, layout.pp) if v != layout.vp) if unstated else ()
-
-
-def _chunkings(c: Cells, a: ModelArchitecture, pp: int) -> list[int]:
-    """Virtual stages up to eight that the layers allow and the schedule's name does not rule out."""
-    schedule = c.text("pp_schedule").lower()
-    if schedule and "interleav" not in schedule:
-        return [1]
-    return [v for v in range(1, 9) if v == 1 or a.layers % (pp * v) == 0 or (a.layers + 2) % (pp * v) == 0]
-
-
-def _micro_batch(c: Cells, dp: int) -> int:
-    if c.number("micro_batch") is not None:
-        return c.count("micro_batch")
-    accumulation, batch = c.number("grad_accum"), c.number("global_batch")
-    if accumulation and batch:
-        return max(round(batch / dp / accumulation), 1)
-    c.notes.append("micro_batch not stated: 1")
-    return 1
-
-
-def _global_batch(c: Cells, layout: ParallelLayout) -> int:
-    """As stated; else what the micro-batches make, with as many as keep a pipeline's bubble small."""
-    passes = c.count("grad_accum", 1 if layout.pp == 1 else 8 * layout.pp)
-    usual = layout.dp * layout.micro_batch * passes
-    batch = c.count("global_batch", usual, f"{passes} micro-batches for each of {layout.dp} replicas")
-    if batch < layout.dp * layout.micro_batch:
-        raise InputError(
-            f"global_batch {batch} is less than one micro-batch of {layout.micro_batch} "
-            f"for each of {layout.dp} replicas."
-        )
-    return batch
 
 
 RunKind = Literal["all", "scored"]
