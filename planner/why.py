@@ -86,7 +86,7 @@ def _days(plan: Plan) -> Reason:
 
 ACTIVITY_ROWS = {
     "checkpointing": ("Checkpoints", "Checkpoint storage"),
-    "lost_work": ("Failures", "Checkpoints"),
+    "lost_work": ("Failures", "Spot capacity", "Checkpoints"),
     "stragglers": ("Stragglers",),
     "fewer_replicas": ("Failures", "Spare nodes"),
     "pauses": ("Pauses",),
@@ -155,7 +155,7 @@ def _step(plan: Plan, phase: PlannedPhase) -> Reason:
         how="closed form of its parts; see docs/model.md",
         parts=(
             *(_step_part(phase, name, seconds) for name, seconds in parts_s.items()),
-            *_assumed(plan, "GPU", "Fabric", "Software stack"),
+            *_assumed(plan, "GPU", "Fabric", "Software stack", "Power limit", "Clocks at less power"),
             _constants(),
         ),
     )
@@ -277,6 +277,16 @@ def _tco2e(plan: Plan) -> Reason:
     )
 
 
+def _water(plan: Plan) -> Reason:
+    return Reason(
+        what="Water",
+        value=f"{human(plan.water.total_m3)} m3",
+        amount=plan.water.total_m3,
+        how=plan.water.how,
+        parts=(_energy(plan), *_assumed(plan, "Water at the site", "Water in generation")),
+    )
+
+
 def _cost(plan: Plan) -> Reason:
     return Reason(
         what="Cost",
@@ -317,6 +327,7 @@ NUMBERS: dict[str, Callable[[Plan], Reason]] = {
     "energy_mwh": _energy,
     "peak_mw": _peak,
     "tco2e": _tco2e,
+    "water_m3": _water,
     "mfu": _mfu,
     "ettr": _ettr,
 }
