@@ -5,12 +5,12 @@ from typing import Any
 
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
+from planner.planned_campaign import plan_cluster
 from planner.quantities import significant
 from profiler.architecture import load_architecture
 from profiler.files import InputError
-from sim.case import StepCase, build_case
-from sim.hardware import Cluster, build_cluster
-from sim.kernels.measured import measured_step
+from sim.estimate import step_case
+from sim.hardware import Cluster
 from sim.roofline import load_profile
 from sim.schedule import StepWork, Timeline, simulate_step
 from sim.schedule_noise import Noise
@@ -69,7 +69,7 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
     Raises:
         InputError: a plan that cannot be built, a phase it does not have, or a straggler beyond its pipeline.
     """
-    cluster = _cluster(request)
+    cluster = plan_cluster(request)
     phases = plan_phases(
         request,
         load_architecture(request.model),
@@ -94,32 +94,17 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
 
 def phase_work(request: PlanRequest, cluster: Cluster, phase: PlannedPhase) -> StepWork:
     """What one replica does in a step of the phase."""
-    return step_work(_case(request, cluster, phase))
-
-
-def _cluster(request: PlanRequest) -> Cluster:
-    c = request.cluster
-    return build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
-
-
-def _case(request: PlanRequest, cluster: Cluster, phase: PlannedPhase) -> StepCase:
-    """The case that `sim.estimate.estimate_step` evaluates for the phase."""
-    architecture, stack = load_architecture(request.model), load_stack(request.training.stack)
-    layout, precision = phase.step.layout, request.training.precision
-    profile = load_profile(cluster.gpu)
-    return build_case(
-        architecture=architecture,
-        gpu=cluster.gpu,
-        node=cluster.node,
-        gpus_per_node=cluster.gpus_per_node,
-        fabric=cluster.fabric,
-        stack=stack,
-        layouts=[layout],
+    case, _ = step_case(
+        architecture=load_architecture(request.model),
+        cluster=cluster,
+        layout=phase.step.layout,
+        stack=load_stack(request.training.stack),
         seq_len=phase.seq_len,
         global_batch=phase.global_batch,
-        precision=precision,
-        measured=[measured_step(profile, architecture, stack, layout, phase.seq_len, precision)],
+        precision=request.training.precision,
+        profile=load_profile(cluster.gpu),
     )
+    return step_work(case)
 
 
 def summary_lines(found: PlanTimeline) -> list[str]:

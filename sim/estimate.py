@@ -9,7 +9,8 @@ import numpy as np
 from profiler.architecture import AttentionConvention, ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Precision, Profile
-from sim.case import StepCase, build_case
+from sim.case import StepCase
+from sim.case_columns import build_case
 from sim.floor import floor_s
 from sim.hardware import Cluster, Gpu
 from sim.kernels.measured import Footing, MeasuredStep, measured_step
@@ -100,7 +101,7 @@ def check_precision(precision: Precision, gpu: Gpu) -> None:
         raise InputError("precision is fp32, for which the step model has no rates; bf16 is the nearest.")
 
 
-def estimate_step(
+def step_case(
     *,
     architecture: ModelArchitecture,
     cluster: Cluster,
@@ -111,8 +112,8 @@ def estimate_step(
     precision: Precision = "bf16",
     profile: Profile | None = None,
     calibration: Mapping[str, float] | None = None,
-) -> StepEstimate:
-    """Predict one optimizer step.
+) -> tuple[StepCase, MeasuredStep]:
+    """One optimizer step as numbers, and what of it the profile gives.
 
     Raises:
         InputError: a layout that cannot be built for this model, batch and cluster, or a precision that the GPU
@@ -134,6 +135,37 @@ def estimate_step(
         precision=precision,
         calibration=calibration,
         measured=[measured],
+    )
+    return case, measured
+
+
+def estimate_step(
+    *,
+    architecture: ModelArchitecture,
+    cluster: Cluster,
+    layout: ParallelLayout,
+    stack: SoftwareStack,
+    seq_len: int,
+    global_batch: int,
+    precision: Precision = "bf16",
+    profile: Profile | None = None,
+    calibration: Mapping[str, float] | None = None,
+) -> StepEstimate:
+    """Predict one optimizer step.
+
+    Raises:
+        InputError: as `step_case`.
+    """
+    case, measured = step_case(
+        architecture=architecture,
+        cluster=cluster,
+        layout=layout,
+        stack=stack,
+        seq_len=seq_len,
+        global_batch=global_batch,
+        precision=precision,
+        profile=profile,
+        calibration=calibration,
     )
     return from_case(case, step_times(case), architecture, cluster, layout, measured=measured)
 

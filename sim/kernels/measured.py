@@ -13,7 +13,7 @@ from typing import Literal
 from profiler.architecture import ModelArchitecture
 from profiler.profile import Execution, LayerRow, Precision, Profile, Workload
 from sim.layout import ParallelLayout
-from sim.stacks import SoftwareStack
+from sim.stacks import AttentionKernel, SoftwareStack
 
 Footing = Literal["measured", "scaled", "interpolated", "none"]
 """measured: this very shape; scaled: this shape, taken over from another GPU; interpolated: between measured
@@ -21,6 +21,15 @@ shapes, or added up from measured parts; none: the profile does not say."""
 
 EXECUTIONS: Mapping[str, Execution] = {"fairscale-eager": "eager", "fairscale-compiled": "compiled"}
 """The stacks that the profiler measures, and how it runs them."""
+BACKENDS: Mapping[AttentionKernel, str] = {
+    "unfused": "math",
+    "flash1": "flash",
+    "flash2": "flash",
+    "flash3": "cudnn",
+}
+"""What the profiler calls each kind of attention."""
+ATTENDING: tuple[Workload, ...] = ("block", "attention")
+"""Workloads whose time hangs on it."""
 WIDEST_GAP = 4.0
 """Largest ratio of two neighbouring measured shapes between which to interpolate: within it the time of a block is
 nearly a power of its tokens, and of its ranks, so that a line between logarithms errs by a few per cent."""
@@ -82,7 +91,11 @@ def measured_step(
     if profile is None or execution is None:
         return NOT_MEASURED
     rows = [row for row in profile.layers if _is_usable(row, precision)]
-    layers = [row for row in rows if row.model == architecture.name and row.execution == execution]
+    layers = [
+        row
+        for row in rows
+        if row.model == architecture.name and row.execution == execution and _attends_with(row, stack.attention)
+    ]
     local = seq_len / layout.cp
     tokens = layout.micro_batch * local
     return MeasuredStep(
@@ -94,9 +107,15 @@ def measured_step(
 
 def _is_usable(row: LayerRow, precision: Precision) -> bool:
     """Whether a row holds a whole measurement of plain passes. A row taken over real ranks names its collective
-    layout and holds their time, and one that accumulates holds that of the sum: the step model adds both."""
+    layout and holds their time, one that accumulates holds that of the sum of gradients (`sim.sharding.accumulate_s`)
+    and one that recomputes that of the second forward pass: the step model adds all three."""
     plain = (row.recompute, row.collective_layout, row.accumulates) == ("none", "", False)
     return row.status == "ok" and row.origin != "roofline" and row.precision == precision and plain
+
+
+def _attends_with(row: LayerRow, attention: AttentionKernel) -> bool:
+    """Whether a row ran the wanted attention kernel, or none."""
+    return row.workload not in ATTENDING or row.attention_backend == BACKENDS[attention]
 
 
 def _block(rows: Sequence[LayerRow], layout: ParallelLayout, local: float, seq_len: int) -> Measured:

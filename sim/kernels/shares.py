@@ -1,7 +1,8 @@
 """How much of a step's time stands on what: shares of measured, interpolated, published and guessed kernels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from statistics import fmean
 from typing import Literal
 
 from sim.kernels.measured import NOT_MEASURED, Footing, MeasuredStep
@@ -13,6 +14,8 @@ BASES: Mapping[Footing, Basis] = {"measured": "measured", "scaled": "interpolate
 BLOCK_PARTS = ("matmul", "attention", "elementwise", "recompute", "bubble")
 """Parts of a step that are blocks running, or a stage waiting for blocks."""
 COMMUNICATION = ("tensor_parallel", "context_parallel", "pipeline", "data_parallel")
+UNTIMED = ("host", "other")
+"""Fixed times and stragglers, which no benchmark of kernels shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,9 @@ def kernel_shares(
     """Divide the parts of a step (as `StepTimes`) by what their seconds stand on.
 
     `timed_part` says whether kernels of the GPU's own family were published.
+
+    Raises:
+        KeyError: a part of a step of which this module does not know what it stands on.
     """
     tables: Basis = "published" if timed_part else "guessed"
     block = BASES.get(measured.block.footing, tables)
@@ -48,9 +54,15 @@ def kernel_shares(
         **dict.fromkeys(COMMUNICATION, tables),
         "head": BASES.get(measured.head.footing, tables),
         "optimizer": BASES.get(measured.update.footing, "guessed"),
+        **dict.fromkeys(UNTIMED, "guessed"),
     }
     shares: dict[Basis, float] = {"measured": 0.0, "interpolated": 0.0, "published": 0.0, "guessed": 0.0}
     total = sum(parts_s.values())
     for name, seconds in parts_s.items():
-        shares[basis.get(name, "guessed")] += seconds / total
+        shares[basis[name]] += seconds / total
     return KernelShares(**shares)
+
+
+def mean_shares(steps: Sequence[KernelShares]) -> KernelShares:
+    """The mean over some steps, each counting alike."""
+    return KernelShares(**{f.name: fmean(getattr(step, f.name) for step in steps) for f in fields(KernelShares)})

@@ -225,7 +225,14 @@ def test_simulated_replicas_are_of_the_plan() -> None:
 
 def test_a_measured_block_is_labelled_wherever_the_plan_stands_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
     block = LayerRow(
-        workload="block", model="llama3.1-8b", origin="measured", tp=2, seq_len=8192, forward_s=6e-3, backward_s=14e-3
+        workload="block",
+        model="llama3.1-8b",
+        origin="measured",
+        tp=2,
+        seq_len=8192,
+        attention_backend="flash",
+        forward_s=6e-3,
+        backward_s=14e-3,
     )
     provenance = Provenance(device="H100", gpu="h100-sxm", origin="measured", method="by hand")
     profile = Profile(name="mine", provenance=provenance, layers=(block,))

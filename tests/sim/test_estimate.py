@@ -9,10 +9,12 @@ from hypothesis import given, settings
 
 from profiler.architecture import load_architecture
 from profiler.files import InputError
-from sim.estimate import StepEstimate, estimate_step
+from sim.estimate import StepEstimate, estimate_step, step_case
 from sim.hardware import build_cluster, load_gpu, load_node
+from sim.kernels.measured import NOT_MEASURED
 from sim.layout import ParallelLayout
 from sim.stacks import load_stack
+from sim.step import step_times
 from tests.sim.steps import Situation, situations
 
 
@@ -66,6 +68,19 @@ def test_mfu_by_hand() -> None:
     per_token = 6 * (32 * 218_103_808 + 128_256 * 4096) + 12 * 32 * 4096 * 8192
     rate = 128 * 8192 / found.step_time_s / 64
     assert found.mfu() == pytest.approx(per_token * rate / 989.4e12)
+
+
+def test_the_case_is_what_the_estimate_evaluates() -> None:
+    case, measured = step_case(
+        architecture=load_architecture("llama3.1-8b"),
+        cluster=build_cluster("h100-sxm", 64),
+        layout=FSDP,
+        stack=load_stack("megatron-core"),
+        seq_len=8192,
+        global_batch=128,
+    )
+    assert measured == NOT_MEASURED
+    assert float(step_times(case).total[0]) == estimate(FSDP).step_time_s
 
 
 def test_fp8_is_faster_and_its_mfu_is_against_its_own_peak() -> None:

@@ -1,7 +1,7 @@
 """What a step takes from a profile: rows as they are, lines between them, sums of parts, and nothing beyond."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 
 import pytest
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from profiler.architecture import load_architecture
 from profiler.profile import LayerRow, Profile, Provenance, Workload
-from sim.hardware import load_gpu
+from sim.estimate import StepEstimate, estimate_step
+from sim.hardware import build_cluster, load_gpu
 from sim.kernels.measured import (
     NOT_MEASURED,
     WIDEST_GAP,
@@ -20,15 +21,16 @@ from sim.kernels.measured import (
     interpolated,
     measured_step,
 )
-from sim.kernels.shares import KernelShares, kernel_shares
+from sim.kernels.shares import KernelShares, kernel_shares, mean_shares
 from sim.layout import ParallelLayout
 from sim.roofline import roofline_profile
-from sim.stacks import load_stack
+from sim.stacks import AttentionKernel, load_stack
+from sim.step import StepTimes
 
 LLAMA_8B = load_architecture("llama3.1-8b")
 BLOCK = LayerRow(
-    workload="block", model="llama3.1-8b", origin="measured", tp=8, micro_batch=1, seq_len=8192, forward_s=3e-3,
-    backward_s=7e-3,
+    workload="block", model="llama3.1-8b", origin="measured", tp=8, micro_batch=1, seq_len=8192,
+    attention_backend="flash", forward_s=3e-3, backward_s=7e-3,
 )  # fmt: skip
 PARTS: dict[Workload, float] = {
     "qkv": 0.4e-3,
@@ -47,6 +49,19 @@ def profile(*rows: LayerRow) -> Profile:
 def step(*rows: LayerRow, seq_len: int = 8192, **layout: int) -> MeasuredStep:
     chosen = ParallelLayout(**{"tp": 8, **layout})  # type: ignore[arg-type]
     return measured_step(profile(*rows), LLAMA_8B, load_stack("fairscale-eager"), chosen, seq_len, "bf16")
+
+
+def estimate(*rows: LayerRow) -> StepEstimate:
+    """64 GPUs, 16 micro-batches for each of eight replicas."""
+    return estimate_step(
+        architecture=LLAMA_8B,
+        cluster=build_cluster("h100-sxm", 64),
+        layout=ParallelLayout(tp=8, dp=8),
+        stack=load_stack("fairscale-eager"),
+        seq_len=8192,
+        global_batch=128,
+        profile=profile(*rows),
+    )
 
 
 def parts(tp: int = 8, micro_batch: int = 1, seq_len: int = 8192) -> list[LayerRow]:
@@ -74,6 +89,8 @@ def test_a_measured_block_is_taken_as_it_is() -> None:
         {"precision": "fp16"},
         {"execution": "compiled"},
         {"recompute": "full"},
+        {"attention_backend": "cudnn"},
+        {"attention_backend": ""},
         {"status": "oom"},
         {"workload": "mlp"},
         {"collective_layout": "reference"},  # holds the collectives' time too
@@ -87,6 +104,48 @@ def test_a_measurement_of_something_else_does_not_count(other: dict[str, object]
     found = step(replace(BLOCK, **other))  # type: ignore[arg-type]
     assert found.block.footing == "none"
     assert math.isnan(found.block.total_s)
+
+
+UNWANTED = (
+    {"accumulates": True},
+    {"attention_backend": "cudnn"},
+    {"execution": "compiled"},
+    {"recompute": "selective"},
+    {"collective_layout": "shared"},
+)
+
+
+@pytest.mark.parametrize("unwanted", UNWANTED)
+def test_of_two_kinds_the_wanted_one_counts(unwanted: dict[str, object]) -> None:
+    """A profile holds a block in many ways, in whatever order; the step asks for one of them."""
+    other = replace(BLOCK, forward_s=1e-3, backward_s=1e-3, **unwanted)  # type: ignore[arg-type]
+    for rows in ((other, BLOCK), (BLOCK, other)):
+        assert step(*rows).block == Measured(forward_s=3e-3, backward_s=7e-3, footing="measured")
+
+
+@pytest.mark.parametrize(("attention", "backend"), [("flash2", "flash"), ("flash3", "cudnn"), ("unfused", "math")])
+def test_blocks_and_attention_are_those_of_the_stacks_kernel(attention: AttentionKernel, backend: str) -> None:
+    stack = replace(load_stack("fairscale-eager"), attention=attention)
+    seconds = {"flash": 1e-3, "cudnn": 2e-3, "math": 3e-3}
+    blocks = [replace(BLOCK, attention_backend=name, forward_s=s, backward_s=s) for name, s in seconds.items()]
+    rest = [row for row in parts() if row.workload != "attention"]
+    cores = [
+        replace(BLOCK, workload="attention", attention_backend=name, forward_s=s, backward_s=s)
+        for name, s in seconds.items()
+    ]
+    layout = ParallelLayout(tp=8)
+    for rows, beside_s in ((blocks, 0.0), ([*cores, *rest], sum(PARTS.values()) - PARTS["attention"])):
+        found = measured_step(profile(*rows), LLAMA_8B, stack, layout, 8192, "bf16").block
+        assert found.forward_s == pytest.approx(seconds[backend] + beside_s)
+
+
+def test_accumulating_is_added_by_the_step_once() -> None:
+    """The sum of gradients reads and writes fp32 once a micro-batch, whatever else a profile holds."""
+    both = estimate(BLOCK, replace(BLOCK, accumulates=True, backward_s=9e-3))
+    plain = estimate(BLOCK)
+    assert both.parts_s == plain.parts_s
+    assert both.kernel_shares == plain.kernel_shares
+    assert estimate(replace(BLOCK, accumulates=True)).origin == "calibrated"
 
 
 def test_a_profile_speaks_only_for_the_stacks_it_was_measured_on() -> None:
@@ -188,10 +247,13 @@ def test_only_attention_knows_how_tokens_are_divided() -> None:
 
 
 def test_a_context_parallel_rank_is_made_of_its_long_attention() -> None:
+    """`context_len` rows are a rank's share of a long sequence: never that of a whole one as long as the share."""
     core = replace(parts()[1], context_len=65536, forward_s=9e-3, backward_s=27e-3)
     found = step(*parts(), core, seq_len=65536, cp=8).block
     assert found.forward_s == pytest.approx(sum(PARTS.values()) - PARTS["attention"] + 9e-3)
     assert step(BLOCK, *parts(), seq_len=65536, cp=8).block.footing == "none"
+    assert step(*parts(), core, seq_len=32768, cp=4).block.footing == "none"  # another whole, of equal shares
+    assert step(core, *parts()).block.forward_s == pytest.approx(sum(PARTS.values()))
 
 
 def test_head_and_update_come_along() -> None:
@@ -211,11 +273,11 @@ def test_head_and_update_come_along() -> None:
 seconds = st.floats(0, 100)
 
 
+STEP_PARTS = [f.name for f in fields(StepTimes) if f.name != "total"]
+
+
 @given(
-    parts_s=st.fixed_dictionaries(
-        dict.fromkeys(("matmul", "attention", "bubble", "head", "tensor_parallel", "optimizer", "host"), seconds)
-        | {"other": st.floats(0.01, 1)}
-    ),
+    parts_s=st.fixed_dictionaries({name: st.floats(0.01, 1) if name == "other" else seconds for name in STEP_PARTS}),
     footing=st.sampled_from(["measured", "scaled", "interpolated", "none"]),
     timed_part=st.booleans(),
 )
@@ -225,7 +287,7 @@ def test_shares_add_up_to_one(parts_s: dict[str, float], footing: str, timed_par
     everything = (shares.measured, shares.interpolated, shares.published, shares.guessed)
     assert sum(everything) == pytest.approx(1)
     assert all(0 <= share <= 1 + 1e-12 for share in everything)
-    block_s = parts_s["matmul"] + parts_s["attention"] + parts_s["bubble"]
+    block_s = sum(parts_s[name] for name in ("matmul", "attention", "elementwise", "recompute", "bubble"))
     share = block_s / sum(parts_s.values())
     if footing == "measured":
         assert shares.measured == pytest.approx(share)
@@ -233,6 +295,20 @@ def test_shares_add_up_to_one(parts_s: dict[str, float], footing: str, timed_par
         assert shares.interpolated == pytest.approx(share)
     if footing == "none":
         assert shares.measured == shares.interpolated == 0
+    if timed_part:
+        untimed_s = sum(parts_s[name] for name in ("optimizer", "host", "other"))
+        assert shares.guessed == pytest.approx(untimed_s / sum(parts_s.values()))
+
+
+def test_a_part_of_which_nothing_is_known_is_not_guessed_in_silence() -> None:
+    with pytest.raises(KeyError, match="teleport"):
+        kernel_shares({"matmul": 3.0, "teleport": 1.0})
+
+
+def test_the_mean_of_shares() -> None:
+    one = kernel_shares({"matmul": 3.0, "other": 1.0})
+    two = kernel_shares({"matmul": 1.0, "other": 1.0}, MeasuredStep(block=Measured(footing="measured")))
+    assert mean_shares([one, two]) == KernelShares(measured=0.25, interpolated=0, published=0.375, guessed=0.375)
 
 
 def test_a_part_that_nobody_timed_is_guessed() -> None:

@@ -16,7 +16,7 @@ H100 = load_gpu("h100-sxm")
 LLAMA_8B = load_architecture("llama3.1-8b")
 BLOCK = LayerRow(
     workload="block", model="llama3.1-8b", origin="measured", tp=8, micro_batch=1, seq_len=8192, precision="bf16",
-    execution="eager", forward_s=3e-3, backward_s=7e-3,
+    execution="eager", attention_backend="flash", forward_s=3e-3, backward_s=7e-3,
 )  # fmt: skip
 
 
