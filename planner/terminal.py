@@ -137,6 +137,7 @@ def print_validation(result: Validation) -> None:
         table.add_section()
         _add(table, "peak memory, where stated", result.memory)
     screen.print(table)
+    screen.print(f"Kernels behind the predicted time: {result.kernel_shares.text()}", markup=False)
     screen.print("\nWorst misses:")
     for c in result.worst[:10]:
         screen.print(f"  {c.error_pct:+6.1f} %  {c.run.id}", markup=False)

@@ -3,13 +3,20 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from planner.estimate import Prediction, estimate_runs
 from planner.runs import TrainingRun
-from profiler.files import InputError
+from profiler.files import InputError, read_toml
+from sim.kernels.shares import KernelShares, mean_shares
 
+MISSES = Path(__file__).parent / "misses.toml"
+
+COMPUTING = ("matmul", "attention", "elementwise", "head", "recompute")
+"""Parts of a step in which its GPUs compute."""
 TOO_FEW = 3
 """Groups smaller than this have a median but no meaningful 90th percentile."""
 
@@ -25,6 +32,21 @@ class ErrorSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Misses:
+    """Why runs are missed, as far as that is known: run id and one sentence."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    misses: Mapping[str, str]
+
+
+@cache
+def known_misses() -> Mapping[str, str]:
+    """The reasons that ship."""
+    return read_toml(MISSES, Misses).misses
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """One run, predicted and observed."""
 
@@ -36,6 +58,23 @@ class Comparison:
     def error_pct(self) -> float:
         """Signed error of the step time, percent of the observed."""
         return 100 * ((self.prediction.step_time_s or 0.0) / self.observed_step_time_s - 1)
+
+    @property
+    def band_s(self) -> tuple[float, float] | None:
+        """Predicted seconds from the best to the worst interleave; `None` where the run states its own."""
+        low, high = self.prediction.step_time_low_s, self.prediction.step_time_high_s
+        return (low, high) if self.run.other_virtual_stages and low and high else None
+
+    @property
+    def why(self) -> str:
+        """What is known of the miss; else the largest part of the predicted step in which no block computes."""
+        known = known_misses().get(self.run.id)
+        if known:
+            return known
+        waits = {name: s for name, s in self.prediction.parts_s.items() if name not in COMPUTING}
+        name, seconds = max(waits.items(), key=lambda item: item[1])
+        share = seconds / sum(self.prediction.parts_s.values())
+        return f"not known; largest beside computing: {name.replace('_', ' ')}, {100 * share:.0f} %"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +94,16 @@ class Validation:
         """The twenty largest misses, worst first."""
         return sorted(self.comparisons, key=lambda c: -abs(c.error_pct))[:20]
 
+    @property
+    def unstated_interleave(self) -> list[Comparison]:
+        """The runs that do not say how many virtual stages they had."""
+        return [c for c in self.comparisons if c.band_s]
+
+    @property
+    def kernel_shares(self) -> KernelShares:
+        """What the predicted time stands on, mean over the runs."""
+        return mean_shares([c.prediction.kernel_shares for c in self.comparisons if c.prediction.kernel_shares])
+
     def to_dict(self) -> dict[str, object]:
         """The form that scripts read."""
         return {
@@ -63,6 +112,7 @@ class Validation:
             "by_regime": {k: asdict(v) for k, v in self.by_regime.items()},
             "by_source": {k: asdict(v) for k, v in self.by_source.items()},
             "peak_memory": None if self.memory is None else asdict(self.memory),
+            "kernel_shares": asdict(self.kernel_shares),
             "runs": [
                 {
                     "id": c.run.id,

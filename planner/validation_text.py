@@ -1,48 +1,106 @@
 """The comparison with published runs as a page: docs/validation.md is written by this."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
 
 from planner.validation import Comparison, ErrorSummary, Validation
-from sim.calibration import load_calibration
+from sim.calibration import Calibration, load_calibration
 
 
-def markdown_text(result: Validation) -> str:
-    """The whole comparison in Markdown: errors, left-out errors, worst misses, constants."""
+def markdown_text(result: Validation, figure: str = "") -> str:
+    """The whole comparison in Markdown: errors, left-out errors, worst misses, constants.
+
+    `figure` is the address of every run's error drawn by source (`figure_address`), if it was drawn.
+    """
     calibration = load_calibration()
-    memory = "" if result.memory is None else _section("Peak memory, where stated", {"all": result.memory})
+    left_out = calibration.left_out_by_source
     return "\n".join(
         [
-            "# Predicted against published",
-            "",
-            "Written by `herdplan validate --markdown docs/validation.md`. Errors are of the step time, percent of",
-            "the observed, absolute unless signed. The same configuration measured twice differs by 2-4 %.",
-            "",
-            f"Constants: {len(calibration.constants)}, fitted on {calibration.fitted_on}.",
-            f"With each source left out of its own fit: median {calibration.left_out_median * 100:.1f} %, "
-            f"90th percentile {calibration.left_out_p90 * 100:.1f} %.",
-            "This, not the fitted error, is what a new run can expect.",
-            "",
+            *_head(result, calibration),
+            *([f"![Error of every run, by source]({figure})", ""] if figure else []),
             _section("Fitted, by precision", {"all": result.overall, **result.by_precision}),
             _section("Fitted, by regime", result.by_regime),
-            _section("Fitted, by source, and left out", result.by_source, calibration.left_out_by_source),
-            memory,
-            "## The twenty worst misses",
-            "",
-            "| run | source | error | observed s | predicted s | layout |",
-            "| --- | --- | ---: | ---: | ---: | --- |",
-            *(_miss(c) for c in result.worst),
-            "",
-            "## Constants",
-            "",
-            "| constant | value | expected | meaning | source of the expectation |",
-            "| --- | ---: | ---: | --- | --- |",
-            *(
-                f"| `{name}` | {c.value:.4g} | {c.prior:.4g} | {_cell(c.meaning)} | {_cell(c.source)} |"
-                for name, c in calibration.constants.items()
-            ),
-            "",
+            _section("Fitted, by source, and left out", result.by_source, left_out),
+            "" if result.memory is None else _section("Peak memory, where stated", {"all": result.memory}),
+            *_worst(result.worst),
+            *_unstated(result.unstated_interleave),
+            *_constants(calibration),
         ]
     )
+
+
+def figure_address(figure: Path, page: Path) -> str:
+    """Where a page finds a figure, from the page's own folder."""
+    return quote(Path(os.path.relpath(figure.absolute(), page.absolute().parent)).as_posix())
+
+
+def _head(result: Validation, calibration: Calibration) -> list[str]:
+    return [
+        "# Predicted against published",
+        "",
+        "Written by `herdplan validate --markdown docs/validation.md`. Errors are of the step time, percent of",
+        "the observed, absolute unless signed. The same configuration measured twice differs by 2-4 %.",
+        "",
+        f"Constants: {len(calibration.constants)}, fitted on {calibration.fitted_on}.",
+        f"With each source left out of its own fit: median {calibration.left_out_median * 100:.1f} %, "
+        f"90th percentile {calibration.left_out_p90 * 100:.1f} %.",
+        "This, not the fitted error, is what a new run can expect.",
+        "",
+        f"Kernels behind the predicted time, mean over the runs: {result.kernel_shares.text()} ([kernels.md](kernels.md)).",
+        "",
+    ]
+
+
+def _worst(misses: Sequence[Comparison]) -> list[str]:
+    return [
+        "## The twenty worst misses",
+        "",
+        "| run | source | error | observed s | predicted s | band s | layout | why |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
+        *(
+            f"| {_cell(c.run.id)} | {_cell(c.run.source_id)} | {c.error_pct:+.1f} % | {_seconds(c)} | "
+            f"{_band(c)} | {c.run.layout.label} | {_cell(c.why)} |"
+            for c in misses
+        ),
+        "",
+    ]
+
+
+def _unstated(runs: Sequence[Comparison]) -> list[str]:
+    """The runs whose virtual pipeline stages nobody states: the prediction takes the most that split the layers."""
+    if not runs:
+        return []
+    return [
+        "## Where the interleave is not stated",
+        "",
+        "The prediction takes the most virtual stages, up to eight, that split the layers; the band holds all.",
+        "",
+        "| run | layout taken | virtual stages possible | observed s | predicted s | band s |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+        *(
+            f"| {_cell(c.run.id)} | {c.run.layout.label} | "
+            f"{', '.join(str(vp) for vp in sorted((*c.run.other_virtual_stages, c.run.layout.vp)))} | "
+            f"{_seconds(c)} | {_band(c)} |"
+            for c in runs
+        ),
+        "",
+    ]
+
+
+def _constants(calibration: Calibration) -> list[str]:
+    return [
+        "## Constants",
+        "",
+        "| constant | value | expected | meaning | source of the expectation |",
+        "| --- | ---: | ---: | --- | --- |",
+        *(
+            f"| `{name}` | {c.value:.4g} | {c.prior:.4g} | {_cell(c.meaning)} | {_cell(c.source)} |"
+            for name, c in calibration.constants.items()
+        ),
+        "",
+    ]
 
 
 def _section(title: str, groups: Mapping[str, ErrorSummary], left_out: Mapping[str, float] | None = None) -> str:
@@ -61,11 +119,12 @@ def _section(title: str, groups: Mapping[str, ErrorSummary], left_out: Mapping[s
     return "\n".join([*lines, ""])
 
 
-def _miss(c: Comparison) -> str:
-    return (
-        f"| {_cell(c.run.id)} | {_cell(c.run.source_id)} | {c.error_pct:+.1f} % | {c.observed_step_time_s:.3f} | "
-        f"{c.prediction.step_time_s:.3f} | {c.run.layout.label} |"
-    )
+def _seconds(c: Comparison) -> str:
+    return f"{c.observed_step_time_s:.3f} | {c.prediction.step_time_s:.3f}"
+
+
+def _band(c: Comparison) -> str:
+    return f"{c.band_s[0]:.3f} to {c.band_s[1]:.3f}" if c.band_s else ""
 
 
 def _cell(text: str) -> str:

@@ -52,9 +52,10 @@ def validate(
         if json_to:
             write_json(json_to, result.to_dict())
         if markdown:
-            from planner.validation_text import markdown_text
+            from planner.validation_text import figure_address, markdown_text
 
-            write_atomic(markdown, markdown_text(result))
+            address = figure_address(figure, markdown) if figure else ""
+            write_atomic(markdown, markdown_text(result, address))
         if figure:
             from planner.report.svg import plain_svg
             from planner.report.trust import validation_by_source

@@ -84,6 +84,24 @@ def test_the_csv_has_the_published_columns_and_one_line_per_row() -> None:
             assert float(row["pred_step_time_s"]) == pytest.approx(p.step_time_s, rel=1e-5)
 
 
+SHARES = ("share_measured", "share_interpolated", "share_published", "share_guessed")
+
+
+def test_shares_of_the_time_come_last_and_add_up() -> None:
+    """No profile stands behind a runs file: nothing is measured, and on parts of the H100's and the A100's kinds most
+    of the time is kernels that others have timed."""
+    assert COLUMNS[-4:] == SHARES
+    rows = list(csv.DictReader(io.StringIO(predictions_csv([prediction for _, prediction in published()]))))
+    for (run, _), row in zip(published(), rows, strict=True):
+        if isinstance(run, UnreadableRun):
+            assert {row[name] for name in SHARES} == {""}
+            continue
+        measured, interpolated, publicly, guessed = (float(row[name]) for name in SHARES)
+        assert measured == interpolated == 0
+        assert publicly + guessed == pytest.approx(1, abs=1e-5)
+        assert publicly == 0 if run.gpu.kernels == "" else publicly > 0.5
+
+
 START = st.sampled_from(["=", "+", "-", "@", "\t", ""])
 TEXT = st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"]), max_size=10)
 

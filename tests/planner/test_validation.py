@@ -3,14 +3,16 @@ each source left out of its own calibration, are in docs/validation.md."""
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner import validation
 from planner.runs import published_runs
-from planner.validation import Validation, summarise, validate_runs
-from planner.validation_text import markdown_text
+from planner.validation import Validation, known_misses, summarise, validate_runs
+from planner.validation_text import figure_address, markdown_text
 from profiler.files import InputError
 from sim.calibration import load_calibration
 
@@ -71,3 +73,53 @@ def test_the_page_holds_the_figures() -> None:
     text = markdown_text(published())
     assert f"{load_calibration().left_out_p90 * 100:.1f} %" in text
     assert all(miss.run.id in text for miss in published().worst)
+
+
+def test_the_page_says_what_the_time_stands_on() -> None:
+    shares = published().kernel_shares
+    assert shares.published + shares.guessed == pytest.approx(1)
+    assert published().to_dict()["kernel_shares"] == {
+        "measured": 0, "interpolated": 0, "published": shares.published, "guessed": shares.guessed
+    }  # fmt: skip
+    assert shares.text() in markdown_text(published())
+
+
+def test_reasons_are_of_runs_that_there_are() -> None:
+    ids = {run.id for run in published_runs("all")}
+    assert set(known_misses()) <= ids
+    assert all(text.count("\n") == 0 and text.strip() for text in known_misses().values())
+
+
+def test_a_miss_says_why_or_where_the_time_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = published().worst[:2]
+    monkeypatch.setattr(validation, "known_misses", lambda: {first.run.id: "Paged | to disk."})
+    assert first.why == "Paged | to disk."
+    parts = second.prediction.parts_s
+    computing = ("matmul", "attention", "elementwise", "head", "recompute")
+    largest = max((name for name in parts if name not in computing), key=lambda name: parts[name])
+    assert largest.replace("_", " ") in second.why
+    row = next(line for line in markdown_text(published()).splitlines() if line.startswith(f"| {first.run.id} |"))
+    assert row.endswith("| Paged \\| to disk. |")
+
+
+def test_what_nobody_states_is_a_band() -> None:
+    """Llama 3 405B does not state its virtual stages."""
+    page = markdown_text(published())
+    table = page[page.index("## Where the interleave is not stated") : page.index("## Constants")]
+    for c in published().comparisons:
+        assert (c.run.id in table) == bool(c.run.other_virtual_stages) == (c.band_s is not None)
+        if c.band_s:
+            low, high = c.band_s
+            assert low <= (c.prediction.step_time_s or 0) <= high
+            assert f"| {low:.3f} to {high:.3f} |" in table
+    assert table.count("llama3-herd-405b") == 3
+    stated = validate_runs([c.run for c in published().comparisons if not c.run.other_virtual_stages][:5])
+    assert "not stated" not in markdown_text(stated).split("## Constants")[0].split("worst misses")[1]
+
+
+def test_the_figure_is_found_from_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "validation.md"
+    assert figure_address(tmp_path / "docs" / "validation.svg", page) == "validation.svg"
+    assert figure_address(tmp_path / "a b" / "v(1).svg", page) == "../a%20b/v%281%29.svg"
+    assert "](validation.svg)" in markdown_text(published(), "validation.svg")
+    assert "![" not in markdown_text(published())
