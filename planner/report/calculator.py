@@ -178,13 +178,13 @@ def _per_server_price(plan: Plan, line: CostLine, follows: str) -> Levels:
     assert owned is not None  # a line of ownership has its price
     keeping = Keeping(depreciation=money.depreciation, resale_share=money.resale_share)
     days = plan.charges.days(plan.campaign.duration_s / DAY_S)
-    held = keeping.held_years(owned.value_loss.expected, days)
+    loss = owned.value_loss.expected
+    if follows == "interest":
+        due = keeping.held_years(loss, days)
+    else:
+        due = (1 - keeping.resale_share) * (1 - keeping.lost(loss, days))
     gpus = _owned_share(plan, line) * plan.charges.gpus
-    found = []
-    for share, loss in zip(owned.interconnect_share.levels, owned.value_loss.levels, strict=True):
-        due = held if follows == "interest" else (1 - keeping.resale_share) * (1 - keeping.lost(loss, days))
-        found.append(gpus / (1 - share) * due)
-    return _levels(tuple(found))
+    return _levels(tuple(gpus / (1 - share) * due for share in owned.interconnect_share.levels))
 
 
 def _positive(prices: dict[str, Levels], *keys: str) -> bool:

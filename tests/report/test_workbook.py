@@ -12,12 +12,12 @@ from tests.report.spreadsheet import Workbook
 CASES: dict[str, dict[str, object]] = {
     "rented": {},
     "rented for a term": {"money.commitment": "1-year", "money.pay_whole_term": True, "money.idle_days": 20},
-    "owned": {"money.mode": "own"},
+    "owned, then sold": {"money.mode": "own", "money.resale_share": 0.7, "money.idle_days": 10},
     "owned, everything": {
         "money.mode": "own",
         "money.housing": "building",
         "money.depreciation": "straight-line",
-        "money.resale_share": 0.7,
+        "money.resale_share": 0.8,
         "money.operators": 12,
         "money.research_staff": True,
         "money.preparation_days": 30,
