@@ -17,6 +17,7 @@ RESULTS: dict[str, Callable[[Plan], float]] = {
     "cost_usd": lambda p: p.cost.expected,
     "energy_mwh": lambda p: p.campaign.total_energy_j / JOULES_PER_MWH,
     "tco2e": lambda p: p.carbon.location_based_tco2e,
+    "water_m3": lambda p: p.water.total_m3,
     "peak_mw": lambda p: p.peak_power_mw,
     "mfu": lambda p: p.mfu,
     "ettr": lambda p: p.campaign.ettr,
