@@ -57,6 +57,9 @@ WHAT_IF = {
 }
 """Assumptions with a slider, by the names of their priors; which of them a plan has depends on how it is paid."""
 
+LEAST_FACTOR, MOST_FACTOR = 0.5, 2.0
+"""Ends of every slider."""
+
 OUTCOMES = ("cost_usd", "days")
 
 
@@ -133,7 +136,7 @@ READERS: dict[str, Reader] = {
     "deadline": _day,
     "timeline": lambda text: _one_of("True")(text) == "True",
     "outcome": _one_of(*OUTCOMES),
-    **{f"x_{name}": _number(0.25, 4.0) for name in WHAT_IF},
+    **{f"x_{name}": _number(LEAST_FACTOR, MOST_FACTOR) for name in WHAT_IF},
 }
 """Every parameter of the address, and how it is read; widgets hold the values under the same keys."""
 

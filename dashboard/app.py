@@ -3,20 +3,8 @@
 import streamlit as st
 
 from dashboard import state, ui
+from dashboard.pages import PAGES
 from dashboard.sidebar import sidebar
-
-PAGES = (
-    ("overview", "Plan", "flag"),
-    ("duration", "Time", "schedule"),
-    ("money", "Money", "payments"),
-    ("power", "Power & carbon", "bolt"),
-    ("layouts", "Layouts", "grid_view"),
-    ("matters", "What matters", "tune"),
-    ("compare", "Compare", "compare_arrows"),
-    ("profile", "Profile", "speed"),
-    ("trust", "Can I trust it?", "verified"),
-)
-"""File, title and icon of each page, in the order in which people ask."""
 
 st.set_page_config(page_title="herdplan", page_icon=ui.icon(), layout="wide")
 state.restore()

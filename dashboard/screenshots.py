@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dashboard.launch import command
 
@@ -43,13 +43,17 @@ PAGES = {
 }
 """Pages by the name of their pictures, each with an address that shows it at work."""
 
-LOOKS = {"light": (1360, "light"), "dark": (1360, "dark"), "narrow": (390, "light")}
+LOOKS: dict[str, tuple[int, Literal["light", "dark"]]] = {
+    "light": (1360, "light"),
+    "dark": (1360, "dark"),
+    "narrow": (390, "light"),
+}
 """Width [px] and colour scheme."""
 
 PATIENCE_MS = 60_000
-MOST_PIXELS = 4200
+MOST_PIXELS = 2800
 """Height of a picture; what lies below is cut off."""
-COLOURS = 48
+COLOURS = 64
 LARGEST_BYTES = 150_000
 
 
@@ -106,7 +110,7 @@ def reduced(png: bytes) -> bytes:
     colours = COLOURS
     while True:
         out = io.BytesIO()
-        small = picture.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        small = picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         small.save(out, "PNG", optimize=True)
         if out.tell() <= LARGEST_BYTES or colours <= 8:
             return out.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -82,17 +83,22 @@ def chosen_plan() -> Plan:
 
 
 def chart(
-    name: str, spec: Spec | None, table: pd.DataFrame | None = None, *, picked: Callable[[int], None] | None = None
+    name: str,
+    spec: Spec | None,
+    table: pd.DataFrame | None = None,
+    *,
+    wide: bool = False,
+    picked: Callable[[int], None] | None = None,
 ) -> None:
     """A chart as wide as its place (on a phone it scrolls in its own box), and its table behind it.
 
-    `name` is unique on a page. The chart's description is what a screen reader says. `picked` is called with the
-    `key` of a mark that is clicked.
+    `name` is unique on a page; `wide` charts have the page's width, others half of it. The chart's description is
+    what a screen reader says. `picked` is called with the `key` of a mark that is clicked.
     """
     if spec is None:
         return
     with st.container(key=f"chart-{name}"):
-        drawn, alt = _own_data(spec), str(spec["description"])
+        drawn, alt = _own_data(_wrapped(spec, wide=wide)), str(spec["description"])
         if picked is None:
             st.vega_lite_chart(spec=drawn, theme=None, width="stretch", alt=alt)
         else:
@@ -136,6 +142,19 @@ def _formats(table: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
+TITLE, SUBTITLE = 52, 66
+"""Characters of a chart's title and of the line beneath it in half a page."""
+
+
+def _wrapped(spec: Spec, *, wide: bool) -> Spec:
+    """The same chart with its title and subtitle on as many lines as they need."""
+    title = {
+        key: wrap(spec["title"][key], most * (2 if wide else 1))
+        for key, most in (("text", TITLE), ("subtitle", SUBTITLE))
+    }
+    return {**spec, "title": {**spec["title"], **title}}
+
+
 def _own_data(spec: Spec) -> Spec:
     """The same chart with the data in each layer: what is at the top reaches the browser after the first drawing."""
     spec = {key: value for key, value in spec.items() if key != "description"}
@@ -143,6 +162,10 @@ def _own_data(spec: Spec) -> Spec:
         return spec
     rest = {key: value for key, value in spec.items() if key != "data"}
     return {**rest, "layer": [{"data": spec["data"], **layer} for layer in spec["layer"]]}
+
+
+SCROLLS = "class='hp-scroll' tabindex='0' role='region' aria-label='Table'"
+"""Of a box that scrolls sideways, by keyboard too."""
 
 
 def rows(columns: list[tuple[str, bool]], cells: list[list[str]], *, total: int | None = None) -> None:
@@ -156,7 +179,7 @@ def rows(columns: list[tuple[str, bool]], cells: list[list[str]], *, total: int 
     wide = " class=wide" if len(columns) > 4 else ""
     head = row("th", [name for name, _ in columns])
     body = "".join(row("td", values, " class=total" if i == total else "") for i, values in enumerate(cells))
-    st.html(f"<div class='hp-scroll'><table{wide}><thead>{head}</thead><tbody>{body}</tbody></table></div>")
+    st.html(f"<div {SCROLLS}><table{wide}><thead>{head}</thead><tbody>{body}</tbody></table></div>")
 
 
 def bar(low: float, expected: float, high: float, low_text: str, high_text: str) -> str:
@@ -175,13 +198,10 @@ def figure(value: str, unit: str, inner: str = "") -> str:
     return f"<div class='hp-figure'><b>{escape(value)}</b><span>{escape(unit)}</span>{inner}</div>"
 
 
-def cards(bodies: list[tuple[str, str, bool]]) -> None:
-    """Boxes beside each other: (title, HTML, whether it is the chosen one)."""
-    parts = [
-        f"<div class='hp-card{' chosen' if chosen else ''}'><h3>{escape(title)}</h3>{body}</div>"
-        for title, body, chosen in bodies
-    ]
-    st.html("<div class='hp-cards'>" + "".join(parts) + "</div>")
+def small_cards(bodies: list[tuple[str, str]]) -> None:
+    """Small boxes beside each other: (title, HTML)."""
+    parts = [f"<div class='hp-card'><h3>{escape(title)}</h3>{body}</div>" for title, body in bodies]
+    st.html("<div class='hp-cards small'>" + "".join(parts) + "</div>")
 
 
 def upload(label: str, kind: str, key: str, take: Callable[[bytes, str], None]) -> None:

@@ -46,6 +46,16 @@ def _distinct(plans: list[tuple[str, Plan]]) -> list[tuple[str, Plan]]:
     return [(name, plan) for name, (_, plan) in zip(names, plans, strict=True)]
 
 
+def _least(plans: list[tuple[str, Plan]], outcome: str) -> str:
+    """Which scenario takes least, in words; those that are written the same count as equal."""
+    text = comparison_charts.FIGURES[outcome][3]
+    name, plan = min(plans, key=lambda found: found[1].intervals[outcome].expected)
+    said = text(plan.intervals[outcome].expected)
+    if all(text(other.intervals[outcome].expected) == said for _, other in plans):
+        return f"all take {said}" if outcome == "days" else f"all cost {said}"
+    return f"“{name}” is done first, in {said}" if outcome == "days" else f"“{name}” costs least, {said}"
+
+
 def _table(plans: list[tuple[str, Plan]]) -> None:
     rows = [
         ("Model", words.plan_label),
@@ -76,12 +86,7 @@ if not st.session_state.saved:
 heading = st.container()
 plans = _distinct([*_saved(), (OPEN, plan)])
 with heading:
-    cheapest = min(plans, key=lambda found: found[1].cost.expected)
-    soonest = min(plans, key=lambda found: found[1].days.expected)
-    ui.answer(
-        f"Of {len(plans)} scenarios “{soonest[0]}” is done first, in {words.days(soonest[1].days.expected)}; "
-        f"“{cheapest[0]}” costs least, {money(cheapest[1].cost.expected)}."
-    )
+    ui.answer(f"Of {len(plans)} scenarios {_least(plans, 'days')}; {_least(plans, 'cost_usd')}.")
 columns = st.columns(2, gap="large")
 for at, name in enumerate(comparison_charts.FIGURES):
     with columns[at % 2]:

@@ -58,7 +58,7 @@ def _timeline(plan: Plan) -> None:
     except InputError as error:
         ui.problem(str(error))
         return
-    ui.chart("timeline", timeline_chart_of(plan, dark=ui.dark()), stage_table(found))
+    ui.chart("timeline", timeline_chart_of(plan, dark=ui.dark()), stage_table(found), wide=True)
 
 
 def _campaigns(plan: Plan) -> None:
@@ -130,7 +130,7 @@ with right:
         ui.note(plan.card_explanation)
 _timeline(plan)
 ui.heading("What stopped it")
-ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), gantt_frame(plan.campaign))
+ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), gantt_frame(plan.campaign), wide=True)
 with st.expander(f"All {len(plan.campaign.interruptions):,} interruptions of the simulated campaign"):
     st.dataframe(tables.interruption_table(plan), hide_index=True, height=260)
 _phases(plan)

@@ -15,6 +15,7 @@ from planner.report import charts, layout_charts, tables
 from planner.report.plan_text import plan_file_text
 from planner.search import SearchResult
 from profiler.files import InputError
+from sim.estimate import StepEstimate
 from sim.hardware import load_gpu, names
 
 FACTORS = (0.5, 1.0, 2.0)
@@ -23,7 +24,8 @@ COMPARED = ("h100-sxm", "h200-sxm", "b200-sxm")
 
 def _pick_layout(result: SearchResult) -> Callable[[int], None]:
     def picked(at: int) -> None:
-        state.put({machine_keys(state.chosen())[2]: layout_text(result.layouts[at].layout)})
+        if at < len(result.layouts):  # beyond them is the plan's own
+            state.put({machine_keys(state.chosen())[2]: layout_text(result.layouts[at].layout)})
 
     return picked
 
@@ -38,11 +40,11 @@ def _pick_cluster(comparison: ClusterComparison) -> Callable[[int], None]:
     return picked
 
 
-def _layouts(result: SearchResult, label: str) -> None:
+def _layouts(result: SearchResult, step: StepEstimate) -> None:
     look, picked = ui.theme(), _pick_layout(result)
     left, right = st.columns(2, gap="large")
     with left:
-        ui.chart("layout-scatter", layout_charts.layout_scatter(result, label, look, "container"), picked=picked)
+        ui.chart("layout-scatter", layout_charts.layout_scatter(result, step, look, "container"), picked=picked)
     with right:
         table = layout_charts.layout_memory_table(result)
         ui.chart("layout-memory", layout_charts.layout_memory(result, look, "container"), table)
@@ -101,7 +103,7 @@ ui.answer(
     )
     + f"{layout.label}."
 )
-_layouts(result, layout.label)
+_layouts(result, plan.main_phase.step)
 left, right = st.columns(2, gap="large")
 with left:
     ui.heading("The layout of this plan")

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard import state, ui
-from dashboard.address import OUTCOMES, WHAT_IF
+from dashboard.address import LEAST_FACTOR, MOST_FACTOR, OUTCOMES, WHAT_IF
 from dashboard.plans import swings_of
 from planner.plan import Plan
 from planner.priors import plan_priors
@@ -28,12 +28,14 @@ def _reset() -> None:
 def _sliders(plan: Plan) -> dict[str, float]:
     """The factors that the sliders say, of the assumptions that this plan has."""
     known = plan_priors(plan)
-    for name in (name for name in WHAT_IF if name in known):
-        st.slider(known[name].label, 0.25, 4.0, step=0.05, key=f"x_{name}", format="%.2f ×",
-                  help=f"Times what the plan takes. Its 90 % range: {known[name].low:.2f} to {known[name].high:.2f}. "
-                  + words.KINDS.get(known[name].kind, ""))  # fmt: skip
-    st.button("Back to the plan", icon=":material/undo:", on_click=_reset)
-    return {name: st.session_state[f"x_{name}"] for name in WHAT_IF if name in known}
+    having = [name for name in WHAT_IF if name in known]
+    columns = st.columns(4, gap="medium")
+    for at, name in enumerate(having):
+        prior = known[name]
+        with columns[at % len(columns)]:
+            said = f"Times what the plan takes; its 90 % range is {prior.low:.2f} to {prior.high:.2f}."
+            st.slider(prior.label, LEAST_FACTOR, MOST_FACTOR, step=0.05, key=f"x_{name}", format="%.2f ×", help=said)
+    return {name: st.session_state[f"x_{name}"] for name in having}
 
 
 def _answers(plan: Plan, factors: dict[str, float]) -> None:
@@ -45,8 +47,8 @@ def _answers(plan: Plan, factors: dict[str, float]) -> None:
         value = float(found[name][0])
         change = value / before[name] - 1 if before[name] else 0.0
         said = f"{change:+.1%}" if abs(change) >= 0.0005 else "as planned"
-        bodies.append((label, ui.figure(text(value), said), False))
-    ui.cards(bodies)
+        bodies.append((label, ui.figure(text(value), said)))
+    ui.small_cards(bodies)
 
 
 plan = ui.chosen_plan()
@@ -66,6 +68,8 @@ with left:
 with right:
     ui.heading("What if …")
     answers = st.container()
-    factors = _sliders(plan)
+    st.button("Back to the plan", icon=":material/undo:", on_click=_reset)
+ui.heading("Move what you doubt")
+factors = _sliders(plan)
 with answers:
     _answers(plan, factors)

@@ -20,8 +20,9 @@ def _lines(name: str, cost: CostBreakdown) -> None:
 
 
 plan = ui.chosen_plan()
+cost = plan.intervals["cost_usd"]
 ui.answer(
-    f"{words.plan_label(plan)} costs {money(plan.cost.expected)} ({words.money_span(plan.cost.low, plan.cost.high)}) "
+    f"{words.plan_label(plan)} costs {money(plan.cost.expected)} ({words.money_span(cost.low, cost.high)}) "
     f"{plan.paid}. {words.break_even(plan)}"
 )
 look = ui.theme()
@@ -40,7 +41,7 @@ with right:
     if curve is None:
         ui.heading("Rent or buy?")
         ui.note(words.break_even(plan))
-ui.chart("cash-months", money_charts.cash_months(plan, look, "container"), money_charts.cash_table(plan))
-for name, cost in (("Rent", plan.rent), ("Own", plan.own), ("Both", plan.mixed)):
-    if cost is not None:
-        _lines(name, cost)
+ui.chart("cash-months", money_charts.cash_months(plan, look, "container"), money_charts.cash_table(plan), wide=True)
+for name, lines in (("Rent", plan.rent), ("Own", plan.own), ("Both", plan.mixed)):
+    if lines is not None:
+        _lines(name, lines)

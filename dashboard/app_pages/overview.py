@@ -19,11 +19,11 @@ def _figure(value: str, unit: str, interval: tuple[float, float, float], text: C
 
 
 def _figures(plan: Plan) -> str:
-    months, cost, mwh, emitted = plan.months, plan.cost, plan.energy_mwh, words.emissions(plan)
-    paid = "rented" if plan.request.money.mode == "rent" else "owned"
+    months, mwh = plan.months, plan.energy_mwh
+    cost, emitted = plan.intervals["cost_usd"], plan.intervals["tco2e"]
     shown = (
         (significant(months.expected), f"months, {words.days(plan.days.expected)}", months, significant),
-        (money(cost.expected), paid, cost, money),
+        (money(cost.expected), plan.paid, cost, money),
         (energy(mwh.expected), f"peak {significant(plan.peak_power_mw)} MW", mwh, energy),
         (words.tonnes(emitted.expected), "CO2e, location-based", emitted, words.tonnes),
     )
@@ -50,7 +50,7 @@ else:
     ui.answer(words.answer(plan))
 place = st.empty()
 if plan is not None:
-    ui.chart("strip", charts.campaign_strip(plan, ui.theme(), "container"), tables.power_table(plan))
+    ui.chart("strip", charts.campaign_strip(plan, ui.theme(), "container"), tables.power_table(plan), wide=True)
     ui.note(words.how_known(plan))
     downloads([plan], plan.architecture.name.replace("/", "-"))
 outcomes = {key: first if key == chosen() else outcome(key) for key in models()}

@@ -32,7 +32,7 @@ def _published(result: Validation) -> None:
         misses = [[c.run.id, c.run.source_id, f"{c.error_pct:+.0f} %"] for c in result.worst[:8]]
         ui.rows([("Run", False), ("Source", False), ("Error", True)], misses)
     by_source = validation_by_source(result, load_calibration().left_out_by_source, look, "container")
-    ui.chart("validation-sources", by_source, error_table(result.by_source))
+    ui.chart("validation-sources", by_source, error_table(result.by_source), wide=True)
 
 
 def _take(content: bytes, name: str) -> None:
@@ -80,7 +80,7 @@ def _assumptions(rows: tuple[Assumption, ...]) -> None:
         for row in shown
     )
     head = "<tr><th>What</th><th>Value</th><th>Known how</th><th>Source</th></tr>"
-    st.html(f"<div class='hp-scroll'><table class=wide><thead>{head}</thead><tbody>{body}</tbody></table></div>")
+    st.html(f"<div {ui.SCROLLS}><table class=wide><thead>{head}</thead><tbody>{body}</tbody></table></div>")
     ui.note(". ".join(f"{kind.capitalize()}: {words.KINDS[kind]}" for kind in counts) + ".")
 
 

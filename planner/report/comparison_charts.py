@@ -59,7 +59,7 @@ def comparison_bars(
     return finished(
         sized(body, width, 40 * len(frame) + 96),
         theme,
-        title=f"{label}: {text(values[least])} to {text(values[largest])}" if len(plans) > 1 else label,
+        title=f"{label}: {' to '.join(dict.fromkeys((text(values[least]), text(values[largest]))))}",
         subtitle="Dot: as planned. Bar: 90 % interval",
         description="; ".join(f"{name} {text(value)}" for (name, _), value in zip(plans, values, strict=True)),
     )

@@ -46,17 +46,18 @@ def finish_dates(
         "field": "from",
         "type": "temporal",
         "title": None,
-        "axis": {"grid": False, "tickCount": 5, "format": "%d %b %Y"},
+        "axis": {"grid": False, "tickCount": 5, "format": "%d %b", "labelOverlap": True},
     }
     tooltip = [{"field": "from", "type": "temporal", "format": "%d %b %Y"}, *tips(("share", ".1f"))]
     layers = [
         {
             "data": data(bars),
-            "mark": {"type": "bar", "color": theme.soft},
+            "mark": {"type": "rect", "color": theme.soft},
             "encoding": {
                 "x": x,
                 "x2": {"field": "until"},
                 "y": quantity("share", "% of samples"),
+                "y2": {"datum": 0},
                 "tooltip": tooltip,
             },
         },
@@ -66,7 +67,7 @@ def finish_dates(
     return finished(
         sized({"layer": layers}, width, 270),
         theme,
-        title=f"Done {middle:%d %B %Y}; nine in ten between {low:%d %b} and {high:%d %b %Y}",
+        title=f"Done on {middle.day} {middle:%B %Y}; nine in ten {low.day} {low:%b} to {high.day} {high:%b %Y}",
         subtitle=f"Days from {plan.request.start}, every assumption drawn from its own spread, {len(days):,} samples",
         description=f"The last step ends on {middle:%d %B %Y} as planned; 90 % of samples end between "
         f"{low:%d %B %Y} and {high:%d %B %Y}.{chance}",

@@ -14,6 +14,7 @@ from planner.report.theme import LIGHT, Theme
 from planner.report.words import share
 from planner.search import RankedLayout, SearchResult
 from profiler.units import GIB
+from sim.estimate import StepEstimate
 from sim.memory import memory_use
 
 PICK = "pick"
@@ -30,13 +31,13 @@ def layout_table(result: SearchResult) -> pd.DataFrame:
             r.step_time_s,
             r.mfu * 100,
             r.memory_gib,
+            r.reason or ("the fastest that fits" if i == 0 else "as fast"),
             r.gpu_power_w,
             r.energy_kwh_per_step,
-            r.reason or ("the fastest that fits" if i == 0 else "as fast"),
         )
         for i, r in enumerate(result.layouts)
     ]
-    columns = ["Layout", "Step [s]", "MFU [%]", "Memory [GiB]", "GPU power [W]", "Energy a step [kWh]", "Why not"]
+    columns = ["Layout", "Step [s]", "MFU [%]", "Memory [GiB]", "Why not", "GPU power [W]", "Energy a step [kWh]"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -47,15 +48,17 @@ def layout_front(layouts: Sequence[RankedLayout]) -> list[bool]:
     return [r.fits and not lost for r, lost in zip(layouts, beaten, strict=True)]
 
 
-def layout_scatter(result: SearchResult, chosen: str, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
-    """Step time over memory of the ranked layouts; `chosen` is the label of the one that the plan has."""
+def layout_scatter(result: SearchResult, step: StepEstimate, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
+    """Step time over memory of the ranked layouts, and of the plan's own `step`."""
     capacity = result.space.cluster.gpu.memory_bytes / GIB
     front = layout_front(result.layouts)
     kinds = ["the plan’s", "on the front", "beaten", "does not fit"]
     rows = []
     for i, (r, best) in enumerate(zip(result.layouts, front, strict=True)):
-        kind = kinds[0] if r.layout.label == chosen else kinds[1] if best else kinds[2] if r.fits else kinds[3]
+        kind = kinds[1] if best else kinds[2] if r.fits else kinds[3]
         rows.append((i, r.layout.label, r.memory_gib, r.step_time_s, share(r.mfu), kind))
+    own = (len(rows), step.layout.label, step.peak_memory_bytes / GIB, step.step_time_s, share(step.mfu()), kinds[0])
+    rows.append(own)
     frame = pd.DataFrame(rows, columns=["key", "Layout", "GiB", "s", "MFU", "Kind"])
     slowest, fastest = float(frame["s"].max()), float(frame["s"].min())
     low = fastest - 0.1 * max(slowest - fastest, 0.01 * fastest)
@@ -86,7 +89,7 @@ def layout_scatter(result: SearchResult, chosen: str, theme: Theme = LIGHT, widt
         sized({"layer": [rule, points]}, width, 340),
         theme,
         title=f"The fastest of {result.evaluated:,} layouts takes {significant(best_layout.step_time_s)} s a step",
-        subtitle=f"The {len(frame)} best and nearest; dashed: what a GPU holds. Click one to plan with it",
+        subtitle=f"The {len(result.layouts)} best and nearest; dashed: what a GPU holds. Click one to plan with it",
         description=f"{result.fitting:,} of {result.evaluated:,} layouts fit in {capacity:.0f} GiB; the fastest, "
         f"{best_layout.layout.label}, takes {significant(best_layout.step_time_s)} s.",
     )

@@ -40,7 +40,7 @@ def tonnes_by_place(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Sp
     frame = frame.assign(
         Place=[f"▸ {place}" if place == here else place for place in frame["Place"]],
         colour=["accent" if place == here else "waiting" for place in frame["Place"]],
-        label=[f"{tonnes(t)} · {gram:.0f} g/kWh" for t, gram in zip(frame["t"], frame["gram"], strict=True)],
+        label=[tonnes(t) for t in frame["t"]],
     )
     best, worst = frame.iloc[0], frame.iloc[-1]
     return finished(

@@ -1,5 +1,6 @@
 """Charts of a profile: how near each kernel comes to the ceilings measured beside it, and the watts it draws."""
 
+import numpy as np
 import pandas as pd
 
 from planner.quantities import significant
@@ -122,8 +123,8 @@ def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) ->
 def _thinned(frame: pd.DataFrame) -> pd.DataFrame:
     """As many rows as a chart has room for, evenly, in order of workload."""
     ordered = frame.sort_values(["Workload", "TP", "Micro-batch", "Sequence"], kind="stable")
-    step = -(-len(ordered) // MOST_ROWS)
-    return ordered.iloc[::step]
+    at = np.linspace(0, len(ordered) - 1, min(len(ordered), MOST_ROWS)).round().astype(int)
+    return ordered.iloc[at]
 
 
 def watt_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) -> Spec | None:

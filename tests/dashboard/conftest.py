@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.pages import PAGES as APP_PAGES
+
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
-PAGES = ("overview", "duration", "money", "power", "trust")
+PAGES = tuple(name for name, _, _ in APP_PAGES)
 
 
 @pytest.fixture(autouse=True, scope="session")

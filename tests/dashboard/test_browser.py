@@ -1,59 +1,31 @@
 """The dashboard in a real browser: it loads cleanly, follows the address, and hands out files that open."""
 
-import socket
-import subprocess
-import time
-import urllib.request
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from dashboard.launch import command
+from dashboard.pages import PAGES
+from dashboard.screenshots import CHROMIUM, QUIET, served, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-CHROMIUM = "/usr/bin/chromium"
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE_MS = 30_000
+PATIENCE_MS = 40_000
 
+PATHS = ("", *(name for name, _, _ in PAGES[1:]))
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_up(address: str) -> None:
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(f"no dashboard at {address}")
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+"""axe-core 4.14.1 by Deque Systems (MPL 2.0), as npm has it."""
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A served dashboard."""
-    port = _free_port()
-    log = (tmp_path_factory.mktemp("server") / "log.txt").open("wb")
-    with log, subprocess.Popen(command(port), stdout=log, stderr=log) as server:
-        try:
-            _wait_until_up(f"http://localhost:{port}")
-            yield f"http://localhost:{port}"
-        finally:
-            server.terminate()
+    with served(tmp_path_factory.mktemp("server") / "log.txt") as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +51,29 @@ def _opened(browser: Browser, url: str, *, width: int = 1400, scheme: str = "lig
     return page, wrong
 
 
-def test_loads_without_errors_or_requests_to_elsewhere(browser: Browser, address: str) -> None:
+def _findings(page: Page) -> list[str]:
+    """Serious findings of axe-core, but those inside what Streamlit itself draws."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{violation['id']}: {node['target']} {node['failureSummary'][:160]}"
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+        if "hp-" in json.dumps([node["html"], node["target"]])
+    ]
+
+
+def test_every_page_loads_without_errors_or_requests_to_elsewhere(browser: Browser, address: str) -> None:
     page, wrong = _opened(browser, address)
-    expect(
-        page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first
-    ).to_be_visible(timeout=PATIENCE_MS)
-    for name in ("Time", "Money", "Power & carbon", "Can I trust it?"):
-        page.get_by_role("link", name=name).click()
+    drawn = page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")
+    expect(drawn.first).to_be_visible(timeout=PATIENCE_MS)
+    for _, name, _ in PAGES[1:]:
+        page.get_by_role("link", name=name, exact=True).click()
         expect(page.get_by_role("link", name=name)).to_have_attribute("aria-current", "page", timeout=PATIENCE_MS)
-        expect(page.locator("[data-testid=stVegaLiteChart]").first).to_be_visible(timeout=PATIENCE_MS)
+        if name != "Compare":
+            expect(drawn.first).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.locator(".hp-answer").first).to_be_visible(timeout=PATIENCE_MS)
         assert page.locator("[data-testid=stException]").count() == 0
     assert wrong == []
     page.close()
@@ -105,20 +91,58 @@ def test_an_address_restores_a_state_and_a_change_writes_it(browser: Browser, ad
     page.close()
 
 
+def test_a_slider_answers_by_keyboard(browser: Browser, address: str) -> None:
+    page, _ = _opened(browser, f"{address}/matters?model=8b")
+    cost = page.locator(".hp-card", has_text="Cost")
+    expect(cost).to_contain_text("as planned", timeout=PATIENCE_MS)
+    page.get_by_role("slider", name="Rent").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(cost).to_contain_text("+", timeout=PATIENCE_MS)
+    expect(page).to_have_url(f"{address}/matters?model=8b&x_rent_price=1.1", timeout=PATIENCE_MS)
+    page.close()
+
+
+def test_a_click_on_a_layout_plans_with_it(browser: Browser, address: str) -> None:
+    page, _ = _opened(browser, f"{address}/layouts?model=8b")
+    settled(page)
+    rows = page.locator("[data-testid=stDataFrame] .dvn-scroller").first
+    rows.click(position={"x": 16, "y": 90})
+    expect(page.get_by_text("Undo the layout picked")).to_be_visible(timeout=PATIENCE_MS)
+    assert "layout_8b=tp" in page.url
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_does_not_scroll_sideways(browser: Browser, address: str, scheme: str) -> None:
-    for path in ("", "time", "money", "power", "trust"):
+def test_a_phone_does_not_scroll_sideways_and_axe_finds_nothing_serious(
+    browser: Browser, address: str, scheme: str
+) -> None:
+    paths = PATHS if scheme == "light" else ("", "trust")
+    for path in paths:
         page, _ = _opened(browser, f"{address}/{path}", width=390, scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        settled(page)
+        assert (path, _findings(page)) == (path, [])
         page.close()
 
 
+def test_charts_have_words_for_those_who_cannot_see_them(browser: Browser, address: str) -> None:
+    page, _ = _opened(browser, f"{address}/money?model=8b")
+    settled(page)
+    charts = page.locator("[data-testid=stVegaLiteChart]")
+    for at in range(charts.count()):
+        labels = charts.nth(at).evaluate(
+            "e => [e, ...e.querySelectorAll('*')].map(x => x.getAttribute('aria-label') || '').filter(t => t)"
+        )
+        assert max(map(len, labels), default=0) > 20
+    page.close()
+
+
 def test_the_report_downloads_and_opens_offline(browser: Browser, address: str, tmp_path: Path) -> None:
-    page, _ = _opened(browser, address)
-    with page.expect_download(timeout=PATIENCE_MS) as waiting:
-        page.get_by_role("button", name="HTML report").click()
-    saved = tmp_path / "report.html"
-    waiting.value.save_as(saved)
+    page, _ = _opened(browser, f"{address}/?model=8b")
+    settled(page)
+    saved = _downloaded(page, "HTML page", tmp_path / "report.html")
+    spreadsheet = _downloaded(page, "Excel workbook", tmp_path / "report.xlsx")
     page.close()
     report = browser.new_page(viewport={"width": 390, "height": 800})
     asked: list[str] = []
@@ -128,12 +152,31 @@ def test_the_report_downloads_and_opens_offline(browser: Browser, address: str, 
     assert report.locator("svg").count() >= 8
     assert report.evaluate("document.documentElement.scrollWidth") <= 390
     report.close()
+    from openpyxl import load_workbook
+
+    assert len(load_workbook(spreadsheet).sheetnames) >= 2
+
+
+def _downloaded(page: Page, button: str, path: Path) -> Path:
+    with page.expect_download(timeout=PATIENCE_MS) as waiting:
+        page.get_by_role("button", name=button).click()
+    waiting.value.save_as(path)
+    return path
 
 
 def test_a_bad_upload_is_explained(browser: Browser, address: str) -> None:
     page, _ = _opened(browser, address)
     page.get_by_text("Plan from a file").click()
     file = {"name": "bad.toml", "mimeType": "application/toml", "buffer": b"model = <script>"}
-    page.locator("input[type=file]").set_input_files(file)  # type: ignore[arg-type]
+    page.locator("input[type=file]").first.set_input_files(file)  # type: ignore[arg-type]
     expect(page.get_by_text("bad.toml: not readable as TOML")).to_be_visible(timeout=PATIENCE_MS)
+    page.close()
+
+
+def test_long_work_can_be_stopped(browser: Browser, address: str) -> None:
+    page, _ = _opened(browser, f"{address}/duration?model=405b")
+    page.get_by_role("button", name="Simulate 50 campaigns").click()
+    page.get_by_role("button", name="Stop", exact=True).click(timeout=PATIENCE_MS)
+    stopped = page.get_by_text("Stopped").or_(page.get_by_text("Every campaign"))
+    expect(stopped.first).to_be_visible(timeout=PATIENCE_MS)
     page.close()

@@ -1,6 +1,8 @@
 """Every page runs, follows its widgets and its address, and explains what cannot be."""
 
+import time
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -10,6 +12,7 @@ from planner.plan import make_plan
 from planner.quantities import money
 from planner.report.words import answer
 from tests.dashboard.conftest import PAGES, texts
+from tests.dashboard.test_uploads import RUNS, profile_text
 
 Start = Callable[..., AppTest]
 
@@ -124,3 +127,128 @@ def test_trust_filters_assumptions_by_kind(start: Start) -> None:
     app.pills[0].set_value(["assumed"]).run()
     assert "Grid intensity" not in texts(app)
     assert "PUE" in texts(app)
+
+
+def test_a_deadline_is_answered_and_told_in_the_address(start: Start) -> None:
+    app = start("duration", model="8b")
+    app.date_input(key="deadline").set_value(date(2099, 1, 1)).run()
+    assert not app.exception
+    assert "100% of cases are done by then" in texts(app)
+    assert app.query_params["deadline"] == "2099-01-01"
+
+
+def test_the_timeline_is_drawn_on_demand(start: Start) -> None:
+    app = start("duration", model="8b")
+    charts = len(app.get("arrow_vega_lite_chart"))
+    app.toggle(key="timeline").set_value(True).run()
+    assert not app.exception
+    assert len(app.get("arrow_vega_lite_chart")) == charts + 1
+
+
+def test_a_what_if_slider_changes_its_answer_alone(start: Start) -> None:
+    app = start("matters")
+    assert texts(app).count("as planned") == 4
+    app.slider(key="x_rent_price").set_value(1.5).run()
+    assert not app.exception
+    assert texts(app).count("as planned") == 3
+    assert "+49." in texts(app) or "+50.0%" in texts(app)
+    assert app.query_params["x_rent_price"] == "1.5"
+    app.switch_page("app_pages/overview.py").run()
+    assert answer(make_plan(base("405b"))) in texts(app).replace("&#8288;", "")
+
+
+def test_scenarios_are_saved_compared_opened_and_forgotten(start: Start) -> None:
+    app = start("overview", model="8b", grid="NOR")
+    app.text_input(key="scenario_name").set_value("<b>North</b>").run()
+    _press(app, "Save beside others")
+    app.selectbox(key="grid").set_value("POL").run()
+    app.switch_page("app_pages/compare.py").run()
+    assert not app.exception
+    said = texts(app)
+    assert "Of 2 scenarios" in said
+    assert "&lt;b&gt;North&lt;/b&gt;" in said
+    assert "<b>North" not in said
+    assert {"Norway", "Poland"} <= {place for place in ("Norway", "Poland") if place in said}
+    again = start("compare", **app.query_params)
+    assert "Of 2 scenarios" in texts(again)
+    _press(app, "Open")
+    assert app.selectbox(key="grid").value == "NOR"
+    _press(app, "Remove")
+    assert "Nothing is saved yet" in texts(app)
+
+
+def test_a_saved_scenario_that_cannot_be_is_explained(start: Start) -> None:
+    app = start("compare", model="8b", saved="name=x&pue=99")
+    assert not app.exception
+    assert "something of pue that cannot be" in texts(app)
+
+
+def test_a_layout_of_the_address_is_planned_and_undone(start: Start) -> None:
+    text = "tp8_cp1_pp16_vp4_b1_zero1_selective"
+    app = start("layouts", layout_405b=text)
+    assert not app.exception
+    assert "TP8 PP16 VP4 DP128, micro-batch 1, zero1, recompute selective" in texts(app)
+    _press(app, "Undo the layout picked")
+    assert "recompute selective." not in texts(app)
+    assert "layout_405b" not in app.query_params
+
+
+def test_a_layout_that_cannot_be_built_is_a_sentence(start: Start) -> None:
+    app = start("layouts", layout_405b="tp7_cp1_pp16_vp4_b1_zero1_none")
+    assert not app.exception
+    assert "hp-problem" in texts(app)
+
+
+def test_an_uploaded_profile_is_shown_and_stays_in_its_session(start: Start) -> None:
+    app, other = start("profile"), start("profile")
+    app.file_uploader(key="profile_upload").upload("mine.json", profile_text().encode(), "application/json").run()
+    assert not app.exception
+    assert "your profile" in texts(app)
+    assert "With these kernels a step of" in texts(app)
+    assert "your profile" not in texts(other.run())
+
+
+def test_a_bad_profile_and_bad_runs_are_explained(start: Start) -> None:
+    app = start("profile")
+    app.file_uploader(key="profile_upload").upload("<i>.json", b"{", "application/json").run()
+    assert "&lt;i&gt;.json: not a whole JSON file" in texts(app)
+    app = start("trust")
+    app.file_uploader(key="runs_upload").upload("mine.csv", b"a,b\n1,2\n", "text/csv").run()
+    assert not app.exception
+    assert "mine.csv: column" in texts(app)
+
+
+def test_uploaded_runs_are_predicted(start: Start) -> None:
+    head, *rows = RUNS.read_text().splitlines(keepends=True)
+    app = start("trust")
+    app.file_uploader(key="runs_upload").upload("mine.csv", (head + "".join(rows[:12])).encode(), "text/csv").run()
+    assert not app.exception
+    assert "Published" in texts(app)
+    assert "Predicted" in texts(app)
+
+
+def test_long_work_shows_its_result(start: Start) -> None:
+    app = start("duration", model="8b")
+    _press(app, "Simulate 50 campaigns")
+    job = app.session_state["job_replicas"]
+    deadline = time.monotonic() + 60
+    while not job.ended and time.monotonic() < deadline:
+        time.sleep(0.05)
+    app.run()
+    assert not app.exception
+    assert "Every campaign" in [expander.label for expander in app.expander]
+
+
+def test_mixed_ownership_of_an_uploaded_plan_is_planned(start: Start) -> None:
+    app = start("money")
+    content = GOOD + b'[money]\nmode = "mixed"\nowned_gpus = 256\n'
+    app.file_uploader(key="upload").upload("mine.toml", content, "application/toml").run()
+    assert not app.exception
+    assert "part owned" in texts(app)
+    restored = start("money", **app.query_params)
+    assert not restored.exception
+    assert "part owned" in texts(restored)
+
+
+def _press(app: AppTest, label: str) -> None:
+    next(button for button in app.button if button.label == label).click().run()

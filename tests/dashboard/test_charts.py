@@ -1,0 +1,141 @@
+"""Charts say what the plan says: sums add up, curves cross where the plan says, fronts hold none that is beaten."""
+
+import json
+from datetime import date
+
+import numpy as np
+import pytest
+
+from dashboard.scenarios import base
+from planner.plan import Plan, make_plan
+from planner.plan_file import plan_request
+from planner.report import (
+    comparison_charts,
+    finish_charts,
+    layout_charts,
+    money_charts,
+    place_charts,
+    profile_charts,
+    tables,
+)
+from planner.report.plan_text import plan_file_text
+from planner.report.spec import Spec
+from planner.report.theme import DARK, LIGHT
+from planner.search.request import search_request
+from planner.uncertainty import sample_plan
+from profiler.architecture import load_architecture
+from profiler.files import parse_toml
+from sim.hardware import load_gpu
+from sim.roofline import roofline_profile
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return make_plan(base("8b"))
+
+
+def _owned(plan: Plan) -> Plan:
+    data = parse_toml(plan_file_text(plan.request), source="a test")
+    return make_plan(plan_request(data, [("money.mode", "own")], source="a test"))
+
+
+def _charts(plan: Plan, theme: object = LIGHT) -> list[Spec | None]:
+    look = {"theme": theme}
+    days = sample_plan(plan).drawn["days"]
+    result = search_request(plan.request, 10)
+    profile = roofline_profile(plan.cluster.gpu, [plan.architecture], tps=(1,), micro_batches=(1,), seq_lens=(4096,))
+    return [
+        finish_charts.finish_dates(plan, days, deadline=date(2026, 3, 1), **look),  # type: ignore[arg-type]
+        money_charts.break_even_curve(plan, **look),  # type: ignore[arg-type]
+        money_charts.cash_months(plan, **look),  # type: ignore[arg-type]
+        money_charts.bill_months(plan, **look),  # type: ignore[arg-type]
+        place_charts.tonnes_by_place(plan, **look),  # type: ignore[arg-type]
+        place_charts.country_bars(plan, **look),  # type: ignore[arg-type]
+        place_charts.swing_bars(tables.swing_table(plan), plan.peak_power_mw, **look),  # type: ignore[arg-type]
+        layout_charts.layout_scatter(result, plan.main_phase.step, **look),  # type: ignore[arg-type]
+        layout_charts.layout_memory(result, **look),  # type: ignore[arg-type]
+        comparison_charts.comparison_bars([("a", plan), ("b", plan)], "days", **look),  # type: ignore[arg-type]
+        profile_charts.ceiling_bars(profile, **look),  # type: ignore[arg-type]
+    ]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_every_chart_is_drawn_with_title_alt_text_and_no_stray_number(plan: Plan, theme: object) -> None:
+    import vl_convert
+
+    for chart in _charts(plan, theme):
+        assert chart is not None
+        assert chart["title"]["text"]
+        assert len(chart["description"]) > 15
+        text = json.dumps(chart, allow_nan=False)
+        assert "<svg" in vl_convert.vegalite_to_svg(text)
+
+
+def test_the_curves_cross_at_the_break_even(plan: Plan) -> None:
+    table = money_charts.break_even_table(plan)
+    day = plan.break_even_days
+    assert day is not None
+    rent, buy = (np.interp(day, table["Days of use"], table[name]) for name in ("Rent [USD]", "Buy [USD]"))
+    assert rent == pytest.approx(buy, rel=0.002)
+    before = table[table["Days of use"] < day * 0.95]
+    assert (before["Rent [USD]"] < before["Buy [USD]"]).all()
+
+
+@pytest.mark.parametrize("owned", [False, True])
+def test_cash_by_month_adds_up_to_the_cost(plan: Plan, owned: bool) -> None:
+    found = _owned(plan) if owned else plan
+    assert money_charts.cash_table(found)["USD"].sum() == pytest.approx(found.cost.expected)
+
+
+def test_the_bill_adds_up(plan: Plan) -> None:
+    assert money_charts.bill_table(plan)["USD"].sum() == pytest.approx(plan.bill.total_usd)
+    assert money_charts.bill_parts_table(plan)["USD"].sum() == pytest.approx(plan.bill.total_usd)
+
+
+def test_places_emit_in_proportion_to_their_grids(plan: Plan) -> None:
+    table = place_charts.place_table(plan)
+    ratio = table["tCO2e"] / table["g per kWh"]
+    assert ratio.max() == pytest.approx(ratio.min())
+    here = table[table["Place"] == plan.grid.label]["tCO2e"].item()
+    assert here == pytest.approx(plan.carbon.location_based_tco2e)
+    assert table["tCO2e"].is_monotonic_increasing
+
+
+def test_a_deadline_is_met_more_often_the_later_it_is(plan: Plan) -> None:
+    days = sample_plan(plan).drawn["days"]
+    asked = [date(2026, 1, 20), date(2026, 1, 27), date(2026, 2, 3), date(2027, 1, 1)]
+    chances = [finish_charts.chance_by(plan, days, day) for day in asked]
+    assert chances == sorted(chances)
+    assert (chances[0], chances[-1]) == (0.0, 1.0)
+    middle = finish_charts.finish_day(plan, float(np.median(days)))
+    assert finish_charts.chance_by(plan, days, middle) >= 0.5
+
+
+def test_the_front_of_layouts_holds_none_that_is_beaten() -> None:
+    layouts = search_request(base("70b"), 30).layouts
+    front = layout_charts.layout_front(layouts)
+    for layout, best in zip(layouts, front, strict=True):
+        beaten = any(
+            other.step_time_s <= layout.step_time_s
+            and other.memory_gib <= layout.memory_gib
+            and (other.step_time_s, other.memory_gib) != (layout.step_time_s, layout.memory_gib)
+            for other in layouts
+        )
+        assert best == (layout.fits and not beaten)
+    assert front[0] or any(front)
+
+
+def test_memory_by_kind_adds_up(plan: Plan) -> None:
+    result = search_request(plan.request, 5)
+    table = layout_charts.layout_memory_table(result)
+    sums = table.drop(columns="Layout").sum(axis=1)
+    fitting = [r.memory_gib for r in result.layouts[: len(table)]]
+    assert sums.tolist() == pytest.approx(fitting, rel=1e-6)
+
+
+def test_no_roofline_row_is_above_its_ceiling() -> None:
+    profile = roofline_profile(load_gpu("h100-sxm"), [load_architecture("llama3.1-8b")], tps=(1, 8))
+    table = profile_charts.kernel_table(profile)
+    assert len(table) == len(profile.layers)
+    assert table["Of the ceiling [%]"].between(1, 100).all()
+    assert profile_charts.watt_bars(profile) is None
