@@ -8,7 +8,7 @@ from dataclasses import fields
 import numpy as np
 
 from sim.case import Array, StepCase
-from sim.passes import BF16, Pass, backward_pass, forward_pass, recompute_s
+from sim.passes import BF16, backward_pass, forward_pass, recompute_s
 from sim.pipeline import Chunk, PipelineCase, chunk_layers
 from sim.schedule import ChunkWork, OperationWork, StepWork
 from sim.schedule_order import SCHEDULES, PipelineShape
@@ -20,8 +20,9 @@ def pipelines_of(case: StepCase) -> PipelineCase:
     """The pipelines of all steps, as `sim.step.step_times` runs them."""
     forward = forward_pass(case)
     backward = backward_pass(case, forward)
-    fsdp = fsdp_layer_s(case, forward, 1.0, 0.0), fsdp_layer_s(case, backward, 1.0, 1.0)
-    return pipeline_case(case, forward, backward, recompute_s(case, forward), fsdp)
+    again = recompute_s(case, forward)
+    fsdp = fsdp_layer_s(case, forward.total, 1.0, 0.0), fsdp_layer_s(case, backward.total + again, 1.0, 1.0)
+    return pipeline_case(case, forward, backward, again, fsdp)
 
 
 def step_work(case: StepCase, index: int = 0) -> StepWork:
@@ -68,9 +69,8 @@ def _chunks(case: StepCase, shape: PipelineShape, index: int, head: Chunk) -> tu
     forward = forward_pass(case)
     backward = backward_pass(case, forward)
     nothing = np.zeros(1)
-    idle = Pass(**{f.name: nothing for f in fields(Pass)})
-    gather = at(fsdp_layer_s(case, idle, 1.0, 0.0))
-    both = at(fsdp_layer_s(case, idle, 1.0, 1.0))
+    gather = at(fsdp_layer_s(case, nothing, 1.0, 0.0))
+    both = at(fsdp_layer_s(case, nothing, 1.0, 1.0))
     weight = WEIGHT_SHARE * at(backward.matmul)
     communicated = [at(x.tensor_parallel + x.context_parallel) for x in (forward, backward)]
     once = at(case.pass_fixed_s) / 2  # of each chunk and micro-batch, half with either pass

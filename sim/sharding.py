@@ -4,7 +4,7 @@ import numpy as np
 
 from sim.case import SHARDINGS, Array, StepCase
 from sim.network import all_reduce_time_s, gather_time_s, overlapped
-from sim.passes import BF16, Pass
+from sim.passes import BF16
 from sim.pipeline import chunk_layers
 
 FSDP = SHARDINGS.index("fsdp")
@@ -39,15 +39,16 @@ def sharded_weights(case: StepCase) -> Array:
     return np.asarray((case.sharding == FSDP) | (case.sharding == HSDP))
 
 
-def fsdp_layer_s(case: StepCase, layer: Pass, gathers: float, scatters: float) -> Array:
-    """Exposed seconds of one block's weight gathers and gradient scatters in one pass (arXiv:2304.11277)."""
+def fsdp_layer_s(case: StepCase, work_s: Array, gathers: float, scatters: float) -> Array:
+    """Exposed seconds of one block's weight gathers and gradient scatters in one pass, behind the `work_s` of
+    that pass (arXiv:2304.11277)."""
     weights = BF16 * case.layer_parameters / case.tp
     gradients = case.gradient_bytes * case.layer_parameters / case.tp
     one = gather_time_s(case, weights, case.shard_degree, replica_stride(case))
     scatter = gather_time_s(case, gradients, case.shard_degree, replica_stride(case))
     comm = gathers * one + scatters * scatter
     active = np.logical_and(sharded_weights(case), case.shard_degree > 1)
-    return np.where(active, overlapped(layer.total, comm, case.fsdp_exposed), 0.0)
+    return np.where(active, overlapped(work_s, comm, case.fsdp_exposed), 0.0)
 
 
 def gradient_sync_s(case: StepCase, forward_s: Array, backward_s: Array) -> Array:

@@ -90,7 +90,7 @@ def step_times(case: StepCase) -> StepTimes:
     forward = forward_pass(case)
     backward = backward_pass(case, forward)
     again = recompute_s(case, forward)
-    fsdp = fsdp_layer_s(case, forward, 1.0, 0.0), fsdp_layer_s(case, backward, 1.0, 1.0)
+    fsdp = fsdp_layer_s(case, forward.total, 1.0, 0.0), fsdp_layer_s(case, backward.total + again, 1.0, 1.0)
     pipeline = pipeline_times(pipeline_case(case, forward, backward, again, fsdp))
 
     passes = case.micro_batches
@@ -98,8 +98,9 @@ def step_times(case: StepCase) -> StepTimes:
     # a chunk's gradients are complete once its last micro-batch is back; where each stage holds several, that
     # micro-batch then still has to pass all the earlier chunks of the model
     reach = np.where(case.vp > 1, (case.vp - 1) / case.vp * case.layers, most)
-    behind = backward.total + again + fsdp[0] + fsdp[1]
-    gradients = gradient_sync_s(case, reach * forward.total, reach * behind)
+    ahead, behind = forward.total + fsdp[0], backward.total + again + fsdp[1]
+    head = np.where(case.pp == 1, head_s(case) / 3, 0.0)  # a pipeline's last stage alone has it
+    gradients = gradient_sync_s(case, reach * ahead + head, reach * behind + 2 * head)
     update = optimizer_s(case) + accumulate_s(case) * passes
     calls = passes * case.vp * case.pass_fixed_s
     subtotal = pipeline.total_s + gradients + update + calls + case.step_fixed_s
