@@ -48,7 +48,7 @@ def _head(result: Validation, calibration: Calibration) -> list[str]:
         f"90th percentile {calibration.left_out_p90 * 100:.1f} %.",
         "This, not the fitted error, is what a new run can expect.",
         "",
-        f"Kernels behind the predicted time, mean over the runs: {result.kernel_shares.text()} ([kernels.md](kernels.md)).",
+        f"Kernels behind the predicted time, mean over the runs: {result.kernel_shares.text()}.",
         "",
     ]
 

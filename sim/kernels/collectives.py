@@ -1,10 +1,10 @@
-"""How long NCCL's collectives take, by ranks, nodes and bytes: curves fitted to published timings.
+"""How long NCCL's all-reduce takes inside a node, over a ring and with NVLink SHARP: fitted to published timings.
 
-Gathers and scatters run round a ring: a fixed time, a hop for each other rank, and (n-1)/n of the bytes over the
-bus (Thakur et al., IJHPCA 19(1), 2005). Small messages take fast hops, large ones the slow hops of NCCL's Simple
-protocol, which moves bytes at full rate; the change from one to the other is smooth here. Between nodes an
-all-reduce climbs a tree instead, whose time grows with log2 of the nodes, and NVLink SHARP adds up in the switch
-inside one. Sources and errors stand in sim/catalogue/kernels/collectives*.toml.
+A ring takes a fixed time, a hop for each other rank, and (n-1)/n of the bytes over the bus twice (Thakur et al.,
+IJHPCA 19(1), 2005). Small messages take fast hops, large ones the slow hops of NCCL's Simple protocol, which moves
+bytes at full rate; the change from one to the other is smooth here. SHARP adds up in the switch, which has no hops.
+What the step takes from them is how much faster SHARP moves large messages (`switch_reduction`); rates and latencies
+of its own collectives stand in `sim.network`. Sources and errors stand in sim/catalogue/kernels/collectives.toml.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from functools import cache
 
 import numpy as np
 
-from profiler.units import Amount, Count, Positive, Share
+from profiler.units import Amount, Positive, Share
 from sim.kernels.tables import Evidence, Values, load_curves
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollectiveCurve:
-    """One collective on one part and its links."""
+    """One way of all-reducing on one part and its links."""
 
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -33,8 +33,6 @@ class CollectiveCurve:
     """Message at which half of that is paid."""
     bus_bytes_per_s: Positive
     """Bus bandwidth of very large messages over many ranks, as nccl-tests defines it."""
-    passes: Count
-    """How often the bytes cross the bus: once, or twice for an all-reduce."""
     pair_loss: Share
     """What a pair of ranks loses of it; the loss falls with the square of the ranks."""
     evidence: Evidence
@@ -52,28 +50,19 @@ def bus_bytes_per_s(ranks: Values, curve: CollectiveCurve) -> Values:
 
 
 def collective_s(size_bytes: Values, ranks: Values, hops: Values, curve: CollectiveCurve) -> Values:
-    """Seconds of one collective of `size_bytes` in total (the gathered total, the buffer of an all-reduce).
+    """Seconds of one all-reduce of a buffer of `size_bytes`, which crosses the bus twice.
 
-    `hops` are those of a ring (`ranks` - 1) or a tree (`tree_hops`). Nothing with one rank.
+    `hops` are those of a ring (`ranks` - 1), none through a switch. Nothing with one rank.
     """
     share = (ranks - 1) / np.maximum(ranks, 1)
-    moving = curve.passes * share * size_bytes / bus_bytes_per_s(ranks, curve)
+    moving = 2 * share * size_bytes / bus_bytes_per_s(ranks, curve)
     return np.where(np.asarray(ranks) > 1, fixed_s(size_bytes, hops, curve) + moving, 0.0)
-
-
-def tree_hops(nodes: Values) -> Values:
-    """Levels of the tree between nodes."""
-    return np.log2(np.maximum(nodes, 1))
 
 
 @cache
 def collective_curves() -> Mapping[str, CollectiveCurve]:
-    """All curves by part and operation, as `h100-all-gather`; those between nodes come from another file with
-    another licence."""
-    return {
-        **load_curves("collectives", CollectiveCurve),
-        **load_curves("collectives-between-nodes", CollectiveCurve),
-    }
+    """All curves by part and operation, as `h100-all-reduce`."""
+    return load_curves("collectives", CollectiveCurve)
 
 
 def switch_reduction() -> float:

@@ -1,18 +1,16 @@
-"""What share of the memory bandwidth elementwise kernels reach, by operation: fitted to published timings.
+"""What share of the memory bandwidth elementwise kernels reach: fitted to published timings.
 
 A kernel that moves B bytes takes overhead + B/(share·bandwidth). Bytes are the least there are: each input read
-once, each output written once. Sources and errors stand in sim/catalogue/kernels/elementwise.toml.
+once, each output written once. The constants that count bytes (`memory_share` of the calibration,
+`sim.passes.LOSS_BYTES`) stand on these. Sources and errors stand in sim/catalogue/kernels/elementwise.toml.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 from profiler.units import Amount, Positive
 from sim.kernels.tables import Evidence, Values, load_curves
-
-Operation = Literal["residual-add", "norm", "activation", "rotary", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +25,12 @@ class ElementwiseCurve:
     evidence: Evidence
 
 
-def elementwise_s(moved_bytes: Values, bandwidth_bytes_per_s: Values, curve: ElementwiseCurve) -> Values:
+def elementwise_s(moved_bytes: Values, bandwidth_bytes_per_s: Values, share: float, overhead_s: float) -> Values:
     """Seconds of one kernel that moves `moved_bytes`."""
-    return curve.overhead_s + moved_bytes / (curve.share * bandwidth_bytes_per_s)
+    return overhead_s + moved_bytes / (share * bandwidth_bytes_per_s)
 
 
 @cache
 def elementwise_curves() -> Mapping[str, ElementwiseCurve]:
-    """All curves by part, operation and library, as `h100-norm-vllm`."""
+    """All curves by part, operation and library, as `h100-loss-liger`."""
     return load_curves("elementwise", ElementwiseCurve)

@@ -103,8 +103,8 @@ def matmul_curves() -> Mapping[str, MatmulCurve]:
     return load_curves("matmul", MatmulCurve)
 
 
-def matmul_curve(kernels: str, precision: Precision, *, block_scaled: bool = False) -> MatmulCurve:
+def matmul_curve(kernels: str, precision: Precision) -> MatmulCurve:
     """The curve of a GPU's products; 16 bits where it has no fp8 units."""
     family = family_of(kernels)
     fp8 = precision == "fp8" and family != "a100"
-    return matmul_curves()[f"{family}-{('fp8-block' if block_scaled else 'fp8') if fp8 else 'bf16'}"]
+    return matmul_curves()[f"{family}-{'fp8' if fp8 else 'bf16'}"]

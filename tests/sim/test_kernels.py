@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sim.calibration import load_calibration
 from sim.hardware import load_gpu
 from sim.kernels.attention import (
     AttentionCurve,
@@ -17,7 +18,13 @@ from sim.kernels.attention import (
     head_dim_slowdown,
     slowdown,
 )
-from sim.kernels.collectives import CollectiveCurve, bus_bytes_per_s, collective_curves, collective_s, tree_hops
+from sim.kernels.collectives import (
+    CollectiveCurve,
+    bus_bytes_per_s,
+    collective_curves,
+    collective_s,
+    switch_reduction,
+)
 from sim.kernels.elementwise import elementwise_curves, elementwise_s
 from sim.kernels.matmul import (
     backward_s,
@@ -29,9 +36,11 @@ from sim.kernels.matmul import (
     product_s,
 )
 from sim.kernels.tables import TABLES
+from sim.passes import LOSS_BYTES
 
 RATE = 700e12
 MIB = 2**20
+H100 = load_gpu("h100-sxm")
 PARTS = {"a100": "a100-80gb", "h100": "h100-sxm", "h200": "h200-sxm"}
 
 sides = st.integers(256, 200_000)
@@ -132,7 +141,7 @@ def test_fp8_pays_more_for_shape_than_16_bits() -> None:
 def test_every_gpu_has_a_curve() -> None:
     assert matmul_curve("a100", "fp8") == matmul_curve("a100", "bf16")  # no fp8 units
     assert matmul_curve("", "bf16") == matmul_curve("h100-500w", "bf16") == matmul_curve("h100", "bf16")
-    assert matmul_curve("h200", "fp8", block_scaled=True) != matmul_curve("h200", "fp8")
+    assert matmul_curve("h200", "fp8") != matmul_curve("h100", "fp8")
     assert attention_curve("a100", "flash3") == attention_curve("a100", "flash2")
     assert attention_curve("", "cudnn") == attention_curve("h100", "cudnn")
 
@@ -215,19 +224,25 @@ def test_division_by_tensor_parallelism_leaves_a_gpu_half_idle() -> None:
 # elementwise
 
 
-def test_elementwise_kernels_stay_within_the_bandwidth() -> None:
-    for name, curve in elementwise_curves().items():
-        bandwidth = load_gpu(PARTS[name.split("-")[0]]).memory_bandwidth_bytes_per_s
-        assert elementwise_s(1e9, bandwidth, curve) >= 1e9 / bandwidth
-        assert elementwise_s(2e9, bandwidth, curve) > 1.9 * elementwise_s(1e9, bandwidth, curve)
-        assert elementwise_s(0.0, bandwidth, curve) == curve.overhead_s < 2e-4
-
-
-def test_fusing_pays() -> None:
-    """Liger-Kernel's against the plain code that it replaces."""
+def test_residual_additions_run_at_the_memorys_rate_and_the_calibration_no_faster() -> None:
+    """3.26 to 3.36 TB/s of an H100's 3.35 and 1.7 of an A100's 2.04 (Vidur), the best case."""
     curves = elementwise_curves()
-    for operation in ("h100-activation", "h100-add-norm", "h100-loss", "a100-norm"):
-        assert curves[f"{operation}-liger"].share > 1.9 * curves[f"{operation}-eager"].share
+    hopper, ampere = (curves[f"{part}-residual-add-vllm"].share for part in ("h100", "a100"))
+    assert hopper * 3.35 == pytest.approx(3.31, rel=0.02)
+    assert ampere * 2.04 == pytest.approx(1.7, rel=0.04)
+    assert 0.8 * ampere < load_calibration().values()["memory_share"] < hopper
+
+
+def test_bytes_of_the_loss_lie_between_two_fused_kernels() -> None:
+    """Two bytes a logit read twice and written once is the least there is; `LOSS_BYTES` says what is moved."""
+    curves = elementwise_curves()
+    bandwidth = H100.memory_bandwidth_bytes_per_s
+    counted_s = LOSS_BYTES * 1e9 / (load_calibration().values()["memory_share"] * bandwidth)
+    liger, megatron, eager = (
+        elementwise_s(6 * 1e9, bandwidth, curves[name].share, curves[name].overhead_s)
+        for name in ("h100-loss-liger", "h100-loss-megatron", "h100-loss-eager")
+    )
+    assert 6 * 1e9 / bandwidth < liger < counted_s < megatron < eager
 
 
 # collectives
@@ -236,64 +251,41 @@ def test_fusing_pays() -> None:
 def bus_gb_s(curve: CollectiveCurve, size_bytes: float, ranks: int, hops: float) -> float:
     """Bus bandwidth as nccl-tests defines it."""
     seconds = float(collective_s(size_bytes, ranks, hops, curve))
-    return curve.passes * (ranks - 1) / ranks * size_bytes / seconds / 1e9
+    return 2 * (ranks - 1) / ranks * size_bytes / seconds / 1e9
 
 
-@pytest.mark.parametrize(
-    ("name", "published"),
-    [
-        ("h100-all-reduce-sharp", (241, 362, 445)),
-        ("h100-all-gather", (213, 282, 335)),
-        ("h100-reduce-scatter", (211, 293, 336)),
-        ("a100-all-reduce", (136, 197, 222)),
-    ],
-)
-def test_collectives_of_eight_follow_the_published_bandwidths(name: str, published: tuple[int, ...]) -> None:
+def test_all_reduce_of_eight_follows_the_published_bandwidths() -> None:
     """nccl-tests at 16, 64 and 512 MiB (aiconfigurator)."""
-    curve = collective_curves()[name]
-    hops = 0 if name.endswith("sharp") else 7
-    for size_mib, gb_s in zip((16, 64, 512), published, strict=True):
-        assert bus_gb_s(curve, size_mib * MIB, 8, hops) == pytest.approx(gb_s, rel=0.1)
-
-
-@pytest.mark.parametrize(("nodes", "published"), [(4, (69, 217, 338)), (32, (33, 152, 314)), (512, (22, 112, 286))])
-def test_all_reduce_between_nodes_follows_the_published_figure(nodes: int, published: tuple[int, ...]) -> None:
-    """arXiv:2411.13055 at 8 MiB, 64 MiB and 1 GiB, read by eye."""
-    curve = collective_curves()["h100-all-reduce-nodes"]
-    for size_mib, gb_s in zip((8, 64, 1024), published, strict=True):
-        assert bus_gb_s(curve, size_mib * MIB, 8 * nodes, float(tree_hops(nodes))) == pytest.approx(gb_s, rel=0.12)
+    curve = collective_curves()["h100-all-reduce-sharp"]
+    for size_mib, gb_s in zip((16, 64, 512), (241, 362, 445), strict=True):
+        assert bus_gb_s(curve, size_mib * MIB, 8, 0) == pytest.approx(gb_s, rel=0.1)
 
 
 @given(name=collectives, size_bytes=st.floats(1e3, 1e11), ranks=st.integers(2, 8), hops=st.floats(0, 500))
-def test_collectives_take_longer_with_bytes_ranks_and_hops(
+def test_all_reduces_take_longer_with_bytes_ranks_and_hops(
     name: str, size_bytes: float, ranks: int, hops: float
 ) -> None:
     curve = collective_curves()[name]
     here = float(collective_s(size_bytes, ranks, hops, curve))
     assert float(collective_s(1.1 * size_bytes, ranks, hops, curve)) > here
     assert float(collective_s(size_bytes, ranks + 1, hops + 1, curve)) >= here
-    least = curve.passes * (ranks - 1) / ranks * size_bytes / float(bus_bytes_per_s(ranks, curve))
+    least = 2 * (ranks - 1) / ranks * size_bytes / float(bus_bytes_per_s(ranks, curve))
     assert here > least
     assert float(collective_s(1e15, ranks, 0, curve)) == pytest.approx(least * 1e15 / size_bytes, rel=1e-4)
     assert float(collective_s(size_bytes, 1, 0, curve)) == 0.0
 
 
-@pytest.mark.parametrize("family", ["h100", "h200"])
-def test_sharp_adds_up_in_the_switch(family: str) -> None:
-    """It beats a reduce-scatter and an all-gather, which it cannot serve, and a ring."""
+def test_sharp_adds_up_in_the_switch() -> None:
+    """Each rank sends its buffer once where a ring sends it twice: at most twice the rate, in practice about 480 over
+    365 GB/s (nccl-tests, aiconfigurator)."""
     curves = collective_curves()
-    sharp = float(collective_s(512 * MIB, 8, 0, curves[f"{family}-all-reduce-sharp"]))
-    apart = sum(
-        float(collective_s(512 * MIB, 8, 7, curves[f"{family}-{op}"])) for op in ("all-gather", "reduce-scatter")
-    )
-    assert sharp < 0.8 * apart
-    assert sharp < float(collective_s(512 * MIB, 8, 7, curves[f"{family}-all-reduce"]))
+    assert switch_reduction() == pytest.approx(480 / 365, rel=0.05)
+    ring_s = float(collective_s(512 * MIB, 8, 7, curves["h100-all-reduce"]))
+    assert float(collective_s(512 * MIB, 8, 0, curves["h100-all-reduce-sharp"])) < ring_s
 
 
 @pytest.mark.parametrize("name", sorted(collective_curves()))
 def test_no_ring_beats_its_line(name: str) -> None:
     """Only a switch that adds up can show more bus bandwidth than the links have."""
-    curve = collective_curves()[name]
-    line = load_gpu(PARTS[name.split("-")[0]]).link_bandwidth_bytes_per_s
-    limit = 2 * line if "sharp" in name else line
-    assert curve.bus_bytes_per_s < limit
+    limit = (2 if "sharp" in name else 1) * H100.link_bandwidth_bytes_per_s
+    assert collective_curves()[name].bus_bytes_per_s < limit

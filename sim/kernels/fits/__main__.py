@@ -14,7 +14,7 @@ from typing import Any
 
 from profiler.files import write_atomic
 from sim.kernels.fits.attention import attention_curves
-from sim.kernels.fits.collectives import collective_curves, collective_curves_between_nodes
+from sim.kernels.fits.collectives import collective_curves
 from sim.kernels.fits.elementwise import elementwise_curves
 from sim.kernels.fits.matmul import matmul_curves
 from sim.kernels.tables import TABLES
@@ -41,16 +41,10 @@ SOURCES: Mapping[str, Mapping[str, str]] = {
         "vllm": "microsoft/vidur commit 7d47513363ec447a741ac5e47241580b47724fbf (MIT), data/profiling/compute",
         "others": "linkedin/Liger-Kernel commit ead96b618e5c67bddc6a6e9bcb99bfe6b5ab661c (BSD-2-Clause), "
         "benchmark/data: eager stands for the plain PyTorch code it compares with",
-        "caution": "loss is forward and backward together, the rest forward only",
+        "caution": "loss is forward and backward together, residual additions forward only",
     },
     "collectives": {
         "timings": COLLECTOR + ", nccl: nccl-tests out of place, 4 KiB to 512 MiB, 2, 4 and 8 GPUs of one node",
-    },
-    "collectives-between-nodes": {
-        "timings": "Figure of arXiv:2411.13055 as shown in stas00/ml-engineering commit 744d01e "
-        "(network/images/nccl-all-reduce-scan.png, CC BY-SA 4.0, Stas Bekman), read by eye to 5 GB/s; this file is "
-        "under the same licence",
-        "caution": "hops are levels of a tree (log2 of the nodes)",
     },
 }
 
@@ -80,7 +74,6 @@ def main() -> None:
         "attention": attention_curves(folder),
         "elementwise": elementwise_curves(folder),
         "collectives": collective_curves(folder),
-        "collectives-between-nodes": collective_curves_between_nodes(folder),
     }
     for name, curves in tables.items():
         write_atomic(TABLES / f"{name}.toml", toml_text(name, curves))

@@ -1,4 +1,4 @@
-"""Curves of collectives."""
+"""Curves of the all-reduce in a node."""
 
 from pathlib import Path
 
@@ -11,35 +11,19 @@ from sim.kernels.tables import Evidence
 
 
 def collective_curves(folder: Path) -> dict[str, CollectiveCurve]:
-    """Curves of collectives inside a node, over rings; all-reduce over NVLink SHARP apart."""
+    """Curves of the all-reduce in a node of eight H100: NCCL takes NVLink SHARP from five ranks on, a ring below."""
     timings = read(folder, "collectives")
     timings = timings[(timings.src == "C1") & ~timings.fabric.str.contains("custom")]
-    parts = {"a100": "A100-SXM4-80GB", "h100": "H100-SXM5-80GB", "h200": "H200-SXM-141GB"}
-    curves = {}
-    for family, part in parts.items():
-        for op in ("all_gather", "reduce_scatter", "all_reduce"):
-            rows = timings[(timings.gpu == part) & (timings.op == op)]
-            timed = f"{part}: {', '.join(sorted(note.split(' -n')[0] for note in rows.note.unique()))}"
-            name = f"{family}-{op.replace('_', '-')}"
-            passes = 2 if op == "all_reduce" else 1
-            if op == "all_reduce" and family != "a100":  # NCCL takes NVLink SHARP from five ranks on
-                sharp = rows[rows.ranks == 8]
-                curves[f"{name}-sharp"] = _curve(sharp, passes, sharp.ranks * 0.0, timed)
-                rows = rows[rows.ranks < 5]
-            curves[name] = _curve(rows, passes, rows.ranks - 1, timed)
-    return curves
+    rows = timings[(timings.gpu == "H100-SXM5-80GB") & (timings.op == "all_reduce")]
+    timed = f"H100-SXM5-80GB: {', '.join(sorted(note.split(' -n')[0] for note in rows.note.unique()))}"
+    sharp, ring = rows[rows.ranks == 8], rows[rows.ranks < 5]
+    return {
+        "h100-all-reduce-sharp": _curve(sharp, sharp.ranks * 0.0, timed),
+        "h100-all-reduce": _curve(ring, ring.ranks - 1, timed),
+    }
 
 
-def collective_curves_between_nodes(folder: Path) -> dict[str, CollectiveCurve]:
-    """All-reduce over nodes of eight H100, InfiniBand: read by eye from a figure, so rough below 8 MiB."""
-    timings = read(folder, "collectives")
-    rows = timings[timings.src == "C6"]
-    hops = np.log2(rows.nodes.to_numpy(float))
-    timed = "H100-SXM, 4 to 512 nodes with 8 x 400 Gb/s InfiniBand: arXiv:2411.13055"
-    return {"h100-all-reduce-nodes": _curve(rows, 2, pd.Series(hops, index=rows.index), timed)}
-
-
-def _curve(rows: pd.DataFrame, passes: int, hops: pd.Series, timed: str) -> CollectiveCurve:
+def _curve(rows: pd.DataFrame, hops: pd.Series, timed: str) -> CollectiveCurve:
     """One operation over all its group sizes; with a single size there is neither hop nor pair to tell apart."""
     size_bytes, ranks = rows.bytes.to_numpy(float), rows.ranks.to_numpy(float)
     hop = hops.to_numpy(float)
@@ -53,7 +37,6 @@ def _curve(rows: pd.DataFrame, passes: int, hops: pd.Series, timed: str) -> Coll
             large_hop_s=values["large_hop_s"],
             change_bytes=values["change_bytes"],
             bus_bytes_per_s=values["bus_bytes_per_s"],
-            passes=passes,
             pair_loss=values["pair_loss"],
             evidence=evidence,
         )

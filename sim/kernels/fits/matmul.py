@@ -16,20 +16,6 @@ CHOSEN: tuple[tuple[str, str, str, str, tuple[str, ...]], ...] = (
     ("h200-bf16", "h200-sxm", "H200-SXM-141GB", "bf16", ("trtllm-1.3.0rc20:torch_flow",)),
     ("h100-fp8", "h100-sxm", "H100-SXM5-80GB", "fp8", ("trtllm-1.3.0rc20:torch_flow",)),
     ("h200-fp8", "h200-sxm", "H200-SXM-141GB", "fp8", ("trtllm-1.3.0rc20:torch_flow",)),
-    (
-        "h100-fp8-block",
-        "h100-sxm",
-        "H100-SXM5-80GB",
-        "fp8_block",
-        ("sglang-0.5.14:sglang_deepgemm_gemm_nt_f8f8bf16",),
-    ),
-    (
-        "h200-fp8-block",
-        "h200-sxm",
-        "H200-SXM-141GB",
-        "fp8_block",
-        ("sglang-0.5.14:sglang_deepgemm_gemm_nt_f8f8bf16",),
-    ),
 )
 """Curve, part of the catalogue, part and type as timed, libraries."""
 
@@ -42,7 +28,7 @@ def matmul_curves(folder: Path) -> tuple[dict[str, MatmulCurve], pd.DataFrame]:
     medians: list[pd.DataFrame] = []
     for name, gpu, part, dtype, libraries in CHOSEN:
         rows = timings[(timings.gpu == part) & (timings.dtype == dtype) & timings.impl.isin(libraries)]
-        precision: Precision = "fp8" if dtype.startswith("fp8") else "bf16"
+        precision: Precision = "fp8" if dtype == "fp8" else "bf16"
         peak = load_gpu(gpu).peak_flops(precision)
         curves[name] = _curve(rows, peak, fp8=precision == "fp8", timed=f"{part}: {', '.join(libraries)}")
         medians.append(_medians(rows, peak).assign(curve=name))
