@@ -9,7 +9,7 @@ from planner.campaign_text import ACTIVITY_NAMES, duration
 from planner.quantities import significant
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
-from profiler.files import InputError, write_atomic
+from profiler.files import write_atomic
 from profiler.units import DAY_S
 from sim.campaign import Campaign
 
@@ -144,8 +144,6 @@ def write_figure(chart: Spec, path: Path) -> None:
     Raises:
         InputError: nothing to draw with, or a file that cannot be written.
     """
-    try:
-        import vl_convert
-    except ImportError:
-        raise InputError("figures need vl-convert: pip install 'herdplan[report]'.") from None
-    write_atomic(path, vl_convert.vegalite_to_svg(chart))
+    from planner.report.svg import plain_svg
+
+    write_atomic(path, plain_svg(chart))

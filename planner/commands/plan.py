@@ -49,9 +49,9 @@ def plan(
             data = [one.to_dict() for one in plans]
             write_json(json_to, data[0] if len(data) == 1 else data)
         if report:
-            from planner.report.html import render_html
+            from planner.report.formats import write_report
 
-            write_atomic(report, render_html(plans))
+            write_atomic(report, write_report(plans, "html"))
         if json_to != "-":
             from planner.terminal import print_plans
 
