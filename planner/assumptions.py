@@ -145,16 +145,23 @@ def _speed(request: PlanRequest, phases: tuple[PlannedPhase, ...], step_error: f
     return rows
 
 
+def _effective_time(ratio: float | None) -> list[Assumption]:
+    if ratio is None:
+        return []
+    value = f"{ratio:.1%} of the time; what failures, checkpoints and standstills take is stretched or shrunk to it"
+    return [_row("Effective time", value, "given", "plan")]
+
+
 def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
     record = setup.reliability
-    kind: Kind = "given" if request.stated.effective_time_ratio is not None else "published"
     cadence = setup.cadence
     return [
+        *_effective_time(request.stated.effective_time_ratio),
         _row(
             "Failures",
             f"{record.failures_per_1000_node_days:.2f} per 1,000 node-days: one every "
             f"{significant(setup.mtbf_s / 3600)} h",
-            kind,
+            "published",
             record.sources.get("causes", "") or record.label,
         ),
         _row(

@@ -97,7 +97,7 @@ def plan_phases(
 
     Raises:
         InputError: a layout that cannot be built, runs on no stack of this kind, or does not fit in memory; fewer
-        tokens than one step; a stated throughput above the peak.
+        tokens than one step; a stated throughput that no program can reach.
     """
     return tuple(
         _plan_phase(phase, request, architecture, cluster, stack, profile) for phase in asked_phases(request)
@@ -131,24 +131,7 @@ def _plan_phase(
     stack: SoftwareStack,
     profile: Profile | None,
 ) -> PlannedPhase:
-    choice = phase.layout or request.training.layout
-    searched = 0
-    if choice is None:
-        found = search_layouts(
-            architecture=architecture,
-            cluster=cluster,
-            stack=stack,
-            seq_len=phase.seq_len,
-            global_batch=phase.global_batch,
-            precision=request.training.precision,
-            keep=1,
-        )
-        layout, searched = found.best.layout, found.evaluated
-    else:
-        check_heads(choice.tp, architecture)
-        layout = stated_layout(choice, cluster)
-    if not stack.max_pipeline and (layout.pp > 1 or layout.cp > 1):
-        raise InputError(f"stack '{stack.name}' runs no pipeline and no context parallelism; pp and cp must be 1.")
+    layout, searched = _layout(phase, request, architecture, cluster, stack)
     step = estimate_step(
         architecture=architecture,
         cluster=cluster,
@@ -187,14 +170,42 @@ def _plan_phase(
     )
 
 
+def _layout(
+    phase: PhaseRequest,
+    request: PlanRequest,
+    architecture: ModelArchitecture,
+    cluster: Cluster,
+    stack: SoftwareStack,
+) -> tuple[ParallelLayout, int]:
+    """The layout stated, or the best one, and how many were compared."""
+    choice = phase.layout or request.training.layout
+    if choice is None:
+        found = search_layouts(
+            architecture=architecture,
+            cluster=cluster,
+            stack=stack,
+            seq_len=phase.seq_len,
+            global_batch=phase.global_batch,
+            precision=request.training.precision,
+            keep=1,
+        )
+        layout, searched = found.best.layout, found.evaluated
+    else:
+        check_heads(choice.tp, architecture)
+        layout, searched = stated_layout(choice, cluster), 0
+    if not stack.max_pipeline and (layout.pp > 1 or layout.cp > 1):
+        raise InputError(f"stack '{stack.name}' runs no pipeline and no context parallelism; pp and cp must be 1.")
+    return layout, searched
+
+
 def _stated_s(tflops_per_gpu: float, step: StepEstimate, phase: str) -> float:
-    """Seconds of a step at a stated throughput; refused where it is beyond the arithmetic at the dense peak."""
+    """Seconds of a step at a stated throughput; refused where no program can be as quick (`sim.floor`)."""
     flops = step.model_flops["noncausal"] / step.gpus
     seconds = flops / (tflops_per_gpu * 1e12)
     if seconds < step.floor_s:
         raise InputError(
-            f"tflops_per_gpu is {tflops_per_gpu:g}; in phase '{phase}' the GPU's dense peak allows "
-            f"{flops / step.floor_s / 1e12:.0f} at most."
+            f"tflops_per_gpu is {tflops_per_gpu:g}; in phase '{phase}' matrix products at their measured "
+            f"ceiling and the memory's bandwidth allow {flops / step.floor_s / 1e12:.0f} at most."
         )
     return seconds
 

@@ -15,7 +15,7 @@ from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
 from profiler.units import DAY_S
-from sim.campaign import CampaignSetup, expected_ettr
+from sim.campaign import CampaignSetup
 from sim.climate import load_climate
 from sim.energy import SitePower
 from sim.hardware import Cluster, build_cluster
@@ -76,7 +76,11 @@ def _site(request: PlanRequest) -> SitePower:
 def campaign_setup(
     request: PlanRequest, architecture: ModelArchitecture, cluster: Cluster, phases: tuple[PlannedPhase, ...]
 ) -> CampaignSetup:
-    """The campaign to simulate; a stated effective time ratio scales the failure record until it is expected."""
+    """The campaign to simulate.
+
+    Raises:
+        InputError: more than a lifetime of steps, or see `CampaignSetup`.
+    """
     spares = _spare_nodes(request, cluster)
     days = math.fsum(phase.training_s for phase in phases) / DAY_S
     if days > LONGEST_DAYS:
@@ -101,6 +105,7 @@ def campaign_setup(
         site=_site(request),
         spare_nodes=spares,
         conditions=_conditions(request),
+        effective_time_ratio=request.stated.effective_time_ratio,
     )
     owned = Charges(setup=setup, money=request.money).owned_share if request.money.mode == "mixed" else 0.0
     setup = replace(setup, reliability=with_spot(setup.reliability, request.money, 1 - owned))
@@ -111,8 +116,7 @@ def campaign_setup(
     ):
         policy = replace(setup.checkpoints, interval_s=SHORTEST_CHECKPOINT_INTERVAL_S)
         setup = replace(setup, checkpoints=policy)
-    ratio = request.stated.effective_time_ratio
-    return setup if ratio is None else _with_ettr(setup, ratio)
+    return setup
 
 
 def _spare_nodes(request: PlanRequest, cluster: Cluster) -> int:
@@ -151,24 +155,3 @@ def first_moment(request: PlanRequest) -> datetime:
     if start.year > LATEST_START:
         raise InputError(f"start is '{request.start}'; a year up to {LATEST_START} is needed.")
     return start
-
-
-def _with_ettr(setup: CampaignSetup, ratio: float) -> CampaignSetup:
-    """Scale the failure rate until the expected effective time ratio is the stated one."""
-
-    def at(rate: float) -> CampaignSetup:
-        return replace(setup, reliability=setup.reliability.scaled(rate))
-
-    most = expected_ettr(at(1e-6))
-    if ratio > most:
-        raise InputError(
-            f"effective_time_ratio is {ratio}; with these checkpoints and planned maintenance it cannot exceed "
-            f"{most:.3f} even without failures."
-        )
-    low, high = 1e-6, 1.0
-    while expected_ettr(at(high)) > ratio:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if expected_ettr(at(middle)) > ratio else (low, middle)
-    return at((low + high) / 2)

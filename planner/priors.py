@@ -104,10 +104,9 @@ def _time(plan: "Plan") -> dict[str, Prior]:
         if error
         else "throughput stated in the plan",
     )
-    for name in ("failures", "restart_time", "detection_time"):
-        told = stated.effective_time_ratio is not None
+    told = stated.effective_time_ratio is not None
+    for name in ("failures", "restart_time", "detection_time", "chance"):
         certain[name] = _certain(known[name], "effective time ratio stated in the plan") if told else known[name]
-    certain["chance"] = known["chance"]
     return certain
 
 

@@ -14,6 +14,7 @@ from sim.campaign_replicas import ReplicaJob
 from sim.campaign_setup import CampaignSetup, Pause, Phase
 from sim.campaign_theory import expected_ettr, renewal_ettr
 from sim.site_campaign import under_conditions
+from sim.stated_campaign import at_effective_ratio
 
 __all__ = [
     "ACTIVITIES",
@@ -38,12 +39,14 @@ def simulate_campaign(setup: CampaignSetup, seed: int) -> Campaign:
     """Simulate one campaign; the same seed gives the same result.
 
     Raises:
-        InputError: a negative seed, or more than a million interruptions.
+        InputError: a negative seed, more than a million interruptions, or an effective time ratio that cannot be.
     """
     if seed < 0:
         raise InputError(f"seed is {seed}; 0 or more is needed.")
     run = Job(setup, seed) if setup.recovery == "job" else ReplicaJob(setup, seed)
     campaign = run.finished()
+    if setup.effective_time_ratio is not None:
+        campaign = at_effective_ratio(campaign, setup.effective_time_ratio)
     return campaign if setup.conditions is None else under_conditions(campaign, setup, setup.conditions)
 
 

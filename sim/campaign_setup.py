@@ -102,6 +102,9 @@ class CampaignSetup:
     """Power of a GPU during checkpoints, detection and restart; `None` for its idle power."""
     conditions: SiteConditions | None = None
     """What changes with the hour at the site; `None` where every hour is alike."""
+    effective_time_ratio: float | None = None
+    """Share of the time that trains what is kept, where it is known; what failures, checkpoints and standstills take
+    is stretched or shrunk to it (`sim.stated_campaign`). Hours of less power come on top."""
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -121,6 +124,8 @@ class CampaignSetup:
             value = getattr(self, key)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{key} is {value}; a finite number, 0 or more, is needed.")
+        if self.effective_time_ratio is not None and not 0 < self.effective_time_ratio <= 1:
+            raise InputError(f"effective_time_ratio is {self.effective_time_ratio}; above 0 up to 1 is needed.")
         if self.hot_spare_nodes > self.spare_nodes:
             raise InputError(
                 f"hot_spare_nodes is {self.hot_spare_nodes}; they are among the {self.spare_nodes} spare nodes."
@@ -207,6 +212,8 @@ class CampaignSetup:
         lost_per_day = self._mean(lambda cause: float(cause.nodes_lost)) * DAY_S / self.mtbf_s
         if self.spare_nodes or not lost_per_day or self.recovery == "replica" or self.fewer_replicas:
             return ()
+        if self.effective_time_ratio is not None:
+            return ()  # it says what the wait for a repair comes to
         repair_s = max(cause.repair_s for cause in self.reliability.causes)
         return (
             f"There are no spare nodes: about {lost_per_day:.2g} nodes a day fail, and the job stands up to "

@@ -121,10 +121,36 @@ def test_the_405b_as_published() -> None:
     told = [("stated.tflops_per_gpu", 400.0), ("stated.effective_time_ratio", 0.9)]
     plan = make_plan(read_plan_request(path, told))
     assert plan.gpu_hours.expected == pytest.approx(30.84e6, rel=0.10)
-    assert plan.campaign.ettr == pytest.approx(0.9, abs=0.025)
+    assert plan.campaign.ettr == pytest.approx(0.9)
     assert plan.mfu == pytest.approx(400 / 989.4)
     assert {phase.origin for phase in plan.phases} == {"stated"}
     assert example("405b").gpu_hours.expected == pytest.approx(30.84e6, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "tokens"),
+    [
+        ("8b", 8, "100M"),
+        ("8b", 8, "10B"),
+        ("70b", 512, "1T"),
+        ("405b", 512, "1T"),
+        ("405b", 16_384, "15.6T"),
+        ("405b", 131_072, "15.6T"),
+    ],
+)
+@pytest.mark.parametrize("ratio", [0.9, 0.95, 1.0])
+def test_days_follow_from_what_is_stated(model: str, gpus: int, tokens: str, ratio: float) -> None:
+    """tokens x FLOPs per token = TFLOP/s per GPU x GPUs x effective time: the definitions of both, on any cluster,
+    with a spare or without, however often the failure record says that it fails."""
+    stated = {"tflops_per_gpu": 400.0, "effective_time_ratio": ratio}
+    data = {"model": f"llama3.1-{model}", "tokens": tokens, "cluster": {"gpus": gpus}, "stated": stated}
+    plan = make_plan(plan_request(data, source="test"))
+    per_token = plan.architecture.flops_per_token(8192, "noncausal")
+    due_days = plan.request.tokens * per_token / (400e12 * gpus * ratio) / 86_400
+    assert plan.days.expected == pytest.approx(due_days)
+    assert plan.days.low == pytest.approx(plan.days.high)
+    assert plan.to_dict()["ettr"] == pytest.approx(ratio)
+    assert "Effective time" in {row.what for row in plan.assumptions if row.kind == "given"}
 
 
 def test_compute_of_the_405b() -> None:
@@ -214,13 +240,13 @@ def test_the_same_seed_is_the_same_plan_and_another_is_not() -> None:
 def test_simulated_replicas_are_of_the_plan() -> None:
     request = plan_request(SMALL, source="test")
     result = simulate_plan(request, seed=1, replicas=5)
-    days = [c["training_days"] for c in result["campaigns"]]
-    assert result["training_days"]["median"] == pytest.approx(small().days.expected)
-    assert result["training_days"]["lowest"] == min(days)
-    assert all(c["tokens"] == pytest.approx(200e9) for c in result["campaigns"])
-    assert result["ettr"]["mean"] == pytest.approx(math.fsum(c["ettr"] for c in result["campaigns"]) / 5)
+    days = result.distribution("training_days")
+    assert days["median"] == pytest.approx(small().days.expected, rel=0.01)
+    assert days["lowest"] == min(one.training_days for one in result.replicas)
+    assert all(one.tokens == pytest.approx(200e9) for one in result.replicas)
+    assert result.distribution("ettr")["mean"] == pytest.approx(math.fsum(one.ettr for one in result.replicas) / 5)
     fewer = simulate_plan(request, seed=1, replicas=2)
-    assert fewer["campaigns"] == result["campaigns"][:2]
+    assert fewer.replicas == result.replicas[:2]
 
 
 def test_a_measured_block_is_labelled_wherever_the_plan_stands_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +273,17 @@ def test_a_measured_block_is_labelled_wherever_the_plan_stands_on_it(monkeypatch
     assert "measured" not in {a.kind for a in small().assumptions}
 
 
+def test_a_stated_throughput_is_refused_between_what_was_reached_and_the_dense_peak() -> None:
+    """489.1 TFLOP/s, non-causal, is the most that is published of an H100 in 16 bits (Megatron-LM's README, July 2024);
+    989.4 is the datasheet's peak, of causal FLOPs, which are what a flash kernel computes."""
+    step = small().main_phase.step
+    most = step.model_flops["noncausal"] / step.gpus / step.floor_s / 1e12
+    assert 489.1 < most < 989.4 * step.model_flops["noncausal"] / step.model_flops["causal"]
+    assert small(("stated.tflops_per_gpu", most * 0.999)).tflops_per_gpu == pytest.approx(most * 0.999)
+    with pytest.raises(InputError, match=f"allow {most:.0f} at most"):
+        small(("stated.tflops_per_gpu", most * 1.001))
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -269,9 +306,8 @@ def test_a_measured_block_is_labelled_wherever_the_plan_stands_on_it(monkeypatch
         ([("seed", -1)], "seed is -1"),
         ([("tokens", 1)], "less than one step"),
         ([("tokens", 1e30)], "years of steps"),
-        ([("stated.tflops_per_gpu", 5000.0)], "the GPU's dense peak allows 1113 at most"),
+        ([("stated.tflops_per_gpu", 5000.0)], "measured ceiling and the memory's bandwidth allow"),
         ([("stated.tflops_per_gpu", 1e-300)], "years of steps"),
-        ([("stated.effective_time_ratio", 0.99999)], "it cannot exceed"),
     ],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_one_sentence(overrides: list[tuple[str, Any]], says: str) -> None:
