@@ -286,7 +286,7 @@ class Stated:
     tflops_per_gpu: Annotated[Teraflops, Gt(0)] | None = None
     """Model TFLOP/s per GPU, non-causal, replacing the predicted step time of every phase."""
     effective_time_ratio: Annotated[Percent, Gt(0), Le(1)] | None = None
-    """Productive share of the campaign: what failures, checkpoints and standstills take is stretched or shrunk to it."""
+    """Productive share of the campaign; what failures, checkpoints and standstills take is fitted to it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from profiler.profile import (
     Provenance,
     read_profile,
 )
+from sim.case import StepCase
 from sim.case_columns import build_case
 from sim.hardware import Gpu, load_fabric, load_node
 from sim.kernels.measured import BACKENDS, EXECUTIONS
@@ -80,18 +81,7 @@ def _rows(
         for b in micro_batches
         if architecture.heads % tp == 0 and architecture.kv_heads % tp == 0
     ]
-    node = load_node(gpu.node)
-    case = build_case(
-        architecture=architecture,
-        gpu=gpu,
-        node=node,
-        gpus_per_node=node.gpus_per_node,
-        fabric=load_fabric(node.fabric),
-        stack=stack,
-        layouts=layouts,
-        seq_len=seq_len,
-        global_batch=1,
-    )
+    case = _case(gpu, architecture, stack, layouts, seq_len)
     forward = forward_pass(case)
     backward = backward_pass(case, forward)
     head = head_s(case)
@@ -128,6 +118,24 @@ def _rows(
             ),
         ]
     return rows
+
+
+def _case(
+    gpu: Gpu, architecture: ModelArchitecture, stack: SoftwareStack, layouts: Sequence[ParallelLayout], seq_len: int
+) -> StepCase:
+    """One sequence on the GPU's own kind of node."""
+    node = load_node(gpu.node)
+    return build_case(
+        architecture=architecture,
+        gpu=gpu,
+        node=node,
+        gpus_per_node=node.gpus_per_node,
+        fabric=load_fabric(node.fabric),
+        stack=stack,
+        layouts=layouts,
+        seq_len=seq_len,
+        global_batch=1,
+    )
 
 
 def _block_flops(a: ModelArchitecture, layout: ParallelLayout, seq_len: int) -> float:

@@ -1,6 +1,7 @@
 """The house rules: imports run one way, planning is light, and every number has a source."""
 
 import ast
+import csv
 import subprocess
 import sys
 import tomllib
@@ -10,18 +11,26 @@ from typing import Any
 import pytest
 
 from planner.costs import load_rental
+from planner.priors import catalogue as priors
 from planner.tariffs import load_tariff
 from profiler.architecture import available_models, load_architecture
 from sim.calibration import load_calibration
 from sim.climate import load_climate
 from sim.hardware import load_fabric, load_gpu, load_node, load_storage
+from sim.kernels.attention import attention_curves
+from sim.kernels.collectives import collective_curves
+from sim.kernels.elementwise import elementwise_curves
+from sim.kernels.matmul import matmul_curves
 from sim.reliability import load_reliability
 from sim.stacks import available_stacks, load_stack
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("profiler", "sim", "planner", "dashboard")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-CATALOGUE = sorted((ROOT / "sim" / "catalogue").glob("*/*.toml"))
+CATALOGUE = ROOT / "sim" / "catalogue"
+KERNELS = sorted((CATALOGUE / "kernels").glob("*.toml"))
+PARTS = sorted({*CATALOGUE.glob("*/*.toml")} - {*KERNELS})
+TABLES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.csv"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 IMPORT_NAMES = {
@@ -103,10 +112,18 @@ LOADERS: dict[str, Any] = {
     "climate": load_climate,
 }
 
+CURVES: dict[str, Any] = {
+    "attention": attention_curves,
+    "collectives": collective_curves,
+    "elementwise": elementwise_curves,
+    "matmul": matmul_curves,
+}
+
 COVERED = {
     # what one datasheet, table or figure gives, by the name of its source
     "datasheet": {"memory_gib", "memory_bandwidth_bytes_per_s", "peak_bf16_flops", "peak_fp8_flops", "tdp_w",
                   "link_bandwidth_bytes_per_s"},
+    "matmul_ceiling": {"matmul_ceiling_bf16_flops", "matmul_ceiling_fp8_flops"},
     "rates": {"count"},
     "restart": {"restart_gpus", "restart_times_s"},
     "climate": {"mean_c", "annual_amplitude_c", "warmest_day", "daily_amplitude_c", "warmest_hour"},
@@ -123,7 +140,7 @@ def numbers(data: object, key: str = "") -> set[str]:
     return {key} if isinstance(data, int | float) and not isinstance(data, bool) else set()
 
 
-@pytest.mark.parametrize("path", CATALOGUE, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_part_loads_and_every_number_in_it_has_a_source(path: Path) -> None:
     part = LOADERS[path.parent.name](path.stem)
     assert part.name == path.stem
@@ -134,12 +151,46 @@ def test_every_part_loads_and_every_number_in_it_has_a_source(path: Path) -> Non
     assert numbers(data) <= covered
 
 
+@pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.stem)
+def test_every_kernel_curve_loads_and_says_what_was_timed_and_how_well_it_fits(path: Path) -> None:
+    data = tomllib.loads(path.read_text())
+    curves = CURVES[path.stem]()
+    assert set(data) == {"sources", "curves"}
+    assert set(curves) == set(data["curves"])
+    assert any(word in source for source in data["sources"].values() for word in ("commit", "arXiv"))
+    for name, curve in curves.items():
+        assert curve.evidence.timed, name
+        assert curve.evidence.points > 0, name
+        assert 0 <= curve.evidence.error_median <= curve.evidence.error_p90 < 0.5, name
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_every_table_has_a_source_above_it_or_in_every_row(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    above = [line for line in lines if line.startswith("#")]
+    if any("source" in line.lower() for line in above):
+        return
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert rows
+    assert all(row["source_ref"] for row in rows)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_holds_one_noun_and_a_function_fits_on_a_screen(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+
+
 def test_every_constant_model_stack_and_tariff_has_a_source() -> None:
     for name, constant in load_calibration().constants.items():
         assert constant.source, name
         assert constant.meaning, name
     assert all(load_architecture(name).source for name in available_models())
     assert all(load_stack(name).source for name in available_stacks())
+    assert all(prior.source for prior in priors().values())
     assert load_tariff("tou-example").source
     assert load_rental("h100-sxm").price_usd_per_gpu_hour.source
     for table in tomllib.loads((ROOT / "planner" / "market" / "costs.toml").read_text()).values():

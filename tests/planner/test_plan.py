@@ -274,7 +274,7 @@ def test_a_measured_block_is_labelled_wherever_the_plan_stands_on_it(monkeypatch
 
 
 def test_a_stated_throughput_is_refused_between_what_was_reached_and_the_dense_peak() -> None:
-    """489.1 TFLOP/s, non-causal, is the most that is published of an H100 in 16 bits (Megatron-LM's README, July 2024);
+    """489.1 TFLOP/s, non-causal, is the most published of an H100 in 16 bits (Megatron-LM's README, July 2024);
     989.4 is the datasheet's peak, of causal FLOPs, which are what a flash kernel computes."""
     step = small().main_phase.step
     most = step.model_flops["noncausal"] / step.gpus / step.floor_s / 1e12
