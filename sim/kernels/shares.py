@@ -29,7 +29,7 @@ class KernelShares:
     published: float
     """Kernels whose published timings the constants start from, on this part or one of its family."""
     guessed: float
-    """The rest: counted bytes at a calibrated bandwidth, fixed times, parts that nobody has timed."""
+    """The rest: the update by its counted bytes, fixed times, stragglers."""
 
     def text(self) -> str:
         """In one line, leaving out what is not there."""
