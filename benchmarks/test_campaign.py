@@ -83,3 +83,23 @@ def test_more_interruptions_take_longer(benchmark: BenchmarkFixture, rate: float
     run = benchmark(simulate_campaign, plan, 1)
     benchmark.extra_info["interruptions"] = len(run.interruptions)
     assert run.ettr > 0.75
+
+
+@pytest.mark.parametrize("rate", [0.00379, 0.0379, 0.379, 3.79])
+def test_a_million_gpus_that_recover_by_replica(benchmark: BenchmarkFixture, rate: float) -> None:
+    """Three orders of magnitude of failures in a year of a million GPUs: cost follows interruptions."""
+    record = load_reliability("llama3-405b").scaled(rate).detected_within(10.0).restarting_in(45.0)
+    plan = setup(
+        1_000_000,
+        255.0,
+        rate,
+        reliability=record,
+        checkpoints=CheckpointPolicy(kind="multi_level"),
+        spare_nodes=1250,
+        recovery="replica",
+        replica_stall_s=20.0,
+        replicas=488,
+    )
+    run = benchmark.pedantic(simulate_campaign, args=(plan, 1), rounds=3)
+    benchmark.extra_info["interruptions"] = len(run.stops)
+    assert run.duration_s > 255 * DAY

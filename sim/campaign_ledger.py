@@ -124,7 +124,7 @@ class Ledger:
             "pause_s": trained_s - unpaused_s,
             "curtailed_s": np.zeros(len(rows)),
         }
-        return Table(TIMELINE, np.column_stack([columns[name] for name in TIMELINE]).astype(np.float64))
+        return Table(TIMELINE, np.array([columns[name] for name in TIMELINE], dtype=np.float64).T)
 
     def _phase(self, work_s: Floats) -> NDArray[np.int_]:
         """The phase that a moment of work belongs to; at a boundary the earlier one."""

@@ -4,10 +4,11 @@ import math
 import pickle
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -32,7 +33,13 @@ from tests.sim.campaigns import DAY, check_conserved, fleet, phase, setup, setup
 @settings(max_examples=150, deadline=None)
 @given(plan=setups(), seed=st.integers(0, 2**64 - 1))
 def test_time_tokens_and_energy_are_conserved(plan: CampaignSetup, seed: int) -> None:
-    run = simulate_campaign(plan, seed)
+    try:
+        with patch.object(sim.campaign_run, "MAX_INTERRUPTIONS", 100_000):
+            run = simulate_campaign(plan, seed)
+    except InputError as error:  # regular failures (Weibull, early ones) may leave no gap that exponential ones would
+        if "given up after" not in str(error):
+            raise
+        reject()
     check_conserved(plan, run)
     if plan.recovery == "job":
         assert run.duration_s >= plan.cadence.saved_s(sum(stage.training_s for stage in plan.phases)) * (1 - 1e-9)
