@@ -93,10 +93,19 @@ def settled(page: Any) -> None:
     page.wait_for_timeout(900)
 
 
+def _height(page: Any) -> int:
+    """Pixels that the page needs, once it no longer grows."""
+    inner = "document.querySelector('[data-testid=stMainBlockContainer]')?.scrollHeight ?? 900"
+    before, now = -1, int(page.evaluate(inner))
+    while now != before:
+        page.wait_for_timeout(1500)
+        before, now = now, int(page.evaluate(inner))
+    return now
+
+
 def take(page: Any) -> bytes:
     """The whole page as PNG, at most `MOST_PIXELS` high."""
-    inner = "document.querySelector('[data-testid=stMainBlockContainer]')?.scrollHeight ?? 900"
-    whole = min(max(int(page.evaluate(inner)) + 20, 900), MOST_PIXELS)
+    whole = min(max(_height(page) + 20, 900), MOST_PIXELS)
     page.set_viewport_size({"width": page.viewport_size["width"], "height": whole})
     page.wait_for_timeout(700)
     return bytes(page.screenshot())
