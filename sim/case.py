@@ -145,6 +145,8 @@ class StepCase:
     fsdp_exposed: Array
     cp_exposed: Array
     p2p_exposed: Array
+    head_layers: Array
+    """Layers' work that the head counts for when stages are cut; 0 where only layers are counted."""
     pipeline_inside_data: Array
     """1 where the stages of a pipeline are nearer to each other than its replicas."""
     gradient_bytes: Array

@@ -51,6 +51,7 @@ def build_case(
     k = load_calibration().values() if calibration is None else calibration
     columns = {
         **_model_columns(architecture),
+        "head_layers": _head_layers(architecture) if stack.stages_by_work else 0.0,
         **rate_columns(gpu, node, gpus_per_node, fabric, stack, precision, k),
         "seq_len": seq_len,
         "global_batch": global_batch,
@@ -80,6 +81,11 @@ def _model_columns(a: ModelArchitecture) -> dict[str, Any]:
         "layer_matmul_parameters": a.layer_matmul_parameters,
         "embedding_parameters": a.embedding_parameters,
     }
+
+
+def _head_layers(a: ModelArchitecture) -> float:
+    """The head's weights over a layer's: nanotron's cost of either is its matmul parameters."""
+    return a.vocab * a.hidden / a.layer_matmul_parameters
 
 
 def layout_columns(

@@ -92,12 +92,14 @@ class PipelineTimes:
     """What sends add."""
 
 
-def chunk_layers(layers: Array, pp: Array, vp: Array) -> tuple[Array, Array, Array]:
+def chunk_layers(layers: Array, pp: Array, vp: Array, head_layers: Array | float = 0.0) -> tuple[Array, Array, Array]:
     """Blocks of the first chunk, of each chunk between and of the last; without a pipeline all are in the first.
 
     Where the chunks do not divide the layers but do divide them plus two, the embedding and the head each take a
     layer's place, as in Llama 3 (arXiv:2407.21783 section 3.3.2). Otherwise each stage holds as many, rounded up, and
-    the last one what is left; fewer than none are spread evenly over the stages before it.
+    the last one what is left; fewer than none are spread evenly over the stages before it. Where `head_layers` says
+    how many layers' work the head is, stages of one chunk share out layers and head by that work, each cut at a whole
+    layer from the first stage on (nanotron's cost model); each between is taken to be as full as the fullest.
     """
     chunks = pp * vp
     even = layers / chunks
@@ -110,6 +112,11 @@ def chunk_layers(layers: Array, pp: Array, vp: Array) -> tuple[Array, Array, Arr
     middle = np.where(asymmetric, padded, np.where(whole, even, full))
     first = np.where(asymmetric, padded - 1, middle)
     last = np.where(asymmetric, padded - 1, np.where(whole, even, np.maximum(left, 0.0)))
+    share = (layers + head_layers) / pp
+    by_work = (np.asarray(head_layers) > 0) & (vp == 1) & (pp > 1) & (share * (pp - 1) <= layers)
+    first = np.where(by_work, np.floor(share), first)
+    last = np.where(by_work, layers - np.floor(share * (pp - 1)), last)
+    middle = np.where(by_work, np.ceil(share), middle)
     alone = chunks == 1
     return np.where(alone, layers, first), np.where(alone, 0.0, middle), np.where(alone, 0.0, last)
 

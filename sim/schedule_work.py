@@ -94,7 +94,7 @@ def _chunks(case: StepCase, shape: PipelineShape, index: int, head: Chunk) -> tu
             weight=OperationWork(compute_s=blocks * weight + weights + accumulated),
         )
 
-    first, middle, last = (at(x) for x in chunk_layers(case.layers, case.pp, case.vp))
+    first, middle, last = (at(x) for x in chunk_layers(case.layers, case.pp, case.vp, case.head_layers))
     if shape.depth == 1:
         return (chunk(first, head),)
     return (chunk(first, None), *[chunk(middle, None)] * (shape.depth - 2), chunk(last, head))

@@ -15,7 +15,7 @@ ZERO2 = SHARDINGS.index("zero2")
 
 def stage_layers(case: StepCase) -> tuple[Array, Array]:
     """Layers of the fullest stage and of the last one, as `sim.pipeline.chunk_layers` spreads them."""
-    first, middle, last = chunk_layers(case.layers, case.pp, case.vp)
+    first, middle, last = chunk_layers(case.layers, case.pp, case.vp, case.head_layers)
     more = (case.vp - 1) * middle
     alone = case.pp * case.vp == 1
     most = np.maximum(first, middle) + more

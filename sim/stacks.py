@@ -44,6 +44,8 @@ class SoftwareStack:
     """Tensor-parallel all-reduces of one block's backward pass: 2, or FairScale's 5."""
     dp_overlap: bool = True
     p2p_overlap: bool = True
+    stages_by_work: bool = False
+    """True where stages are cut so that layers and head together are shared out evenly, not layers alone."""
     pipeline_inside_data: bool = False
     """True where a pipeline's stages are nearer to each other than its replicas are (rank order TP, CP, PP, DP);
     Megatron's own order is TP, CP, DP, PP."""

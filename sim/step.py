@@ -70,7 +70,7 @@ def pipeline_case(
     weight = WEIGHT_SHARE * backward.matmul
     block = Chunk(forward.total + fsdp[0], backward.total - weight + again_s + fsdp[1], weight)
     head, deferred_s = head_chunk(case)
-    first, middle, last = chunk_layers(case.layers, case.pp, case.vp)
+    first, middle, last = chunk_layers(case.layers, case.pp, case.vp, case.head_layers)
     return PipelineCase(
         schedule=case.schedule,
         pp=case.pp,
@@ -108,6 +108,8 @@ def step_times(case: StepCase) -> StepTimes:
     total = subtotal * (1 + case.straggler_per_doubling * doublings)
 
     own = passes * case.layers / case.pp  # blocks that an average stage runs in a step
+    block_s = forward.total + fsdp[0] + backward.total + again + fsdp[1]
+    waiting = pipeline.total_s - pipeline.p2p_s - own * block_s - passes * head_s(case) / case.pp
     return StepTimes(
         matmul=own * (forward.matmul + backward.matmul),
         attention=own * (forward.attention + backward.attention),
@@ -117,7 +119,7 @@ def step_times(case: StepCase) -> StepTimes:
         tensor_parallel=own * (forward.tensor_parallel + backward.tensor_parallel),
         context_parallel=own * (forward.context_parallel + backward.context_parallel),
         pipeline=pipeline.p2p_s,
-        bubble=pipeline.imbalance_s + pipeline.bubble_s,
+        bubble=np.where(case.pp > 1, waiting, 0.0),
         data_parallel=gradients + own * (fsdp[0] + fsdp[1]),
         optimizer=update,
         host=own * (forward.host + backward.host),
