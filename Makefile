@@ -7,7 +7,7 @@ EXAMPLES := examples/llama3.1-8b.toml examples/llama3.1-70b.toml examples/llama3
 
 FUZZ_TIMES ?= 5
 
-.PHONY: plan test fuzz check bench dashboard calibrate clean
+.PHONY: plan test fuzz check bench dashboard calibrate validation clean
 
 plan: $(VENV)/.ready-plan  ## plan 8B, 70B and 405B and write a report
 	@$(BIN)/herdplan plan $(EXAMPLES) --report out/llama3.1.html
@@ -31,8 +31,11 @@ bench: $(VENV)/.ready-dev  ## speed, with pytest-benchmark
 dashboard: $(VENV)/.ready-dashboard  ## the dashboard at localhost:8501
 	$(BIN)/herdplan dashboard
 
-calibrate: $(VENV)/.ready-dev  ## fit the step model's constants to the published runs (about ten minutes)
+calibrate: $(VENV)/.ready-dev  ## fit the step model's constants to the published runs (a few minutes)
 	$(BIN)/python -m planner.calibrate --write
+
+validation: $(VENV)/.ready-dashboard  ## docs/validation.md and its figure
+	$(BIN)/herdplan validate --markdown docs/validation.md --figure docs/validation.svg
 
 clean:
 	rm -rf $(VENV) out build *.egg-info
