@@ -163,7 +163,12 @@ def test_workers_of_another_version_are_one_sentence(cluster: LocalCluster, monk
 
 def test_workers_without_herdplan_are_one_sentence(tmp_path: Path) -> None:
     preload = tmp_path / "without.py"
-    preload.write_text("import sys\nsys.modules['sim'] = None\n")
+    # a test of a Streamlit page earlier in this process leaves a __main__ behind that new processes import first
+    preload.write_text(
+        "import sys\n"
+        "for name in {'sim', *(n for n in sys.modules if n.startswith('sim.'))}:\n"
+        "    sys.modules[name] = None\n"
+    )
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50, preload=[str(preload)]
