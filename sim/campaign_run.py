@@ -1,6 +1,7 @@
 """What every run has, whatever restarts after a failure: a clock, failures, spares and the repair shop."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,7 @@ class Slow:
     cause: int
 
 
-class Run:
+class Run(ABC):
     """One run on one cluster.
 
     Repairs are SimPy events, with crews a SimPy Resource. The run drives that simulation: its own clock, `now_s`,
@@ -85,8 +86,9 @@ class Run:
         self._work()
         return self.ledger.campaign(self.seed)
 
+    @abstractmethod
     def _work(self) -> None:
-        raise NotImplementedError
+        """Train, fail and recover until the last token is done."""
 
     def _new_stop(self, cause: int) -> Stop:
         self.count += 1

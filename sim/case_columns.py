@@ -128,22 +128,6 @@ def rate_columns(
     k: Mapping[str, float],
 ) -> dict[str, Any]:
     """The machine and stack fields of a case: all that depends on the calibrated constants `k`."""
-    return {
-        **_machine_columns(gpu, node, gpus_per_node, fabric, stack, precision, k),
-        **_stack_columns(stack, precision, k),
-        **_memory_columns(stack, precision),
-    }
-
-
-def _machine_columns(
-    gpu: Gpu,
-    node: Node,
-    gpus_per_node: int,
-    fabric: Fabric,
-    stack: SoftwareStack,
-    precision: Precision,
-    k: Mapping[str, float],
-) -> dict[str, Any]:
     family = _family(gpu)
     share = k[f"matmul_{family.replace('-', '_')}"]
     sixteen_bit = gpu.peak_bf16_flops * share
@@ -175,6 +159,8 @@ def _machine_columns(
         "pod_gpus": fabric.pod_gpus or math.inf,
         "oversubscription": fabric.oversubscription,
         "switch_reduction": switch_reduction() if node.switched and node.switch_reduces else 1.0,
+        **_stack_columns(stack, precision, k),
+        **_memory_columns(stack, precision),
     }
 
 

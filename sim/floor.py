@@ -8,7 +8,7 @@ import numpy as np
 
 from sim.case import Array, StepCase
 from sim.passes import BF16
-from sim.sharding import optimizer_s, rank_parameters
+from sim.sharding import optimizer_s, rank_parameters, stage_layers
 
 
 def compute_floor_s(case: StepCase) -> Array:
@@ -23,8 +23,9 @@ def compute_floor_s(case: StepCase) -> Array:
 
 def memory_floor_s(case: StepCase) -> Array:
     """Seconds to read the weights once forward and once backward for every micro-batch, and to update them."""
-    weights = 2 * BF16 * rank_parameters(case) * np.maximum(case.micro_batches, 1)
-    update = optimizer_s(case) * case.memory_bytes_per_s  # bytes
+    parameters = rank_parameters(case, stage_layers(case)[0])
+    weights = 2 * BF16 * parameters * np.maximum(case.micro_batches, 1)
+    update = optimizer_s(case, parameters) * case.memory_bytes_per_s  # bytes
     return np.asarray((weights + update) / case.memory_peak_bytes_per_s)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from sim.case import RECOMPUTES, Array, StepCase
 from sim.kernels import attention, matmul
 from sim.kernels.matmul import BlockShapes, block_shapes
+from sim.kernels.tables import Values
 from sim.network import all_reduce_time_s, gather_time_s, overlapped
 
 FULL = RECOMPUTES.index("full")
@@ -68,10 +69,9 @@ def block_shapes_of(case: StepCase) -> BlockShapes:
     )
 
 
-def products_s(case: StepCase, busy_s: Array, times: float) -> Array:
+def products_s(case: StepCase, shapes: BlockShapes, busy_s: Values, times: float) -> Array:
     """Seconds of a block's products: at least the time to read the weights `times` over, a fixed overhead each, and
     in fp8 the traffic of quantising each one's input."""
-    shapes = block_shapes_of(case)
     read_s = BF16 * shapes.weights / case.memory_bytes_per_s
     quantised = BF16 / 2 * tokens_per_pass(case) * shapes.inputs * case.quantise_bytes / case.memory_bytes_per_s
     return np.asarray(
@@ -81,15 +81,17 @@ def products_s(case: StepCase, busy_s: Array, times: float) -> Array:
 
 def block_matmul_s(case: StepCase) -> Array:
     """Forward seconds of one block's products, by their shapes (`sim.kernels.matmul`)."""
-    busy = matmul.forward_s(tokens_per_pass(case), block_shapes_of(case), case.matmul_flops_per_s, case.matmul_shape)
-    return products_s(case, np.asarray(busy), 1.0)
+    shapes = block_shapes_of(case)
+    busy_s = matmul.forward_s(tokens_per_pass(case), shapes, case.matmul_flops_per_s, case.matmul_shape)
+    return products_s(case, shapes, busy_s, 1.0)
 
 
 def block_matmul_backward_s(case: StepCase) -> Array:
     """Seconds of both gradients of every product."""
+    shapes = block_shapes_of(case)
     rate = case.matmul_flops_per_s * case.backward_matmul
-    busy = matmul.backward_s(tokens_per_pass(case), block_shapes_of(case), rate, case.matmul_shape)
-    return products_s(case, np.asarray(busy), 2.0)
+    busy_s = matmul.backward_s(tokens_per_pass(case), shapes, rate, case.matmul_shape)
+    return products_s(case, shapes, busy_s, 2.0)
 
 
 def block_attention_s(case: StepCase, *, backward: bool = False) -> Array:

@@ -1,6 +1,6 @@
-"""What one replica of a `StepCase` does in a step, for the pipeline's closed form and for the event simulation.
+"""What one replica of a `StepCase` does in a step, for the event simulation.
 
-Both take their seconds from the same functions of `sim/step.py`, so that they differ in the schedule alone.
+It takes its seconds from the same functions as `sim/step.py`, so that the two differ in the schedule alone.
 """
 
 from dataclasses import fields
@@ -8,21 +8,21 @@ from dataclasses import fields
 import numpy as np
 
 from sim.case import Array, StepCase
-from sim.passes import BF16, backward_pass, forward_pass, recompute_s
-from sim.pipeline import Chunk, PipelineCase, chunk_layers
+from sim.passes import BF16, backward_pass, forward_pass, head_s, recompute_s
+from sim.pipeline import Chunk, chunk_layers
 from sim.schedule import ChunkWork, OperationWork, StepWork
 from sim.schedule_order import SCHEDULES, PipelineShape
-from sim.sharding import ZERO1, ZERO2, accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s
-from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, pipeline_case
-
-
-def pipelines_of(case: StepCase) -> PipelineCase:
-    """The pipelines of all steps, as `sim.step.step_times` runs them."""
-    forward = forward_pass(case)
-    backward = backward_pass(case, forward)
-    again = recompute_s(case, forward)
-    fsdp = fsdp_layer_s(case, forward.total, 1.0, 0.0), fsdp_layer_s(case, backward.total + again, 1.0, 1.0)
-    return pipeline_case(case, forward, backward, again, fsdp)
+from sim.sharding import (
+    ZERO1,
+    ZERO2,
+    accumulate_s,
+    fsdp_layer_s,
+    gradient_sync_s,
+    optimizer_s,
+    rank_parameters,
+    stage_layers,
+)
+from sim.step import WEIGHT_SHARE, head_chunk, p2p_s
 
 
 def step_work(case: StepCase, index: int = 0) -> StepWork:
@@ -38,14 +38,15 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         chunks=chunks[1],
         micro_batches=chunks[2],
     )
-    head, deferred_s = head_chunk(case)
-    sync = gradient_sync_s(case, np.zeros(1), np.zeros(1))
+    head, deferred_s = head_chunk(case, head_s(case))
+    parameters = rank_parameters(case, stage_layers(case)[0])
+    sync = gradient_sync_s(case, parameters, np.zeros(1), np.zeros(1))
     sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
     reduced = np.where(sharded, case.gradient_bytes / (case.gradient_bytes + BF16), 1.0)
     doublings = np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
     return StepWork(
         shape=shape,
-        chunks=_chunks(case, shape, index, head),
+        chunks=_chunks(case, shape, index, head, parameters),
         p2p_s=at(p2p_s(case)),
         p2p_exposed=at(case.p2p_exposed),
         deferred_s=at(deferred_s),
@@ -54,13 +55,15 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         gather_s=at(sync * (1 - reduced)),
         overlaps=at(case.dp_overlap) > 0,
         once_exposed=at(case.dp_exposed),
-        optimizer_s=at(optimizer_s(case)),
+        optimizer_s=at(optimizer_s(case, parameters)),
         fixed_s=at(case.step_fixed_s),
         slowest_gpu=at(case.straggler_per_doubling * doublings),
     )
 
 
-def _chunks(case: StepCase, shape: PipelineShape, index: int, head: Chunk) -> tuple[ChunkWork, ...]:
+def _chunks(
+    case: StepCase, shape: PipelineShape, index: int, head: Chunk, parameters: Array
+) -> tuple[ChunkWork, ...]:
     """The chunks of step `index` in the order of the forward pass."""
 
     def at(values: Array) -> float:
@@ -74,7 +77,7 @@ def _chunks(case: StepCase, shape: PipelineShape, index: int, head: Chunk) -> tu
     weight = WEIGHT_SHARE * at(backward.matmul)
     communicated = [at(x.tensor_parallel + x.context_parallel) for x in (forward, backward)]
     once = at(case.pass_fixed_s) / 2  # of each chunk and micro-batch, half with either pass
-    accumulated = at(accumulate_s(case)) / shape.chunks
+    accumulated = at(accumulate_s(case, parameters)) / shape.chunks
 
     def chunk(blocks: float, extra: Chunk | None) -> ChunkWork:
         ahead, back, weights = (0.0,) * 3 if extra is None else (at(getattr(extra, f.name)) for f in fields(Chunk))

@@ -22,9 +22,8 @@ def stage_layers(case: StepCase) -> tuple[Array, Array]:
     return np.where(alone, case.layers, most), np.where(alone, case.layers, last + more)
 
 
-def rank_parameters(case: StepCase) -> Array:
-    """Weights of the fullest rank: its layers, and an embedding or a head where it holds one."""
-    most, _ = stage_layers(case)
+def rank_parameters(case: StepCase, most: Array) -> Array:
+    """Weights of the fullest rank: its `most` layers, and an embedding or a head where it holds one."""
     tables = np.where((case.pp == 1) & (case.tied == 0), 2.0, 1.0)
     return (most * case.layer_parameters + tables * case.embedding_parameters) / case.tp
 
@@ -51,15 +50,16 @@ def fsdp_layer_s(case: StepCase, work_s: Array, gathers: float, scatters: float)
     return np.where(active, overlapped(work_s, comm, case.fsdp_exposed), 0.0)
 
 
-def gradient_sync_s(case: StepCase, forward_s: Array, backward_s: Array) -> Array:
-    """Exposed seconds of reducing gradients and gathering weights once a step (ZeRO, arXiv:1910.02054).
+def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backward_s: Array) -> Array:
+    """Exposed seconds of reducing gradients and gathering weights once a step (ZeRO, arXiv:1910.02054), of a
+    rank's `parameters`.
 
     Hidden, where the stack can: the reduction behind the last backward work (`backward_s`), the gather behind
     the first forward work (`forward_s`). Weights that are sharded move block by block instead (`fsdp_layer_s`);
     what is left here is the all-reduce between copies (HSDP).
     """
     ranks = case.dp * case.cp
-    parameters, stride = rank_parameters(case), replica_stride(case)
+    stride = replica_stride(case)
     reduce = gather_time_s(case, case.gradient_bytes * parameters, ranks, stride)
     gather = gather_time_s(case, BF16 * parameters, ranks, stride)
     sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
@@ -74,19 +74,19 @@ def gradient_sync_s(case: StepCase, forward_s: Array, backward_s: Array) -> Arra
     return np.where(ranks > 1, np.where(case.dp_overlap > 0, hidden, reduce + gather), 0.0)
 
 
-def optimizer_s(case: StepCase) -> Array:
-    """Seconds of one AdamW update of the rank's share, by the bytes it moves, and of clipping; or as
-    measured per parameter."""
+def optimizer_s(case: StepCase, parameters: Array) -> Array:
+    """Seconds of one AdamW update of the rank's share of its `parameters`, by the bytes it moves, and of clipping;
+    or as measured per parameter."""
     ranks = case.dp * case.cp
     shared = (case.sharding == ZERO1) | (case.sharding == ZERO2) | sharded_weights(case)
-    owned = rank_parameters(case) / np.where(shared, np.minimum(case.shard_degree, ranks), 1.0)
+    owned = parameters / np.where(shared, np.minimum(case.shard_degree, ranks), 1.0)
     computed_s = case.optimizer_bytes / case.memory_bytes_per_s
     measured_s = case.measured_update_s_per_parameter
     return owned * np.where(np.isnan(measured_s), computed_s, measured_s)
 
 
-def accumulate_s(case: StepCase) -> Array:
-    """Seconds per micro-batch to add gradients into an fp32 buffer: read and write it once."""
-    traffic = 2 * case.gradient_store_bytes * rank_parameters(case)
+def accumulate_s(case: StepCase, parameters: Array) -> Array:
+    """Seconds per micro-batch to add the gradients of a rank's `parameters` into a buffer: read and write it once."""
+    traffic = 2 * case.gradient_store_bytes * parameters
     at_once = np.logical_or(sharded_weights(case), case.micro_batches <= 1)
     return np.where(at_once, 0.0, traffic / case.memory_bytes_per_s)

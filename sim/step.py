@@ -12,7 +12,7 @@ from sim.case import Array, StepCase
 from sim.network import group_bandwidth
 from sim.passes import BF16, Pass, backward_pass, forward_pass, head_matmul_s, head_s, recompute_s, tokens_per_pass
 from sim.pipeline import Chunk, PipelineCase, chunk_layers, pipeline_times
-from sim.sharding import accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s, stage_layers
+from sim.sharding import accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s, rank_parameters, stage_layers
 
 WEIGHT_SHARE = 0.5
 """Of the backward products: one for the input's gradient and one for the weight's, of the same FLOPs."""
@@ -52,24 +52,24 @@ def p2p_s(case: StepCase) -> Array:
     return np.where(case.pp > 1, one, 0.0)
 
 
-def head_chunk(case: StepCase) -> tuple[Chunk, Array]:
-    """The head and loss of one micro-batch, and the seconds of its weight gradient where that is deferred.
+def head_chunk(case: StepCase, head: Array) -> tuple[Chunk, Array]:
+    """The head and loss of one micro-batch (`head` seconds), and those of its weight gradient where that is deferred.
 
     Each of the three products is as long; the passes over the logits are halved between forward and backward.
     """
     product = head_matmul_s(case)
-    passes = np.maximum(head_s(case) - 3 * product, 0.0) / 2
+    passes = np.maximum(head - 3 * product, 0.0) / 2
     deferred = np.where((case.pp > 1) & (case.defers_head_gradient > 0), product, 0.0)
     return Chunk(product + passes, product + passes, product - deferred), deferred
 
 
 def pipeline_case(
-    case: StepCase, forward: Pass, backward: Pass, again_s: Array, fsdp: tuple[Array, Array]
+    case: StepCase, forward: Pass, backward: Pass, again_s: Array, fsdp: tuple[Array, Array], head: Array
 ) -> PipelineCase:
     """The pipelines of all steps; sharding within a pass (`fsdp`, forward and backward) is part of the pass."""
     weight = WEIGHT_SHARE * backward.matmul
     block = Chunk(forward.total + fsdp[0], backward.total - weight + again_s + fsdp[1], weight)
-    head, deferred_s = head_chunk(case)
+    head_work, deferred_s = head_chunk(case, head)
     first, middle, last = chunk_layers(case.layers, case.pp, case.vp, case.head_layers)
     return PipelineCase(
         schedule=case.schedule,
@@ -78,7 +78,7 @@ def pipeline_case(
         micro_batches=case.micro_batches,
         first=Chunk.of(first, block),
         middle=Chunk.of(middle, block),
-        last=Chunk.of(last, block, head),
+        last=Chunk.of(last, block, head_work),
         deferred_s=deferred_s,
         p2p_s=p2p_s(case),
         p2p_exposed=case.p2p_exposed,
@@ -91,7 +91,8 @@ def step_times(case: StepCase) -> StepTimes:
     backward = backward_pass(case, forward)
     again = recompute_s(case, forward)
     fsdp = fsdp_layer_s(case, forward.total, 1.0, 0.0), fsdp_layer_s(case, backward.total + again, 1.0, 1.0)
-    pipeline = pipeline_times(pipeline_case(case, forward, backward, again, fsdp))
+    head = head_s(case)
+    pipeline = pipeline_times(pipeline_case(case, forward, backward, again, fsdp, head))
 
     passes = case.micro_batches
     most, _ = stage_layers(case)
@@ -99,9 +100,10 @@ def step_times(case: StepCase) -> StepTimes:
     # micro-batch then still has to pass all the earlier chunks of the model
     reach = np.where(case.vp > 1, (case.vp - 1) / case.vp * case.layers, most)
     ahead, behind = forward.total + fsdp[0], backward.total + again + fsdp[1]
-    head = np.where(case.pp == 1, head_s(case) / 3, 0.0)  # a pipeline's last stage alone has it
-    gradients = gradient_sync_s(case, reach * ahead + head, reach * behind + 2 * head)
-    update = optimizer_s(case) + accumulate_s(case) * passes
+    product = np.where(case.pp == 1, head / 3, 0.0)  # a pipeline's last stage alone has a head to hide behind
+    parameters = rank_parameters(case, most)
+    gradients = gradient_sync_s(case, parameters, reach * ahead + product, reach * behind + 2 * product)
+    update = optimizer_s(case, parameters) + accumulate_s(case, parameters) * passes
     calls = passes * case.vp * case.pass_fixed_s
     subtotal = pipeline.total_s + gradients + update + calls + case.step_fixed_s
     doublings = np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
@@ -109,12 +111,12 @@ def step_times(case: StepCase) -> StepTimes:
 
     own = passes * case.layers / case.pp  # blocks that an average stage runs in a step
     block_s = forward.total + fsdp[0] + backward.total + again + fsdp[1]
-    waiting = pipeline.total_s - pipeline.p2p_s - own * block_s - passes * head_s(case) / case.pp
+    waiting = pipeline.total_s - pipeline.p2p_s - own * block_s - passes * head / case.pp
     return StepTimes(
         matmul=own * (forward.matmul + backward.matmul),
         attention=own * (forward.attention + backward.attention),
         elementwise=own * (forward.elementwise + backward.elementwise),
-        head=passes * head_s(case) / case.pp,
+        head=passes * head / case.pp,
         recompute=own * again,
         tensor_parallel=own * (forward.tensor_parallel + backward.tensor_parallel),
         context_parallel=own * (forward.context_parallel + backward.context_parallel),
