@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
-from planner.costs import YEAR_DAYS, Rental
+from planner.costs import YEAR_DAYS, Rental, total_usd
 from planner.market import amount
-from planner.ownership import Keeping, Ownership, ownership_cost
+from planner.market.prices import Level
+from planner.ownership import Keeping, Ownership, ownership_items
 
 LONGEST_USE_DAYS = 10 * YEAR_DAYS
 """A break-even beyond ten years of use is none."""
+
+
+EXPECTED = Level()
 
 
 def break_even_days(
@@ -31,11 +35,13 @@ def break_even_days(
     rent_usd_per_day = 24 * gpus * rental.price_usd_per_gpu_hour.expected
 
     def saved(days: float) -> float:
-        kept = ownership_cost(ownership, gpus, days, electricity_usd_per_day * days, keeping)
+        items = ownership_items(ownership, gpus, days, electricity_usd_per_day * days, keeping)
+        kept_usd = float(total_usd(items, EXPECTED))
         if resale:
-            return rent_usd_per_day * days - kept.expected
-        remains = sum(line.bought_usd - line.expected for line in kept.lines if line.bought_usd)
-        return rent_usd_per_day * days - kept.expected - remains
+            return rent_usd_per_day * days - kept_usd
+        bought = [(item.bought(EXPECTED), item.usd(EXPECTED)) for item in items if item.bought]
+        remains = sum(float(paid - lost) for paid, lost in bought)
+        return rent_usd_per_day * days - kept_usd - remains
 
     if saved(LONGEST_USE_DAYS) <= 0:
         return None

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from planner.costs import CostBreakdown, CostLine, egress_line, rental_cost, storage_line, unused_term_line
-from planner.ownership import Keeping, ownership_cost
+import numpy as np
+
+from planner.costs import CostBreakdown, Items, broken_down, egress_item, rent_item, storage_item, unused_term_item
+from planner.market.prices import Value
+from planner.ownership import Keeping, ownership_items
 from planner.plan_file import MoneyRequest
 from planner.pricing import Prices
 from profiler.files import InputError
@@ -69,51 +72,63 @@ class Charges:
 
     def gpu_hours(self, training_days: float) -> float:
         """What rent is paid for; of a node that is not filled, the GPUs used."""
-        cluster = self.setup.cluster
-        rented = self.gpus if cluster.nodes > 1 else cluster.gpus
-        return self.days(training_days) * 24 * max(rented, cluster.gpus)
+        return self.days(training_days) * 24 * self.rented_gpus
 
-    def rent(self, prices: Prices, training_days: float, *, share: float = 1.0) -> CostBreakdown | None:
-        """The rent of a share of the GPUs, with storage and egress; `None` without a price."""
+    @property
+    def rented_gpus(self) -> int:
+        """GPUs of whole nodes where there are several, the spare ones too; of one node, the GPUs used."""
+        cluster = self.setup.cluster
+        return max(self.gpus if cluster.nodes > 1 else cluster.gpus, cluster.gpus)
+
+    def rent(self, prices: Prices, training_days: float) -> CostBreakdown | None:
+        """The rent of the GPUs, with storage and egress; `None` without a price."""
+        return _broken_down(self._rent(prices, training_days))
+
+    def own(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
+        """What owning the GPUs costs; `None` without a price."""
+        return _broken_down(self._own(prices, training_days, electricity_usd))
+
+    def asked(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
+        """Rent, ownership or some of both, whichever the plan asks for; `None` where a price is missing."""
+        return _broken_down(self.asked_items(prices, training_days, electricity_usd))
+
+    def asked_items(self, prices: Prices, training_days: Value, electricity_usd: Value) -> Items | None:
+        """The same item by item, for one outcome or for many at once."""
+        if self.money.mode == "rent":
+            return self._rent(prices, training_days)
+        if self.money.mode == "own":
+            return self._own(prices, training_days, electricity_usd)
+        share = self.owned_share
+        rented = self._rent(prices, training_days, share=1 - share)
+        owned = self._own(prices, training_days, electricity_usd, share=share)
+        if rented is None or owned is None:
+            return None
+        return (*_named("Rented", rented), *_named("Owned", owned))
+
+    def _rent(self, prices: Prices, training_days: Value, *, share: float = 1.0) -> Items | None:
+        """Renting a share of the GPUs."""
         if prices.rental is None:
             return None
-        days, hours = self.days(training_days), self.gpu_hours(training_days)
-        lines = list(rental_cost(prices.rental, share * hours).lines)
-        if self.money.pay_whole_term and days:
-            rest = unused_term_line(prices.rental, share * hours / days / 24, days)
-            lines += [rest] if rest else []
+        days, gpus = training_days + self.standing_days, share * self.rented_gpus
+        items = [rent_item(prices.rental, days * 24 * gpus)]
+        if self.money.pay_whole_term and np.any(days):
+            rest = unused_term_item(prices.rental, gpus, days)
+            items += [rest] if rest else []
         if self.storage_tb:
-            lines.append(storage_line(share * self.storage_tb, days))
+            items.append(storage_item(share * self.storage_tb, days))
         if self.egress_tb:
-            lines.append(egress_line(share * self.egress_tb))
-        return CostBreakdown(lines=tuple(lines))
+            items.append(egress_item(share * self.egress_tb))
+        return tuple(items)
 
-    def own(
-        self, prices: Prices, training_days: float, electricity_usd: float, *, share: float = 1.0
-    ) -> CostBreakdown | None:
-        """What owning a share of the GPUs costs; `None` without a price."""
+    def _own(
+        self, prices: Prices, training_days: Value, electricity_usd: Value, *, share: float = 1.0
+    ) -> Items | None:
+        """Owning a share of the GPUs."""
         if prices.ownership is None:
             return None
         usd = share * (electricity_usd + self.standing_usd(prices))
-        keeping = self.keeping(share)
-        return ownership_cost(prices.ownership, share * self.gpus, self.days(training_days), usd, keeping)
-
-    def mixed(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
-        """`owned_gpus` owned and the others rented; `None` where one of the prices is missing."""
-        share = self.owned_share
-        rented = self.rent(prices, training_days, share=1 - share)
-        owned = self.own(prices, training_days, electricity_usd, share=share)
-        if rented is None or owned is None:
-            return None
-        return CostBreakdown(lines=(*_named("Rented", rented), *_named("Owned", owned)))
-
-    def asked(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
-        """Rent, ownership or some of both, whichever the plan asks for."""
-        if self.money.mode == "rent":
-            return self.rent(prices, training_days)
-        if self.money.mode == "mixed":
-            return self.mixed(prices, training_days, electricity_usd)
-        return self.own(prices, training_days, electricity_usd)
+        days = training_days + self.standing_days
+        return ownership_items(prices.ownership, share * self.gpus, days, usd, self.keeping(share))
 
     @property
     def standing_kwh(self) -> float:
@@ -139,5 +154,9 @@ class Charges:
         )
 
 
-def _named(prefix: str, cost: CostBreakdown) -> tuple[CostLine, ...]:
-    return tuple(replace(line, name=f"{prefix}: {line.name[0].lower()}{line.name[1:]}") for line in cost.lines)
+def _broken_down(items: Items | None) -> CostBreakdown | None:
+    return None if items is None else broken_down(items)
+
+
+def _named(prefix: str, items: Items) -> Items:
+    return tuple(replace(item, name=f"{prefix}: {item.name[0].lower()}{item.name[1:]}") for item in items)

@@ -4,13 +4,15 @@ Rent includes electricity; nothing here adds it again.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from planner.market import amount
+from planner.market.prices import Level, Quote, Value, assumptions, given_price, how_spread, recent, spread, vendors
 from planner.market.prices import PriceRange as PriceRange
-from planner.market.prices import Quote, assumptions, given_price, how_spread, recent, spread, vendors
 from profiler.files import InputError, nearest
 from profiler.units import MONTH_DAYS
 from sim.hardware import load_gpu
@@ -85,25 +87,52 @@ class CostBreakdown:
         return math.fsum(line.high for line in self.lines)
 
 
-def cost_line(
-    name: str,
-    how: str,
-    usd: Callable[[int], float],
-    *ranges: PriceRange,
-    bought_usd: float = 0.0,
-    paid: Paid = "evenly",
-) -> CostLine:
-    """A line whose amount at level 0, 1 or 2 (low, expected, high) is `usd(level)`."""
-    return CostLine(
-        name=name,
-        low=usd(0),
-        expected=usd(1),
-        high=usd(2),
-        how=how,
-        source="; ".join(r.cited for r in ranges),
-        bought_usd=bought_usd,
-        paid=paid,
-    )
+LEVELS = (Level(0), Level(1), Level(2))
+"""Low, expected and high."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostItem:
+    """One item of a cost before its prices are read: arithmetic, with the words put off.
+
+    The days, the bill and the prices may be many values at once, one for each sample; a line needs one of each.
+    """
+
+    name: str
+    usd: Callable[[Level], Value]
+    how: Callable[[], str]
+    ranges: tuple[PriceRange, ...] = ()
+    source: str = ""
+    """Where no range of prices says it."""
+    bought: Callable[[Level], Value] | None = None
+    paid: Paid = "evenly"
+
+    def line(self) -> CostLine:
+        """The item at its three levels, in words."""
+        low, expected, high = (float(self.usd(level)) for level in LEVELS)
+        return CostLine(
+            name=self.name,
+            low=low,
+            expected=expected,
+            high=high,
+            how=self.how(),
+            source=self.source or "; ".join(r.cited for r in self.ranges),
+            bought_usd=0.0 if self.bought is None else float(self.bought(Level())),
+            paid=self.paid,
+        )
+
+
+Items = tuple[CostItem, ...]
+
+
+def broken_down(items: Iterable[CostItem]) -> CostBreakdown:
+    """The items as lines."""
+    return CostBreakdown(lines=tuple(item.line() for item in items))
+
+
+def total_usd(items: Iterable[CostItem], level: Level) -> Value:
+    """All items together, prices read so [USD]."""
+    return sum((item.usd(level) for item in items), 0.0)
 
 
 def known_commitment(name: str) -> Commitment:
@@ -171,36 +200,53 @@ def given_rental(gpu: str, price_usd_per_gpu_hour: float, *, commitment: Commitm
 
 def rental_cost(rental: Rental, gpu_hours: float) -> CostBreakdown:
     """The rent of `gpu_hours` [h]; electricity is in the price."""
-    hours = amount("gpu_hours", gpu_hours)
-    price = rental.price_usd_per_gpu_hour
-    how = f"{hours:,.0f} GPU-hours at {price.expected:.2f} USD, electricity included ({rental.how})"
-    return CostBreakdown(lines=(cost_line("Rent of GPUs", how, lambda i: hours * price.levels[i], price),))
+    return broken_down([rent_item(rental, amount("gpu_hours", gpu_hours))])
 
 
-def unused_term_line(rental: Rental, gpus: float, days: float) -> CostLine | None:
-    """What a commitment costs beyond the `days` it is used [USD]; `None` where there is none, or it is used up."""
-    left_days = TERM_YEARS.get(rental.commitment, 0) * YEAR_DAYS - days
-    if left_days <= 0:
-        return None
+def rent_item(rental: Rental, gpu_hours: Value) -> CostItem:
+    """The rent of `gpu_hours` [h]; electricity is in the price."""
     price = rental.price_usd_per_gpu_hour
-    how = f"{left_days:,.0f} days of the {rental.commitment} term after the run, nothing else running"
-    return cost_line(
-        "Rest of the term", how, lambda i: 24 * gpus * left_days * price.levels[i], price, paid="at the end"
+    return CostItem(
+        name="Rent of GPUs",
+        usd=lambda at: gpu_hours * at(price),
+        how=lambda: f"{gpu_hours:,.0f} GPU-hours at {price.expected:.2f} USD, electricity included ({rental.how})",
+        ranges=(price,),
     )
 
 
-def storage_line(storage_tb: float, days: float) -> CostLine:
+def unused_term_item(rental: Rental, gpus: float, days: Value) -> CostItem | None:
+    """What a commitment costs beyond the `days` it is used [USD]; `None` where there is none, or it is used up."""
+    left_days = np.maximum(TERM_YEARS.get(rental.commitment, 0) * YEAR_DAYS - days, 0.0)
+    if not np.any(left_days):
+        return None
+    price = rental.price_usd_per_gpu_hour
+    return CostItem(
+        name="Rest of the term",
+        usd=lambda at: 24 * gpus * left_days * at(price),
+        how=lambda: f"{left_days:,.0f} days of the {rental.commitment} term after the run, nothing else running",
+        ranges=(price,),
+        paid="at the end",
+    )
+
+
+def storage_item(storage_tb: float, days: Value) -> CostItem:
     """The rent of object storage for data and checkpoints [USD]."""
-    price = assumptions().object_storage
-    months = amount("days", days) / MONTH_DAYS
-    how = f"{storage_tb:,.1f} TB for {months:.1f} months at {price.expected:g} USD per TB and month"
-    return cost_line("Storage", how, lambda i: storage_tb * months * price.levels[i], price)
+    price, months = assumptions().object_storage, days / MONTH_DAYS
+    return CostItem(
+        name="Storage",
+        usd=lambda at: storage_tb * months * at(price),
+        how=lambda: f"{storage_tb:,.1f} TB for {months:.1f} months at {price.expected:g} USD per TB and month",
+        ranges=(price,),
+    )
 
 
-def egress_line(egress_tb: float) -> CostLine:
+def egress_item(egress_tb: float) -> CostItem:
     """What it costs to carry data out of a cloud [USD]; paid when the run is over."""
     price = assumptions().egress
-    how = f"{egress_tb:,.2f} TB out at {price.expected:g} USD per TB"
-    return cost_line(
-        "Egress", how, lambda i: amount("egress_tb", egress_tb) * price.levels[i], price, paid="at the end"
+    return CostItem(
+        name="Egress",
+        usd=lambda at: egress_tb * at(price),
+        how=lambda: f"{egress_tb:,.2f} TB out at {price.expected:g} USD per TB",
+        ranges=(price,),
+        paid="at the end",
     )

@@ -17,7 +17,7 @@ def campaign_bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> B
     Raises:
         InputError: a first day that is none.
     """
-    return bill(prices.tariff, first_moment(request), hourly_kwh(campaign).tolist())
+    return bill(prices.tariff, first_moment(request), hourly_kwh(campaign))
 
 
 def hourly_kwh(campaign: Campaign) -> Array:

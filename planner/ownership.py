@@ -6,13 +6,26 @@ housing, financing and operators, which the study leaves out, are lines of their
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from planner.carbon import HARDWARE_LIFETIME_YEARS
-from planner.costs import HOURS_PER_YEAR, YEAR_DAYS, CostBreakdown, CostLine, PriceRange, cost_line, priced_as
+from planner.costs import (
+    HOURS_PER_YEAR,
+    YEAR_DAYS,
+    CostBreakdown,
+    CostItem,
+    Items,
+    PriceRange,
+    broken_down,
+    priced_as,
+    total_usd,
+)
 from planner.market import amount
-from planner.market.prices import Quote, assumptions, given_price, how_spread, recent, spread
+from planner.market.prices import Level, Quote, Value, assumptions, given_price, how_spread, recent, spread
 from profiler.files import InputError
 from profiler.units import MONTH_DAYS
 from sim.hardware import load_gpu, load_node
@@ -64,14 +77,14 @@ class Keeping:
     """People who run the site."""
     research_staff: bool = False
 
-    def lost(self, orders_per_year: float, days: float) -> float:
+    def lost(self, orders_per_year: Value, days: Value) -> Value:
         """The share of the purchase price that `days` cost: 1 − 10^(−k·t), t / L, or all of it."""
         years = days / YEAR_DAYS
         if self.depreciation == "market":
             return 1 - 10 ** (-orders_per_year * years)
-        return 1.0 if self.depreciation == "write-off" else min(years / HARDWARE_LIFETIME_YEARS, 1.0)
+        return 1.0 if self.depreciation == "write-off" else np.minimum(years / HARDWARE_LIFETIME_YEARS, 1.0)
 
-    def held_years(self, orders_per_year: float, days: float) -> float:
+    def held_years(self, orders_per_year: Value, days: Value) -> Value:
         """The value not yet lost, integrated over time, over the value [years]; a write-off is at the end.
 
         Market: (1 − 10^(−k·t)) / (k·ln 10). Equal parts: t − t² / 2L until L, then L / 2.
@@ -81,8 +94,13 @@ class Keeping:
             return self.lost(orders_per_year, days) / (orders_per_year * math.log(10))
         if self.depreciation == "write-off":
             return years
-        used = min(years, HARDWARE_LIFETIME_YEARS)
-        return used - used**2 / (2 * HARDWARE_LIFETIME_YEARS)
+        return _held(years, HARDWARE_LIFETIME_YEARS)
+
+
+def _held(years: Value, life_years: float) -> Value:
+    """The value not yet lost in equal parts, integrated over time, over the value [years]."""
+    used = np.minimum(years, life_years)
+    return used - used**2 / (2 * life_years)
 
 
 def load_ownership(gpu: str, *, as_of: str = "") -> Ownership:
@@ -135,10 +153,10 @@ def _ownership(gpu: str, price: PriceRange, how: str, found: tuple[Quote, ...]) 
     )
 
 
-def hardware_usd(ownership: Ownership, gpus: float, level: int) -> tuple[float, float]:
+def hardware_usd(ownership: Ownership, gpus: float, at: Level) -> tuple[Value, Value]:
     """Servers and interconnect [USD]: as a share s of the whole, the latter is s / (1 − s) of the former."""
-    servers = gpus * ownership.server_usd_per_gpu.levels[level]
-    share = ownership.interconnect_share.levels[level]
+    servers = gpus * at(ownership.server_usd_per_gpu)
+    share = at(ownership.interconnect_share)
     return servers, servers * share / (1 - share)
 
 
@@ -146,14 +164,19 @@ def purchase_usd(ownership: Ownership, gpus: int) -> CostBreakdown:
     """What buying the cluster takes on the first day [USD]: servers and interconnect."""
     amount("gpus", gpus)
     price, share = ownership.server_usd_per_gpu, ownership.interconnect_share
-    servers = f"{gpus:,} GPUs at {price.expected:,.0f} USD, server included ({ownership.how})"
-    network = f"{share.expected:.0%} of the cluster"
-    return CostBreakdown(
-        lines=(
-            cost_line("Servers", servers, lambda level: hardware_usd(ownership, gpus, level)[0], price),
-            cost_line("Interconnect", network, lambda level: hardware_usd(ownership, gpus, level)[1], share),
-        )
+    servers = CostItem(
+        name="Servers",
+        usd=lambda at: hardware_usd(ownership, gpus, at)[0],
+        how=lambda: f"{gpus:,} GPUs at {price.expected:,.0f} USD, server included ({ownership.how})",
+        ranges=(price,),
     )
+    network = CostItem(
+        name="Interconnect",
+        usd=lambda at: hardware_usd(ownership, gpus, at)[1],
+        how=lambda: f"{share.expected:.0%} of the cluster",
+        ranges=(share,),
+    )
+    return broken_down((servers, network))
 
 
 def ownership_cost(
@@ -171,149 +194,168 @@ def ownership_cost(
     Raises:
         InputError: what is no amount.
     """
-    keeping = keeping or Keeping()
     for key, value in (("gpus", gpus), ("days", days), ("electricity_usd", electricity_usd)):
         amount(key, value)
+    return broken_down(ownership_items(ownership, gpus, days, electricity_usd, keeping or Keeping()))
+
+
+def ownership_items(
+    ownership: Ownership, gpus: float, days: Value, electricity_usd: Value, keeping: Keeping
+) -> Items:
+    """The same item by item, for one outcome or for many at once.
+
+    Raises:
+        InputError: what is no amount.
+    """
     amount("resale_share", keeping.resale_share, most=1.0)
+    amount("operators", keeping.operators)
     case = _Case(ownership, gpus, days, keeping)
-    lines = (
+    items = (
         *case.value_lost(),
+        *case.sale(),
         case.financing(),
         case.housing(),
         *case.people(),
-        electricity_line(electricity_usd),
+        electricity_item(electricity_usd),
     )
-    return _with_staff(lines, ownership.staff_share) if keeping.research_staff else CostBreakdown(lines=lines)
+    return (*items, _staff(items, ownership.staff_share)) if keeping.research_staff else items
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One cluster for some days; its lines."""
+    """One cluster for some days; its items."""
 
     ownership: Ownership
     gpus: float
-    days: float
+    days: Value
     keeping: Keeping
+
+    @property
+    def years(self) -> Value:
+        return self.days / YEAR_DAYS
 
     @property
     def rated_kw(self) -> float:
         return self.gpus * self.ownership.rated_kw_per_gpu
 
-    def bought(self, level: int) -> tuple[float, float, float]:
+    def bought(self, at: Level) -> tuple[Value, Value, Value]:
         """Servers, interconnect and storage [USD]."""
-        storage = self.keeping.storage_tb * self.ownership.storage_purchase.levels[level]
-        return (*hardware_usd(self.ownership, self.gpus, level), storage)
+        storage = self.keeping.storage_tb * at(self.ownership.storage_purchase)
+        return (*hardware_usd(self.ownership, self.gpus, at), storage)
 
-    def building_usd(self, level: int) -> float:
-        if self.keeping.housing == "colocation":
-            return 0.0
-        return self.rated_kw * self.ownership.building.levels[level]
+    def building_usd(self, at: Level) -> Value:
+        return self.rated_kw * at(self.ownership.building) if self.keeping.housing == "building" else 0.0
 
-    def lost(self, level: int) -> float:
-        return self.keeping.lost(self.ownership.value_loss.levels[level], self.days)
+    def lost(self, at: Level) -> Value:
+        return self.keeping.lost(at(self.ownership.value_loss), self.days)
 
-    def value_lost(self) -> tuple[CostLine, ...]:
-        own, bought = self.ownership, self.bought(1)
-        fell = f"{self.lost(1):.1%} of the purchase price in {self.days:.1f} days"
-        parts = (
-            ("Servers", f"{fell}, {own.how}", (own.server_usd_per_gpu, own.value_loss)),
-            ("Interconnect", fell, (own.interconnect_share,)),
-            ("Storage", f"{self.keeping.storage_tb:,.1f} TB bought; {fell}", (own.storage_purchase,)),
+    def value_lost(self) -> Items:
+        own, kept_tb = self.ownership, self.keeping.storage_tb
+
+        def fell() -> str:
+            return f"{self.lost(Level()):.1%} of the purchase price in {self.days:.1f} days"
+
+        items = (
+            self._value_lost(0, "Servers", lambda: f"{fell()}, {own.how}", own.server_usd_per_gpu, own.value_loss),
+            self._value_lost(1, "Interconnect", fell, own.interconnect_share),
+            self._value_lost(2, "Storage", lambda: f"{kept_tb:,.1f} TB bought; {fell()}", own.storage_purchase),
         )
-        lines = [
-            cost_line(
-                f"{name}: value lost",
-                how,
-                lambda i, n=n: self.bought(i)[n] * self.lost(i),  # type: ignore[misc]
-                *ranges,
-                bought_usd=bought[n],
-            )
-            for n, (name, how, ranges) in enumerate(parts)
-            if bought[n] or n < 2
-        ]
-        return (*lines, *self._sale())
+        return items if kept_tb else items[:2]
 
-    def _sale(self) -> tuple[CostLine, ...]:
+    def _value_lost(self, n: int, name: str, how: Callable[[], str], *ranges: PriceRange) -> CostItem:
+        return CostItem(
+            name=f"{name}: value lost",
+            usd=lambda at: self.bought(at)[n] * self.lost(at),
+            how=how,
+            ranges=ranges,
+            bought=lambda at: self.bought(at)[n],
+        )
+
+    def sale(self) -> Items:
         """What a sale brings less than the value kept; nothing where the cluster is used on."""
         discount = 1 - self.keeping.resale_share
         if not discount:
             return ()
-        how = f"sold at {self.keeping.resale_share:.0%} of the value kept"
-        return (
-            cost_line(
-                "Sale below value",
-                how,
-                lambda i: discount * sum(self.bought(i)) * (1 - self.lost(1)),
-                self.ownership.value_loss,
-                paid="at the end",
-            ),
+        item = CostItem(
+            name="Sale below value",
+            usd=lambda at: discount * sum(self.bought(at)) * (1 - self.lost(at.middle)),
+            how=lambda: f"sold at {self.keeping.resale_share:.0%} of the value kept",
+            ranges=(self.ownership.value_loss,),
+            paid="at the end",
         )
+        return (item,)
 
-    def financing(self) -> CostLine:
+    def financing(self) -> CostItem:
         rate = self.ownership.financing
-        held = self.keeping.held_years(self.ownership.value_loss.expected, self.days)
-        years = self.days / YEAR_DAYS
-        used = min(years, BUILDING_YEARS)
-        building_held = used - used**2 / (2 * BUILDING_YEARS)
-        how = f"{rate.expected:.1%} a year on the value not yet lost"
-        return cost_line(
-            "Financing",
-            how,
-            lambda i: rate.levels[i] * (sum(self.bought(i)) * held + self.building_usd(i) * building_held),
-            rate,
+
+        def usd(at: Level) -> Value:
+            held = self.keeping.held_years(at.middle(self.ownership.value_loss), self.days)
+            building = self.building_usd(at) * _held(self.years, BUILDING_YEARS)
+            return at(rate) * (sum(self.bought(at)) * held + building)
+
+        return CostItem(
+            name="Financing",
+            usd=usd,
+            how=lambda: f"{rate.expected:.1%} a year on the value not yet lost",
+            ranges=(rate,),
         )
 
-    def housing(self) -> CostLine:
+    def housing(self) -> CostItem:
         if self.keeping.housing == "building":
             return self._building()
         price = self.ownership.colocation
-        how = f"{self.rated_kw:,.0f} kW of rated power at {price.expected:.2f} USD a month"
-        months = self.days / MONTH_DAYS
-        return cost_line("Colocation", how, lambda i: self.rated_kw * price.levels[i] * months, price)
-
-    def _building(self) -> CostLine:
-        price = self.ownership.building
-        lost = min(self.days / YEAR_DAYS / BUILDING_YEARS, 1.0)
-        how = (
-            f"{self.rated_kw:,.0f} kW of rated power at {price.expected:,.0f} USD, {lost:.1%} of it written off "
-            f"(equal parts over {BUILDING_YEARS:g} years)"
-        )
-        return cost_line(
-            "Building: value lost",
-            how,
-            lambda i: self.building_usd(i) * lost,
-            price,
-            bought_usd=self.building_usd(1),
+        return CostItem(
+            name="Colocation",
+            usd=lambda at: self.rated_kw * at(price) * self.days / MONTH_DAYS,
+            how=lambda: f"{self.rated_kw:,.0f} kW of rated power at {price.expected:.2f} USD a month",
+            ranges=(price,),
         )
 
-    def people(self) -> tuple[CostLine, ...]:
-        if not self.keeping.operators:
+    def _building(self) -> CostItem:
+        price, lost = self.ownership.building, np.minimum(self.years / BUILDING_YEARS, 1.0)
+        return CostItem(
+            name="Building: value lost",
+            usd=lambda at: self.building_usd(at) * lost,
+            how=lambda: (
+                f"{self.rated_kw:,.0f} kW of rated power at {price.expected:,.0f} USD, {lost:.1%} of it written off "
+                f"(equal parts over {BUILDING_YEARS:g} years)"
+            ),
+            ranges=(price,),
+            bought=self.building_usd,
+        )
+
+    def people(self) -> Items:
+        people, pay = self.keeping.operators, self.ownership.operator
+        if not people:
             return ()
-        pay, years = self.ownership.operator, self.days / YEAR_DAYS
-        how = f"{self.keeping.operators:g} people for {years:.2f} years at {pay.expected:,.0f} USD"
-        people = amount("operators", self.keeping.operators)
-        return (cost_line("Operators", how, lambda i: people * years * pay.levels[i], pay),)
+        item = CostItem(
+            name="Operators",
+            usd=lambda at: people * self.years * at(pay),
+            how=lambda: f"{people:g} people for {self.years:.2f} years at {pay.expected:,.0f} USD",
+            ranges=(pay,),
+        )
+        return (item,)
 
 
-def electricity_line(usd: float) -> CostLine:
-    """The plan's own bill as a line [USD]."""
-    return CostLine(
+def electricity_item(usd: Value) -> CostItem:
+    """The plan's own bill as an item [USD]."""
+    return CostItem(
         name="Electricity",
-        low=usd,
-        expected=usd,
-        high=usd,
-        how="the bill of this plan",
+        usd=lambda _: usd,
+        how=lambda: "the bill of this plan",
         source="the plan's tariff",
         paid="as billed",
     )
 
 
-def _with_staff(lines: tuple[CostLine, ...], share: PriceRange) -> CostBreakdown:
-    rest = CostBreakdown(lines=lines)
-    totals = (rest.low, rest.expected, rest.high)
-    how = f"{share.expected:.0%} of the total"
-    staff = cost_line("Research staff", how, lambda i: totals[i] * share.levels[i] / (1 - share.levels[i]), share)
-    return CostBreakdown(lines=(*lines, staff))
+def _staff(rest: Items, share: PriceRange) -> CostItem:
+    """People who develop the model, as a share of a total that they are part of."""
+    return CostItem(
+        name="Research staff",
+        usd=lambda at: total_usd(rest, at) * at(share) / (1 - at(share)),
+        how=lambda: f"{share.expected:.0%} of the total",
+        ranges=(share,),
+    )
 
 
 def study_amortised_cost(
@@ -329,14 +371,17 @@ def study_amortised_cost(
     orders = ownership.value_loss.expected
     aged = 10 ** (-orders * amount("years_since_purchase", years_since_purchase))
     per_hour = aged * orders * math.log(10) / HOURS_PER_YEAR
-    at = [hardware_usd(ownership, gpu_hours * per_hour, level) for level in range(3)]
-    how = f"{gpu_hours:,.0f} GPU-hours at {per_hour * 1e6:.1f} millionths of the purchase price"
-    return CostBreakdown(
-        lines=(
-            cost_line(
-                "Servers, amortised", how, lambda i: at[i][0], ownership.server_usd_per_gpu, ownership.value_loss
-            ),
-            cost_line("Interconnect, amortised", how, lambda i: at[i][1], ownership.interconnect_share),
-            electricity_line(electricity_usd),
-        )
+    servers = CostItem(
+        name="Servers, amortised",
+        usd=lambda at: hardware_usd(ownership, gpu_hours * per_hour, at)[0],
+        how=lambda: how,
+        ranges=(ownership.server_usd_per_gpu, ownership.value_loss),
     )
+    network = CostItem(
+        name="Interconnect, amortised",
+        usd=lambda at: hardware_usd(ownership, gpu_hours * per_hour, at)[1],
+        how=lambda: how,
+        ranges=(ownership.interconnect_share,),
+    )
+    how = f"{gpu_hours:,.0f} GPU-hours at {per_hour * 1e6:.1f} millionths of the purchase price"
+    return broken_down((servers, network, electricity_item(electricity_usd)))

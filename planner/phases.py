@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from planner.kept import kept
 from planner.plan_file import LayoutChoice, PhaseRequest, PlanRequest
-from planner.search import search_layouts
+from planner.search import kept_search
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Profile
@@ -117,6 +118,10 @@ def asked_phases(request: PlanRequest) -> tuple[PhaseRequest, ...]:
     )
 
 
+kept_step = kept(256)(estimate_step)
+"""`estimate_step`, with its last answers kept: a step follows from neither prices, places nor tokens."""
+
+
 def default_batch(gpus: int, seq_len: int) -> int:
     """Sequences in a step where nothing is said: 4 M tokens, or 16 M from 4,096 GPUs on."""
     tokens = LARGE_BATCH_TOKENS if gpus >= LARGE_CLUSTER_GPUS else SMALL_BATCH_TOKENS
@@ -132,7 +137,7 @@ def _plan_phase(
     profile: Profile | None,
 ) -> PlannedPhase:
     layout, searched = _layout(phase, request, architecture, cluster, stack)
-    step = estimate_step(
+    step = kept_step(
         architecture=architecture,
         cluster=cluster,
         layout=layout,
@@ -180,7 +185,7 @@ def _layout(
     """The layout stated, or the best one, and how many were compared."""
     choice = phase.layout or request.training.layout
     if choice is None:
-        found = search_layouts(
+        found = kept_search(
             architecture=architecture,
             cluster=cluster,
             stack=stack,

@@ -17,7 +17,7 @@ from planner.tariffs import PLACES, Array, bill, load_tariff
 from planner.water import litres_per_kwh
 from profiler.files import InputError, nearest
 from profiler.units import DAY_S, JOULES_PER_KWH
-from sim.campaign import Campaign, replica_seeds, simulate_campaign
+from sim.campaign import Campaign
 
 Goal = Literal["cost", "carbon", "water"]
 FIGURE = {"cost": "cost_usd", "carbon": "emissions_t", "water": "water_m3"}
@@ -85,7 +85,7 @@ def rank_places(request: PlanRequest, goal: Goal = "cost") -> Ranking:
     if goal not in get_args(Goal):
         raise InputError(f"goal '{goal}' is not known; {nearest(goal, get_args(Goal))}.")
     ready = scenario(request)
-    campaign = typical_campaign(ready)
+    campaign = ready.typical
     case = _Case(ready, campaign, hourly_kwh(campaign))
     rented = goal == "cost" and request.money.mode == "rent"
     found = list(case.offers() if rented else case.places(goal))
@@ -106,13 +106,6 @@ def rank_places(request: PlanRequest, goal: Goal = "cost") -> Ranking:
         )
     options = sorted(kept, key=lambda option: (getattr(option, key), option.name))
     return Ranking(name=ready.name, goal=goal, here=case.here(), options=tuple(options), note=note)
-
-
-def typical_campaign(ready: Scenario) -> Campaign:
-    """The campaign of median length among a plan's replicas, as the plan takes it."""
-    seeds = replica_seeds(ready.request.seed, ready.request.replicas)
-    found = sorted((simulate_campaign(ready.setup, seed) for seed in seeds), key=lambda one: one.duration_s)
-    return found[len(found) // 2]
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,14 @@ from planner.plan_file import PlanRequest
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
 from planner.pricing import Prices, load_prices, tariff_notes
 from planner.tariffs import Bill
+from planner.typical import typical_campaign
 from planner.water import WaterAccount
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
 from profiler.units import DAY_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
 from sim.calibration import load_calibration
-from sim.campaign import Campaign, CampaignSetup, simulate_replicas
+from sim.campaign import Campaign, CampaignSetup
 from sim.hardware import Cluster
 from sim.roofline import load_profile
 
@@ -259,8 +260,8 @@ def make_plan(request: PlanRequest) -> Plan:
     profile = load_profile(cluster.gpu)
     phases = planned_phases(request, architecture, cluster, profile)
     setup = campaign_setup(request, architecture, cluster, phases)
-    replicas = simulate_replicas(setup, request.seed, request.replicas)
-    campaign = sorted(replicas, key=lambda c: c.duration_s)[len(replicas) // 2]
+    typical = typical_campaign(setup, request.seed, request.replicas)
+    campaign = typical.campaign
     error = load_calibration().left_out_p90
     days = campaign.duration_s / DAY_S
     prices = load_prices(request, cluster.gpu)
@@ -276,7 +277,7 @@ def make_plan(request: PlanRequest) -> Plan:
         phases=phases,
         campaign=campaign,
         setup=setup,
-        replica_days=tuple(c.duration_s / DAY_S for c in replicas),
+        replica_days=tuple(seconds / DAY_S for seconds in typical.durations_s),
         prices=prices,
         rent=charges.rent(prices, days),
         own=charges.own(prices, days, electricity.total_usd),

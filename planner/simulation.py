@@ -14,6 +14,7 @@ from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import first_moment, plan_campaign
 from planner.pricing import Prices, load_prices
+from planner.typical import typical_campaign
 from profiler.units import DAY_S, HOUR_S, JOULES_PER_KWH, JOULES_PER_MWH
 from sim.campaign import Campaign, CampaignSetup, replica_seeds, simulate_campaign
 from sim.replicas import fan_out
@@ -40,6 +41,11 @@ class Scenario:
     def start(self) -> datetime:
         """The first moment."""
         return first_moment(self.request)
+
+    @property
+    def typical(self) -> Campaign:
+        """The campaign of median length among the plan's replicas, as the plan takes it."""
+        return typical_campaign(self.setup, self.request.seed, self.request.replicas).campaign
 
     def replica(self, seed: int) -> "Replica":
         """One campaign in figures."""

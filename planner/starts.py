@@ -8,7 +8,6 @@ from typing import Literal, get_args
 from planner.carbon import location_based
 from planner.charges import Charges
 from planner.metering import hourly_kwh
-from planner.places import typical_campaign
 from planner.plan_file import PlanRequest
 from planner.simulation import Scenario, scenario
 from planner.tariffs import bill
@@ -94,12 +93,12 @@ def rank_starts(
             f"within_days is {within_days} and every_days {every_days}; 0 to 3660 and at least 1 are needed."
         )
     ready = scenario(request)
-    campaign = typical_campaign(ready)
+    campaign = ready.typical
     options = []
     for count, shift in enumerate(range(0, within_days + 1, every_days), start=1):
         moved = _moved(ready, shift)
         if shift and moved.setup.conditions is not None:
-            campaign = typical_campaign(moved)
+            campaign = moved.typical
         kwh = hourly_kwh(campaign)
         days = campaign.duration_s / DAY_S
         usd = bill(moved.prices.tariff, moved.start, kwh.tolist()).total_usd

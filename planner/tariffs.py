@@ -229,7 +229,7 @@ def _whole_hour(start: datetime) -> datetime:
 def bill(
     tariff: Tariff,
     start: datetime,
-    hourly_kwh: Sequence[float],
+    hourly_kwh: Sequence[float] | Array,
     peak_kw_by_month: Mapping[str, float] | None = None,
 ) -> Bill:
     """Bill a load given hour by hour from `start`.
@@ -243,7 +243,7 @@ def bill(
             below the month's highest hour.
     """
     start = _whole_hour(start)
-    kwh = np.array([amount(f"hourly_kwh[{i}]", one) for i, one in enumerate(hourly_kwh)])
+    kwh = _amounts(hourly_kwh)
     usd = kwh * tariff.usd_per_kwh(start, len(kwh))
     month_of = (np.datetime64(start, "h") + np.arange(len(kwh))).astype("datetime64[M]")
     highest: dict[str, float] = {}
@@ -252,6 +252,14 @@ def bill(
         within = month_of == month
         highest[str(month)], energy_usd[str(month)] = float(kwh[within].max()), math.fsum(usd[within])
     return _billed(tariff, math.fsum(kwh), energy_usd, _peaks(highest, peak_kw_by_month or {}))
+
+
+def _amounts(hourly_kwh: Sequence[float] | Array) -> Array:
+    """The hours of a load; the first that is no amount is refused by its number."""
+    kwh = np.asarray(hourly_kwh, dtype=np.float64)
+    for i in np.flatnonzero(~(np.isfinite(kwh) & (kwh >= 0)))[:1].tolist():
+        amount(f"hourly_kwh[{i}]", float(kwh[i]))
+    return kwh
 
 
 def _peaks(highest: Mapping[str, float], given: Mapping[str, float]) -> dict[str, float]:

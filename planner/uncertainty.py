@@ -9,18 +9,18 @@ each factor does.
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from planner.market.prices import PriceRange
-from planner.pricing import Prices
+from planner.costs import total_usd
+from planner.market.prices import Level, PriceRange
 from planner.priors import SAMPLES, Array, Prior, normal_quantiles, normals, plan_priors, price_ranges
+from planner.typical import typical_campaign
 from profiler.files import InputError
 from profiler.units import DAY_S, JOULES_PER_MWH
-from sim.campaign import simulate_replicas
 
 if TYPE_CHECKING:
     from planner.plan import Plan
@@ -233,7 +233,7 @@ class Response:
     def _replicas(self) -> tuple[Array, Array]:
         """Standard normals at the ranks of simulated campaigns, and the campaigns' seconds in that order."""
         setup, seed = self.plan.setup, self.plan.request.seed
-        seconds = np.sort([campaign.duration_s for campaign in simulate_replicas(setup, seed, REPLICAS)])
+        seconds = np.sort(typical_campaign(setup, seed, REPLICAS).durations_s)
         return normal_quantiles((np.arange(REPLICAS) + 0.5) / REPLICAS), seconds
 
     def _power_factor(self, factors: Mapping[str, Array]) -> Array:
@@ -249,35 +249,16 @@ class Response:
         return grown
 
     def _cost_usd(self, factors: Mapping[str, Array], days: Array, energy_mwh: Array) -> Array:
-        """The cost as asked, by the very functions that priced the plan, once per sample."""
+        """The cost as asked, by the very items that priced the plan, all samples at once."""
         energy0_mwh = self.plan.campaign.total_energy_j / JOULES_PER_MWH
         electricity_usd = self.plan.bill.total_usd * energy_mwh / energy0_mwh * factors.get("electricity_price", 1.0)
-        prices = {name: factors[name] for name in self._ranges if name in factors}
-        size = max(np.size(x) for x in (days, electricity_usd, *prices.values()))
-        columns = [np.broadcast_to(x, (size,)).tolist() for x in (days, electricity_usd, *prices.values())]
-        return np.array([self._one_cost_usd(tuple(prices), *row) for row in zip(*columns, strict=True)])
+        items = self.plan.charges.asked_items(self.plan.prices, days, electricity_usd)
+        if items is None:
+            return np.array([self.plan.cost.expected])
+        drawn = {price: price.expected * factors[name] for name, price in self._ranges.items() if name in factors}
+        return np.asarray(total_usd(items, Level(drawn=drawn)))
 
     @cached_property
     def _ranges(self) -> dict[str, PriceRange]:
         found = price_ranges(self.plan.prices, self.plan.request.money.mode)
         return {name: price for name, (price, _) in found.items()}
-
-    def _one_cost_usd(self, names: tuple[str, ...], days: float, electricity_usd: float, *factors: float) -> float:
-        usd = {name: self._ranges[name].expected * factor for name, factor in zip(names, factors, strict=True)}
-        cost = self.plan.charges.asked(priced(self.plan.prices, usd), days, electricity_usd)
-        return (cost or self.plan.cost).expected
-
-
-def priced(prices: Prices, usd: Mapping[str, float]) -> Prices:
-    """The same prices with some of their ranges, by the names of `price_ranges`, at one value each."""
-    rental, owned = prices.rental, prices.ownership
-    if rental is not None and "rent_price" in usd:
-        rental = replace(rental, price_usd_per_gpu_hour=_at(rental.price_usd_per_gpu_hour, usd["rent_price"]))
-    if owned is not None:
-        named = {field.name for field in fields(owned)} & usd.keys()
-        owned = replace(owned, **{name: _at(getattr(owned, name), usd[name]) for name in named})  # type: ignore[arg-type]
-    return replace(prices, rental=rental, ownership=owned)
-
-
-def _at(price: PriceRange, value: float) -> PriceRange:
-    return replace(price, low=value, expected=value, high=value)

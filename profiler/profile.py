@@ -182,6 +182,10 @@ class Profile:
     collectives: tuple[CollectiveRow, ...] = ()
     schema_version: int = field(default=SCHEMA_VERSION)
 
+    def __hash__(self) -> int:
+        """Of what tells profiles apart, not of their thousands of rows; equal ones have equal hashes."""
+        return hash((self.name, self.provenance, len(self.layers), len(self.collectives)))
+
     def to_frame(self) -> "pd.DataFrame":
         """The layer rows as a table, one column per field."""
         import pandas as pd

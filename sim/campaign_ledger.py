@@ -16,9 +16,7 @@ from sim.campaign_record import (
     Campaign,
     Floats,
     Table,
-    state_seconds,
 )
-from sim.energy import PARTS
 
 if TYPE_CHECKING:
     from sim.campaign_setup import CampaignSetup
@@ -84,9 +82,7 @@ class Ledger:
         timeline = self._timeline()
         stops = np.fromiter(self.stops, np.float64, len(self.stops)).reshape(-1, len(STOPS))
         stops = stops[np.argsort(stops[:, 0], kind="stable")]
-        parts_w = self._parts_w()
-        in_state_s = state_seconds(timeline, len(setup.phases)).sum(axis=0)
-        return Campaign(
+        books = Campaign(
             seed=seed,
             gpus=setup.cluster.gpus,
             duration_s=float(timeline.column("end_s")[-1]),
@@ -97,10 +93,11 @@ class Ledger:
             causes=self.causes,
             timeline=timeline,
             stops=Table(STOPS, stops),
-            state_parts_w=tuple(map(tuple, parts_w.tolist())),
-            energy_j=dict(zip(PARTS, (in_state_s @ parts_w).tolist(), strict=True)),
-            peak_site_power_w=float(parts_w.sum(axis=1)[in_state_s > 0].max()),
+            state_parts_w=(),
+            energy_j={},
+            peak_site_power_w=0.0,
         )
+        return books.powered(setup.state_parts_w)
 
     def _timeline(self) -> Table:
         rows = self._by_phase(np.fromiter(self.rows, np.float64, len(self.rows)).reshape(-1, _ROW))
@@ -152,17 +149,6 @@ class Ledger:
             pieces += [rows[done:i], cut[cut[:, 1] > cut[:, 0]]]
             done = i + 1
         return np.concatenate([*pieces, rows[done:]])
-
-    def _parts_w(self) -> Floats:
-        """Watts by power state (each phase, checkpoint, wait, idle) and part."""
-        setup, idle_w = self.setup, self.setup.cluster.gpu.idle_power_w
-        wait_w = idle_w if setup.gpu_wait_power_w is None else setup.gpu_wait_power_w
-        busy = [(phase.gpu_power_w, True) for phase in setup.phases]
-        states = [*busy, (wait_w, True), (wait_w, False), (idle_w, False)]
-        parts = [
-            setup.site.parts_w(setup.cluster, gpu_w, busy=on, spare_nodes=setup.spare_nodes) for gpu_w, on in states
-        ]
-        return np.array([list(part.by_part().values()) for part in parts])
 
 
 def _seconds(timeline: Table) -> dict[str, float]:

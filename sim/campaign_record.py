@@ -1,7 +1,7 @@
 """What a simulated campaign leaves behind: its interruptions, its segments and the totals they add up to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from profiler.files import InputError
 from profiler.units import HOUR_S
+from sim.energy import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,6 +265,16 @@ class Campaign:
         """Interruptions that were neither planned nor chosen."""
         chosen = [i for i, name in enumerate(self.causes) if name in (PLANNED, REJOIN)]
         return int((~np.isin(self.stops.column("cause"), chosen)).sum())
+
+    def powered(self, state_parts_w: tuple[tuple[float, ...], ...]) -> "Campaign":
+        """The same months with other watts in each power state, every hour being alike: time is not touched."""
+        parts_w, in_state_s = np.array(state_parts_w), self.state_s.sum(axis=0)
+        return replace(
+            self,
+            state_parts_w=state_parts_w,
+            energy_j=dict(zip(PARTS, (in_state_s @ parts_w).tolist(), strict=True)),
+            peak_site_power_w=float(parts_w.sum(axis=1)[in_state_s > 0].max()),
+        )
 
     def progress(self) -> tuple[Floats, Floats]:
         """Times [s] and the tokens trained and kept until then, straight lines between them."""

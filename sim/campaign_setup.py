@@ -156,6 +156,16 @@ class CampaignSetup:
         """Duration of the cold restart of one replica alone, as of a job of its size."""
         return self.reliability.restart_s(math.ceil(self.cluster.gpus / self.replicas))
 
+    @cached_property
+    def state_parts_w(self) -> tuple[tuple[float, ...], ...]:
+        """Watts at the meter by power state (`Campaign.state_names`) and part (`sim.energy.PARTS`)."""
+        idle_w = self.cluster.gpu.idle_power_w
+        wait_w = idle_w if self.gpu_wait_power_w is None else self.gpu_wait_power_w
+        busy = [(phase.gpu_power_w, True) for phase in self.phases]
+        states = [*busy, (wait_w, True), (wait_w, False), (idle_w, False)]
+        parts = [self.site.parts_w(self.cluster, w, busy=on, spare_nodes=self.spare_nodes) for w, on in states]
+        return tuple(tuple(part.by_part().values()) for part in parts)
+
     def restart_after_s(self, cause: FailureCause) -> float:
         """Duration of the restart after a failure, all spares being there."""
         return self.warm_restart_s if cause.nodes_lost <= self.hot_spare_nodes else self.restart_s

@@ -103,7 +103,7 @@ class Reliability:
     job_gpus: tuple[float, ...] = ()
     job_size_factors: tuple[float, ...] = ()
     """How much more often a job of so many GPUs fails per node-day than `causes` say."""
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         _check_table(self.name, "restart_gpus", self.restart_gpus, "restart_times_s", self.restart_times_s)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from sim.passes import backward_pass, forward_pass, head_s
 from sim.stacks import SoftwareStack, load_stack
 
 
+@cache
 def load_profile(gpu: Gpu) -> Profile | None:
     """The profile that ships for a GPU, or `None` where none was measured."""
     path = PROFILES / f"{gpu.name}.json"

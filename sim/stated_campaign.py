@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from profiler.files import InputError
-from sim.campaign_record import ACTIVITIES, TRAINING, Campaign, Floats, Table, state_seconds
-from sim.energy import PARTS
+from sim.campaign_record import ACTIVITIES, TRAINING, Campaign, Floats, Table
 from sim.hours import HELD, segment_activities
 
 _STOPPED = ("lost_s", "detection_s", "drain_s", "maintenance_s", "wait_s", "restart_s")
@@ -40,17 +39,14 @@ def at_effective_ratio(campaign: Campaign, ratio: float) -> Campaign:
     factor = lost_s / float(beside_s.sum()) if lost_s else 0.0
     ends_s = np.cumsum(trained_s + factor * beside_s)
     timeline = _timeline(old, ends_s, factor)
-    in_state_s = state_seconds(timeline, len(campaign.phases)).sum(axis=0)
-    parts_w = np.array(campaign.state_parts_w)
-    return replace(
+    stretched = replace(
         campaign,
         timeline=timeline,
         stops=_stops(campaign, ends_s, factor),
         duration_s=float(ends_s[-1]),
         seconds=dict(zip(ACTIVITIES, segment_activities(timeline).sum(axis=0).tolist(), strict=True)),
-        energy_j=dict(zip(PARTS, (in_state_s @ parts_w).tolist(), strict=True)),
-        peak_site_power_w=float(parts_w.sum(axis=1)[in_state_s > 0].max()),
     )
+    return stretched.powered(campaign.state_parts_w)
 
 
 def _timeline(old: Table, ends_s: Floats, factor: float) -> Table:

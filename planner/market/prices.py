@@ -1,14 +1,21 @@
 """Published prices and their spread: what the catalogue's rows say about one GPU."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from planner.market import MARKET, amount, rows
 from profiler.files import InputError, read_toml
 from profiler.units import Share
+
+Array = NDArray[np.float64]
+Value = float | Array
+"""One number, or one for each sample."""
 
 WINDOW_MONTHS = 24
 """Published prices older than this, counted from the newest of their kind, are not used."""
@@ -50,6 +57,24 @@ class PriceRange:
     def cited(self) -> str:
         """The source with its date."""
         return f"{self.source}, {self.date}" if self.date else self.source
+
+
+@dataclass(frozen=True)
+class Level:
+    """How prices are read: each at its low (0), as expected (1) or at its high (2); some as drawn instead."""
+
+    at: int = 1
+    drawn: Mapping[PriceRange, Array] = field(default_factory=dict)
+    """Many values at once for some of the prices."""
+
+    def __call__(self, price: PriceRange) -> Value:
+        """The price, or every drawn value of it."""
+        return self.drawn[price] if price in self.drawn else price.levels[self.at]
+
+    @property
+    def middle(self) -> "Level":
+        """The same with what is not drawn as expected."""
+        return Level(1, self.drawn)
 
 
 def given_price(key: str, value: float, unit: str) -> PriceRange:

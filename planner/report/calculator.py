@@ -180,9 +180,9 @@ def _per_server_price(plan: Plan, line: CostLine, follows: str) -> Levels:
     days = plan.charges.days(plan.campaign.duration_s / DAY_S)
     loss = owned.value_loss.expected
     if follows == "interest":
-        due = keeping.held_years(loss, days)
+        due = float(keeping.held_years(loss, days))
     else:
-        due = (1 - keeping.resale_share) * (1 - keeping.lost(loss, days))
+        due = (1 - keeping.resale_share) * (1 - float(keeping.lost(loss, days)))
     gpus = _owned_share(plan, line) * plan.charges.gpus
     return _levels(tuple(gpus / (1 - share) * due for share in owned.interconnect_share.levels))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from planner.kept import kept
 from planner.search.leaders import Leaders
 from planner.search.losses import LossReason, explain_losses, loss_sentence
 from planner.search.space import CHUNK, LayoutSpace, shape_of
@@ -107,6 +108,10 @@ def search_layouts(
     return SearchResult(
         space=space, evaluated=evaluated, fitting=fitting, seconds=seconds, layouts=ranked, losses=losses
     )
+
+
+kept_search = kept(128)(search_layouts)
+"""`search_layouts`, with its last answers kept: a layout does not follow from prices, places or tokens."""
 
 
 def _check_found(space: LayoutSpace, evaluated: int, fitting: int, leanest: Leaders) -> None:

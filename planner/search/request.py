@@ -2,7 +2,7 @@
 
 from planner.phases import asked_phases
 from planner.plan_file import PlanRequest
-from planner.search.ranking import SearchResult, search_layouts
+from planner.search.ranking import SearchResult, kept_search
 from profiler.architecture import load_architecture
 from sim.hardware import build_cluster
 from sim.stacks import load_stack
@@ -12,11 +12,11 @@ def search_request(request: PlanRequest, keep: int) -> SearchResult:
     """Rank the layouts of the phase that holds most tokens, and count why the others lose.
 
     Raises:
-        InputError: as `search_layouts`, or an unknown name.
+        InputError: as `planner.search.search_layouts`, or an unknown name.
     """
     c = request.cluster
     phase = max(asked_phases(request), key=lambda phase: phase.tokens)
-    return search_layouts(
+    return kept_search(
         architecture=load_architecture(request.model),
         cluster=build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage),
         stack=load_stack(request.training.stack),

@@ -3,15 +3,19 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.charges import Charges
+from planner.costs import total_usd
+from planner.market.prices import Level, PriceRange
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
 from planner.planned_campaign import plan_campaign
-from planner.pricing import load_prices
+from planner.pricing import Prices, load_prices
+from planner.priors import price_ranges
 from planner.spot import RECLAIMED
 from profiler.files import InputError
 from sim.campaign import expected_ettr, simulate_campaign
@@ -48,10 +52,10 @@ def test_a_mixed_cluster_is_rent_at_one_end_and_ownership_at_the_other(days: flo
     assert rent
     assert own
     for level in ("low", "expected", "high"):
-        mixed = none.mixed(PRICES, days, electricity)
+        mixed = none.asked(PRICES, days, electricity)
         assert mixed
         assert getattr(mixed, level) == pytest.approx(getattr(rent, level))
-        mixed = all_.mixed(PRICES, days, electricity)
+        mixed = all_.asked(PRICES, days, electricity)
         assert mixed
         assert getattr(mixed, level) == pytest.approx(getattr(own, level))
 
@@ -59,7 +63,7 @@ def test_a_mixed_cluster_is_rent_at_one_end_and_ownership_at_the_other(days: flo
 @given(owned=st.integers(0, 264), days=st.floats(1, 1000))
 def test_a_mixed_cluster_costs_its_share_of_both(owned: int, days: float) -> None:
     some = charges(mode="mixed", owned_gpus=owned)
-    rent, own, mixed = some.rent(PRICES, days), some.own(PRICES, days, 1e5), some.mixed(PRICES, days, 1e5)
+    rent, own, mixed = some.rent(PRICES, days), some.own(PRICES, days, 1e5), some.asked(PRICES, days, 1e5)
     assert rent
     assert own
     assert mixed
@@ -69,7 +73,52 @@ def test_a_mixed_cluster_costs_its_share_of_both(owned: int, days: float) -> Non
 
 def test_more_cannot_be_owned_than_there_are() -> None:
     with pytest.raises(InputError, match="owned_gpus is 265; the cluster has 264 GPUs, spares included"):
-        charges(mode="mixed", owned_gpus=265).mixed(PRICES, 10, 0)
+        charges(mode="mixed", owned_gpus=265).asked(PRICES, 10, 0)
+
+
+KEPT: dict[str, Any] = {
+    "rented": {"pay_whole_term": True, "commitment": "1-year"},
+    "owned": {"mode": "own", "preparation_days": 20, "storage_tb": 30},
+    "sold": {"mode": "own", "resale_share": 0.7, "operators": 12, "research_staff": True},
+    "in a building": {"mode": "own", "housing": "building", "depreciation": "straight-line"},
+    "written off": {"mode": "own", "depreciation": "write-off"},
+    "mixed": {"mode": "mixed", "owned_gpus": 100},
+}
+
+
+@pytest.mark.parametrize("money", KEPT.values(), ids=KEPT)
+def test_many_outcomes_at_once_cost_what_each_of_them_costs_alone(money: dict[str, Any]) -> None:
+    request = asked(**money)
+    some, prices = Charges(setup=SETUP, money=request.money), load_prices(request, SETUP.cluster.gpu)
+    ranges = {name: price for name, (price, _) in price_ranges(prices, request.money.mode).items()}
+    luck = np.random.default_rng(7)
+    days, electricity = luck.uniform(1, 2500, 20), luck.uniform(0, 1e6, 20)
+    drawn = {name: price.expected * luck.uniform(0.6, 1.2, 20) for name, price in ranges.items()}
+    items = some.asked_items(prices, days, electricity)
+    assert items
+    together = np.broadcast_to(total_usd(items, Level(drawn={ranges[n]: drawn[n] for n in drawn})), 20)
+    for i in range(20):
+        alone = some.asked(at(prices, {name: float(drawn[name][i]) for name in drawn}), days[i], electricity[i])
+        assert alone
+        assert together[i] == pytest.approx(alone.expected, rel=1e-12)
+
+
+def at(prices: Prices, usd: dict[str, float]) -> Prices:
+    """The same prices with each of those named at one value."""
+
+    def exactly(price: PriceRange, value: float) -> PriceRange:
+        return replace(price, low=value, expected=value, high=value)
+
+    rental, owned = prices.rental, prices.ownership
+    if rental and "rent_price" in usd:
+        price = exactly(rental.price_usd_per_gpu_hour, usd["rent_price"])
+        rental = replace(rental, price_usd_per_gpu_hour=price)
+    if owned:
+        named: Any = {
+            name: exactly(getattr(owned, name), value) for name, value in usd.items() if name != "rent_price"
+        }
+        owned = replace(owned, **named)
+    return replace(prices, rental=rental, ownership=owned)
 
 
 def test_data_checkpoints_and_weights_by_hand() -> None:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from planner.break_even import break_even_days
 from planner.costs import (
     CostBreakdown,
-    egress_line,
+    egress_item,
     given_rental,
     load_rental,
     rental_cost,
-    storage_line,
-    unused_term_line,
+    storage_item,
+    unused_term_item,
 )
 from planner.market.prices import PriceRange, Quote, quotes, spread
 from planner.ownership import (
@@ -360,18 +360,18 @@ def test_an_impossible_sale_is_refused() -> None:
 
 def test_storage_and_egress_by_hand() -> None:
     months = 2.0
-    assert storage_line(100, months * 365.25 / 12).expected == pytest.approx(100 * 2 * 23)
-    assert egress_line(0.81).expected == pytest.approx(0.81 * 50)
-    assert egress_line(0.81).low == 0
+    assert storage_item(100, months * 365.25 / 12).line().expected == pytest.approx(100 * 2 * 23)
+    assert egress_item(0.81).line().expected == pytest.approx(0.81 * 50)
+    assert egress_item(0.81).line().low == 0
 
 
 def test_the_rest_of_a_term_by_hand() -> None:
     year = given_rental("h100-sxm", 2.0, commitment="1-year")
-    line = unused_term_line(year, 8, 100)
-    assert line is not None
-    assert line.expected == pytest.approx(24 * 8 * 2.0 * (365.25 - 100))
-    assert unused_term_line(year, 8, 400) is None
-    assert unused_term_line(given_rental("h100-sxm", 2.0), 8, 1) is None
+    rest = unused_term_item(year, 8, 100)
+    assert rest is not None
+    assert rest.line().expected == pytest.approx(24 * 8 * 2.0 * (365.25 - 100))
+    assert unused_term_item(year, 8, 400) is None
+    assert unused_term_item(given_rental("h100-sxm", 2.0), 8, 1) is None
 
 
 def test_a_building_and_operators_have_to_pay_for_themselves_too() -> None:
