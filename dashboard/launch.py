@@ -15,6 +15,7 @@ SETTINGS = {
     "server.fileWatcherType": "none",
     "server.maxUploadSize": "2",
     "runner.magicEnabled": "false",
+    "runner.postScriptGC": "false",
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "viewer",
     "client.showErrorDetails": "none",
@@ -29,7 +30,10 @@ SETTINGS = {
     "theme.dark.textColor": DARK.ink,
     "theme.dark.borderColor": DARK.line,
 }
-"""No telemetry, no tracebacks for visitors, uploads of 2 MB at most, and one look in light and dark."""
+"""No telemetry, no tracebacks for visitors, uploads of 2 MB at most, and one look in light and dark.
+
+Garbage is collected when Python finds it due: a full collection after each run looks at every module's objects, which
+takes as long as the run itself."""
 
 
 def command(port: int = 8501, address: str = "localhost") -> list[str]:

@@ -14,7 +14,6 @@ import numpy as np
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human, money, significant
-from planner.uncertainty import sample_plan
 from profiler.files import InputError, nearest
 from sim.hardware import load_gpu, load_node, names
 from sim.replicas import fan_out
@@ -262,7 +261,7 @@ def _candidate(task: tuple[PlanRequest, float | None]) -> Candidate:
         plan = make_plan(request)
         outcomes = plan.response.at_plan()
         if sure is not None:
-            drawn = sample_plan(plan).drawn
+            drawn = plan.uncertainty.drawn
             outcomes = {name: float(np.quantile(values, sure)) for name, values in drawn.items()}
     except InputError as error:
         return Candidate(gpu=gpu, gpus=gpus, outcomes={}, refused=str(error))

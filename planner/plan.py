@@ -34,7 +34,7 @@ from sim.hardware import Cluster
 from sim.roofline import load_profile
 
 if TYPE_CHECKING:
-    from planner.uncertainty import Response
+    from planner.uncertainty import Response, Uncertainty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +90,16 @@ class Plan:
         return Response(self)
 
     @cached_property
-    def intervals(self) -> Mapping[str, Interval]:
-        """The 90 % interval of each outcome (`planner.uncertainty.OUTCOMES`) over all priors, around this plan."""
+    def uncertainty(self) -> "Uncertainty":
+        """Every outcome (`planner.uncertainty.OUTCOMES`) as a distribution over all priors."""
         from planner.uncertainty import sample_plan
 
-        found = sample_plan(self).outcomes
+        return sample_plan(self)
+
+    @cached_property
+    def intervals(self) -> Mapping[str, Interval]:
+        """The 90 % interval of each outcome, around this plan."""
+        found = self.uncertainty.outcomes
         return {name: Interval(low=q.p5, expected=q.plan, high=q.p95) for name, q in found.items()}
 
     @property

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import jobs, ui
-from dashboard.plans import samples_of, timeline_chart_of, timeline_of
+from dashboard.plans import timeline_chart_of, timeline_of
 from planner.campaign_charts import gantt_chart
 from planner.campaign_files import gantt_frame, replica_frame
 from planner.campaign_text import FIGURES
@@ -24,7 +24,7 @@ def _finish(plan: Plan) -> None:
     ui.heading("When will it be done?")
     st.date_input("It is needed by", value=None, key="deadline", format="YYYY-MM-DD", min_value="2000-01-01",
                   max_value="2999-12-31")  # fmt: skip
-    days, deadline = samples_of(plan).drawn["days"], st.session_state.deadline
+    days, deadline = plan.uncertainty.drawn["days"], st.session_state.deadline
     if deadline is not None:
         chance = finish_charts.chance_by(plan, days, deadline)
         st.html(f"<p class='hp-said'>{chance:.0%} of cases are done by then.</p>")
@@ -54,7 +54,8 @@ def _timeline(plan: Plan) -> None:
     if not st.session_state.timeline:
         return
     try:
-        found = timeline_of(plan)
+        with st.spinner("Running one step event by event …"):
+            found = timeline_of(plan)
     except InputError as error:
         ui.problem(str(error))
         return

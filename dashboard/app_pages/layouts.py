@@ -88,7 +88,8 @@ def _clusters(request: PlanRequest) -> None:
 plan = ui.chosen_plan()
 layout = plan.main_phase.step.layout
 try:
-    result = search_of(plan.request)
+    with st.spinner("Comparing every layout …"):
+        result = search_of(plan.request)
 except InputError as error:
     ui.answer(f"This plan runs as {layout.label}.")
     ui.problem(str(error))

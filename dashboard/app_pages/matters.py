@@ -5,12 +5,11 @@ import streamlit as st
 
 from dashboard import state, ui
 from dashboard.address import LEAST_FACTOR, MOST_FACTOR, OUTCOMES, WHAT_IF
-from dashboard.plans import swings_of
 from planner.plan import Plan
 from planner.priors import plan_priors
 from planner.quantities import energy, money, significant
 from planner.report import charts, tables, words
-from planner.uncertainty import Response
+from planner.sensitivity import tornado
 
 LABELS = {"cost_usd": "Cost", "days": "Days"}
 SHOWN = (
@@ -39,9 +38,8 @@ def _sliders(plan: Plan) -> dict[str, float]:
 
 
 def _answers(plan: Plan, factors: dict[str, float]) -> None:
-    response = Response(plan)
-    found = response.outcomes({name: np.array([factor]) for name, factor in factors.items() if factor != 1.0})
-    before = response.at_plan()
+    found = plan.response.outcomes({name: np.array([factor]) for name, factor in factors.items() if factor != 1.0})
+    before = plan.response.at_plan()
     bodies = []
     for name, label, text in SHOWN:
         value = float(found[name][0])
@@ -52,7 +50,7 @@ def _answers(plan: Plan, factors: dict[str, float]) -> None:
 
 
 plan = ui.chosen_plan()
-swings = swings_of(plan)
+swings = tornado(plan)
 outcome = st.session_state.outcome
 widest = swings[outcome][:3]
 named = ", then ".join(swing.label.lower() for swing in widest)

@@ -85,7 +85,8 @@ def _assumptions(rows: tuple[Assumption, ...]) -> None:
 
 
 plan = ui.chosen_plan()
-result = validation()
+with st.spinner("Predicting the published runs …"):
+    result = validation()
 overall = result.overall
 ui.answer(
     f"Of {overall.runs} published runs the step model misses half by less than {significant(overall.median_pct, 2)} %"

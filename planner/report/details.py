@@ -214,14 +214,13 @@ def _water(plan: Plan) -> Table:
 
 def _sure(plan: Plan) -> tuple[Block, ...]:
     from planner.sensitivity import tornado
-    from planner.uncertainty import sample_plan
 
     swings = tornado(plan)
     drawn = [
         *_figure(charts.tornado_bars(plan, "cost_usd", swings["cost_usd"]), tables.tornado_table(swings["cost_usd"])),
         *_figure(charts.tornado_bars(plan, "days", swings["days"]), tables.tornado_table(swings["days"])),
     ]
-    days = sample_plan(plan).drawn["days"]
+    days = plan.uncertainty.drawn["days"]
     finish = _figure(finish_charts.finish_dates(plan, days), finish_charts.finish_table(plan, days))
     return (_intervals(plan), *drawn, *finish)
 

@@ -1,6 +1,9 @@
 """What is kept: a plan made from kept answers is the plan made anew, and another price works nothing out twice."""
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
@@ -221,3 +224,23 @@ def test_an_error_is_found_again_each_time() -> None:
         with pytest.raises(InputError):
             refuse(1)
     assert asked == [1, 1]
+
+
+def test_threads_that_ask_the_same_at_once_share_one_answer() -> None:
+    asked: list[int] = []
+    ready = threading.Barrier(8)
+
+    @kept(2)
+    def slow(x: int) -> list[int]:
+        asked.append(x)
+        time.sleep(0.05)
+        return [x]
+
+    def ask(_: int) -> list[int]:
+        ready.wait(10)
+        return slow(7)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(8)))
+    assert asked == [7]
+    assert all(one is found[0] for one in found)
