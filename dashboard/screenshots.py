@@ -60,13 +60,20 @@ LARGEST_BYTES = 150_000
 @contextmanager
 def served(log: Path) -> Iterator[str]:
     """A dashboard of one's own and its address; it ends with the block."""
+    with serving(log) as (address, _):
+        yield address
+
+
+@contextmanager
+def serving(log: Path) -> Iterator[tuple[str, int]]:
+    """The same, and the number of its process."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = int(probe.getsockname()[1])
     with log.open("wb") as out, subprocess.Popen(command(port), stdout=out, stderr=out) as server:  # noqa: S603
         try:
             _wait_until_up(f"http://localhost:{port}")
-            yield f"http://localhost:{port}"
+            yield f"http://localhost:{port}", server.pid
         finally:
             server.terminate()
 
