@@ -1,4 +1,4 @@
-"""What the dashboard computes: a page with one thing changed to what was never asked before, and ten sessions at once.
+"""What the dashboard computes: a page with one thing changed to what nobody asked before, and ten sessions at once.
 
 The first table counts the processor seconds of the server, whatever else the machine does meanwhile; what a browser
 takes to draw is not in it. Each visit is a session of its own.

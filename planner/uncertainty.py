@@ -21,6 +21,7 @@ from planner.priors import SAMPLES, Array, Prior, normal_quantiles, normals, pla
 from planner.typical import typical_campaign
 from profiler.files import InputError
 from profiler.units import DAY_S, JOULES_PER_MWH
+from sim.campaign_record import LOST, TRAINING
 
 if TYPE_CHECKING:
     from planner.plan import Plan
@@ -148,7 +149,7 @@ class Response:
         self.duration_s = campaign.duration_s
         seconds: dict[str, float] = defaultdict(float, campaign.seconds)
         self.work_s = sum(seconds[name] for name in WORK_ACTIVITIES)
-        planned_restart_s = sum(stop.restart_s for stop in campaign.interruptions if stop.planned)
+        planned_restart_s = float(campaign.stops.column("restart_s")[campaign.planned].sum())
         lost_s = {name: seconds[name] for name in FAILURE_ACTIVITIES}
         lost_s["restart"] = max(lost_s["restart"] - planned_restart_s, 0.0)
         self.lost = {name: s / self.duration_s for name, s in lost_s.items()}
@@ -160,24 +161,23 @@ class Response:
 
     def _stops(self) -> None:
         """How many failures there were and the mean square of what each took."""
-        stops = [s for s in self.plan.campaign.interruptions if not s.planned]
-        took_s = np.array([s.lost_s + s.detection_s + s.drain_s + s.restart_s + s.wait_s for s in stops])
-        self.failures = len(stops)
-        self.mean_square_s2 = float(np.mean(took_s**2)) if stops else 0.0
+        stops, unplanned = self.plan.campaign.stops, ~self.plan.campaign.planned
+        took_s = sum(stops.column(f"{part}_s") for part in ("lost", "detection", "drain", "restart", "wait"))
+        self.failures = int(unplanned.sum())
+        self.mean_square_s2 = float(np.mean(np.square(took_s)[unplanned])) if self.failures else 0.0
 
     def _watts(self) -> None:
         """Mean watts of the site while nodes work and while they do not."""
-        energy_j: dict[bool, float] = defaultdict(float)
-        spent_s: dict[bool, float] = defaultdict(float)
-        for segment in self.plan.campaign.segments:
-            works = segment.activity in ("training", "lost_work")
-            length_s = segment.end_s - segment.start_s
-            for kind, spent in ((works, length_s - segment.curtailed_s), (False, segment.curtailed_s)):
-                energy_j[kind] += spent * segment.site_power_w
-                spent_s[kind] += spent
-        self.working_w, self.standing_w = (energy_j[k] / spent_s[k] if spent_s[k] else 0.0 for k in (True, False))
+        line, watts = self.plan.campaign.timeline, self.plan.campaign.watts.sum(axis=1)
+        lengths_s = line.column("end_s") - line.column("start_s")
+        works = np.isin(line.column("activity"), (TRAINING, LOST))
+        worked_s = np.where(works, lengths_s - line.column("curtailed_s"), 0.0)
+        stood_s = lengths_s - worked_s
+        self.working_w, self.standing_w = (
+            float(spent_s @ watts / spent_s.sum()) if spent_s.any() else 0.0 for spent_s in (worked_s, stood_s)
+        )
         # stragglers and pauses stretch the time in which nodes work beyond the work itself
-        self.stretch = spent_s[True] / (self.work_s + self.lost["lost_work"] * self.duration_s)
+        self.stretch = float(worked_s.sum()) / (self.work_s + self.lost["lost_work"] * self.duration_s)
 
     def outcomes(self, factors: Mapping[str, Array]) -> dict[str, Array]:
         """Every outcome for arrays of factors by the names of priors; a name left out is 1 (chance: 0)."""

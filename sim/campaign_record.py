@@ -260,11 +260,16 @@ class Campaign:
         """At the site's meter, over the whole campaign."""
         return self.total_energy_j / self.duration_s
 
+    @cached_property
+    def planned(self) -> NDArray[np.bool_]:
+        """Of each row of `stops` whether it was planned or chosen by the job."""
+        chosen = [i for i, name in enumerate(self.causes) if name in (PLANNED, REJOIN)]
+        return np.isin(self.stops.column("cause"), chosen)
+
     @property
     def unexpected_interruptions(self) -> int:
         """Interruptions that were neither planned nor chosen."""
-        chosen = [i for i, name in enumerate(self.causes) if name in (PLANNED, REJOIN)]
-        return int((~np.isin(self.stops.column("cause"), chosen)).sum())
+        return int((~self.planned).sum())
 
     def powered(self, state_parts_w: tuple[tuple[float, ...], ...]) -> "Campaign":
         """The same months with other watts in each power state, every hour being alike: time is not touched."""

@@ -1,14 +1,15 @@
 """The numbers behind each chart, as tables with the unit in the column's name."""
 
-import math
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
+import numpy as np
 import pandas as pd
 
 from planner.plan import Plan
+from planner.planned_campaign import first_moment
 from planner.sensitivity import Swing
 from profiler.units import DAY_S, GIB, HOUR_S, JOULES_PER_MWH
+from sim.campaign_record import ACTIVITIES as ALL_ACTIVITIES
 
 STEP_PARTS = {
     "matmul": ("Matrix products", "compute"),
@@ -112,14 +113,12 @@ def energy_part_table(plan: Plan) -> pd.DataFrame:
 def month_table(plan: Plan) -> pd.DataFrame:
     """Energy at the site's meter by calendar month [MWh], and the energy of its highest hour [MW]."""
     times_s, watts = plan.campaign.power_series(HOUR_S)
-    ends_s = [*times_s[1:], plan.campaign.duration_s]
-    start = datetime.fromisoformat(plan.request.start)
-    by_month: dict[str, list[float]] = {}
-    for begin_s, end_s, watt in zip(times_s, ends_s, watts, strict=True):
-        month = f"{start + timedelta(seconds=float(begin_s)):%Y-%m}"
-        by_month.setdefault(month, []).append(float(watt) * (float(end_s) - float(begin_s)) / JOULES_PER_MWH)
-    rows = [(month, math.fsum(hours), max(hours)) for month, hours in by_month.items()]
-    return pd.DataFrame(rows, columns=["Month", "MWh", "Peak [MW]"])
+    mwh = watts * np.diff(times_s, append=plan.campaign.duration_s) / JOULES_PER_MWH
+    start = np.datetime64(first_moment(plan.request).replace(tzinfo=None), "s")
+    months = (start + times_s.astype("timedelta64[s]")).astype("datetime64[M]")
+    named, first = np.unique(months, return_index=True)
+    sums, highest = np.add.reduceat(mwh, first), np.maximum.reduceat(mwh, first)
+    return pd.DataFrame({"Month": named.astype(str), "MWh": sums, "Peak [MW]": highest})
 
 
 def cost_table(plan: Plan) -> pd.DataFrame:
@@ -134,8 +133,6 @@ def cost_table(plan: Plan) -> pd.DataFrame:
 
 def progress_table(plan: Plan) -> pd.DataFrame:
     """Share of the tokens trained and kept through time."""
-    import numpy as np
-
     times_s, tokens = plan.campaign.progress()
     at_s = np.linspace(0.0, plan.campaign.duration_s, MOST_POINTS)
     done = np.interp(at_s, times_s, tokens) / plan.campaign.tokens * 100
@@ -167,20 +164,19 @@ def first_week_table(plan: Plan) -> pd.DataFrame:
 
 def failure_table(plan: Plan) -> pd.DataFrame:
     """Site power around the first unplanned interruption, segment by segment [MW]; empty where there is none."""
-    stops = [stop for stop in plan.campaign.interruptions if not stop.planned]
+    stop = next((stop for stop in plan.campaign.interruptions if not stop.planned), None)
     columns = ["Minute", "MW", "Activity"]
-    if not stops:
+    if stop is None:
         return pd.DataFrame(columns=columns)
-    stop = stops[0]
     from_s, until_s = stop.time_s - 600, stop.time_s + stop.detection_s + stop.restart_s + stop.wait_s + 1200
-    rows = []
-    for segment in plan.campaign.segments:
-        begin_s, end_s = max(segment.start_s, from_s), min(segment.end_s, until_s)
-        if end_s > begin_s:
-            label = ACTIVITIES.get(segment.activity, (segment.activity.replace("_", " "),))[0]
-            megawatt = segment.site_power_w / 1e6
-            rows += [((t - stop.time_s) / 60, megawatt, label) for t in (begin_s, end_s)]
-    return pd.DataFrame(rows, columns=columns)
+    line, megawatts = plan.campaign.timeline, plan.campaign.watts.sum(axis=1) / 1e6
+    begin_s, end_s = np.maximum(line.column("start_s"), from_s), np.minimum(line.column("end_s"), until_s)
+    near = np.flatnonzero(end_s > begin_s)
+    names = [ALL_ACTIVITIES[int(code)] for code in line.column("activity")[near]]
+    labels = [ACTIVITIES.get(name, (name.replace("_", " "),))[0] for name in names]
+    minutes = (np.column_stack([begin_s[near], end_s[near]]) - stop.time_s) / 60
+    values = (minutes.ravel(), np.repeat(megawatts[near], 2), np.repeat(labels, 2))
+    return pd.DataFrame(dict(zip(columns, values, strict=True)))
 
 
 def interruption_table(plan: Plan, *, most: int | None = None) -> pd.DataFrame:
