@@ -3,11 +3,10 @@
 Text from plans is put into the page escaped, never as Markdown: names are other people's words.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -87,18 +86,20 @@ def chart(
     spec: Spec | None,
     table: pd.DataFrame | None = None,
     *,
-    wide: bool = False,
     picked: Callable[[int], None] | None = None,
 ) -> None:
-    """A chart as wide as its place (on a phone it scrolls in its own box), and its table behind it.
+    """A chart as wide as its place (on a phone it may scroll in its own box), and its table behind it.
 
-    `name` is unique on a page; `wide` charts have the page's width, others half of it. The chart's description is
-    what a screen reader says. `picked` is called with the `key` of a mark that is clicked.
+    `name` is unique on a page. The title stands above the chart as text of the page, which breaks where the page
+    does; the chart's description is what a screen reader says. `picked` is called with the `key` of a mark that is
+    clicked.
     """
     if spec is None:
         return
+    title, subtitle = (escape(spec["title"][key]) for key in ("text", "subtitle"))
+    st.html(f"<p class='hp-chart-title'><b>{title}</b><span>{subtitle}</span></p>")
     with st.container(key=f"chart-{name}"):
-        drawn, alt = _own_data(_wrapped(spec, wide=wide)), str(spec["description"])
+        drawn, alt = _on_page(spec), str(spec["description"])
         if picked is None:
             st.vega_lite_chart(spec=drawn, theme=None, width="stretch", alt=alt)
         else:
@@ -118,8 +119,15 @@ def _on_pick(key: str, picked: Callable[[int], None]) -> None:
         picked(marks[0]["key"])
 
 
-def picking_table(name: str, table: pd.DataFrame, picked: Callable[[int], None], *, height: int = 420) -> None:
-    """A table whose rows can be clicked; `picked` is called with the row's number."""
+def picking_table(
+    name: str,
+    table: pd.DataFrame,
+    picked: Callable[[int], None],
+    *,
+    height: int = 420,
+    widths: Mapping[str, int] | None = None,
+) -> None:
+    """A table whose rows can be clicked; `picked` is called with the row's number. `widths` of columns in pixels."""
     key = f"rows-{name}"
 
     def on_select() -> None:
@@ -127,8 +135,9 @@ def picking_table(name: str, table: pd.DataFrame, picked: Callable[[int], None],
         if chosen and 0 <= chosen[0] < len(table):
             picked(chosen[0])
 
+    narrow = {column: st.column_config.Column(width=pixels) for column, pixels in (widths or {}).items()}
     st.dataframe(table, hide_index=True, height=height, key=key, on_select=on_select, selection_mode="single-row",
-                 column_config=_formats(table))  # fmt: skip
+                 column_config=_formats(table) | narrow)  # fmt: skip
 
 
 def _formats(table: pd.DataFrame) -> dict[str, Any]:
@@ -137,31 +146,29 @@ def _formats(table: pd.DataFrame) -> dict[str, Any]:
     for name in table.select_dtypes("number").columns:
         most = float(table[name].abs().max()) if len(table) else 0.0
         whole = most >= 1000 or pd.api.types.is_integer_dtype(table[name])
-        form = "%,.0f" if whole else "%.1f" if most >= 10 else "%.3g"
-        found[str(name)] = st.column_config.NumberColumn(format=form.replace("%,.0f", "localized") if whole else form)
+        even = len(table) and float(table[name].abs().min()) >= 1  # then "6.70" beside "6.69"
+        form = "localized" if whole else "%.1f" if most >= 10 else "%.2f" if even else "%.3g"
+        found[str(name)] = st.column_config.NumberColumn(format=form)
     return found
 
 
-TITLE, SUBTITLE = 52, 66
-"""Characters of a chart's title and of the line beneath it in half a page."""
+FONT = '"Source Sans", sans-serif'
+"""Streamlit's own, which it serves."""
 
 
-def _wrapped(spec: Spec, *, wide: bool) -> Spec:
-    """The same chart with its title and subtitle on as many lines as they need."""
-    title = {
-        key: wrap(spec["title"][key], most * (2 if wide else 1))
-        for key, most in (("text", TITLE), ("subtitle", SUBTITLE))
-    }
-    return {**spec, "title": {**spec["title"], **title}}
-
-
-def _own_data(spec: Spec) -> Spec:
-    """The same chart with the data in each layer: what is at the top reaches the browser after the first drawing."""
-    spec = {key: value for key, value in spec.items() if key != "description"}
+def _on_page(spec: Spec) -> Spec:
+    """The chart without what the page says, in the page's font, with the data in each layer: what is at the top
+    reaches the browser after the first drawing."""
+    spec = {key: value for key, value in spec.items() if key not in ("description", "title")}
+    spec["config"] = {**{key: _fontless(value) for key, value in spec["config"].items()}, "font": FONT}
     if "data" not in spec or "layer" not in spec:
         return spec
     rest = {key: value for key, value in spec.items() if key != "data"}
     return {**rest, "layer": [{"data": spec["data"], **layer} for layer in spec["layer"]]}
+
+
+def _fontless(look: object) -> object:
+    return {key: v for key, v in look.items() if not key.lower().endswith("font")} if isinstance(look, dict) else look
 
 
 SCROLLS = "class='hp-scroll' tabindex='0' role='region' aria-label='Table'"

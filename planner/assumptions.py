@@ -9,7 +9,7 @@ from planner.market.prices import assumptions
 from planner.phases import PlannedPhase
 from planner.plan_file import MoneyRequest, PlanRequest
 from planner.pricing import Prices
-from planner.quantities import human, significant
+from planner.quantities import human, percent, significant
 from planner.spot import RETURN_S
 from planner.water import SOURCE as WATER_SOURCE
 from planner.water import litres_per_kwh
@@ -148,7 +148,8 @@ def _speed(request: PlanRequest, phases: tuple[PlannedPhase, ...], step_error: f
 def _effective_time(ratio: float | None) -> list[Assumption]:
     if ratio is None:
         return []
-    value = f"{ratio:.1%} of the time; what failures, checkpoints and standstills take is stretched or shrunk to it"
+    beside = "what failures, checkpoints and standstills take is stretched or shrunk to it"
+    value = f"{percent(ratio)} of the time; {beside}"
     return [_row("Effective time", value, "given", "plan")]
 
 
@@ -215,7 +216,7 @@ def _power(request: PlanRequest, cluster: Cluster) -> list[Assumption]:
         ),
         _row(
             "GPU power in communication and waiting",
-            f"{COMMUNICATION_SHARE:.0%} and {WAITING_SHARE:.0%} of {cluster.gpu.tdp_w:.0f} W",
+            f"{percent(COMMUNICATION_SHARE, 0)} and {percent(WAITING_SHARE, 0)} of {cluster.gpu.tdp_w:.0f} W",
             "assumed",
             "no published reading per class",
         ),
@@ -229,7 +230,7 @@ def _power(request: PlanRequest, cluster: Cluster) -> list[Assumption]:
         *_conditions(request),
         _row(
             "Switches, optics, storage",
-            f"{request.site.above_node_share:.0%} of node power",
+            f"{percent(request.site.above_node_share, 0)} of node power",
             "published",
             "public analyses of a 100,000-GPU H100 cluster",
         ),
@@ -249,7 +250,7 @@ def _conditions(request: PlanRequest) -> list[Assumption]:
         ),
         _row(
             "Throughput by time of day",
-            f"{DAILY_SWING:.1%} between the coolest and the hottest hour",
+            f"{percent(DAILY_SWING)} between the coolest and the hottest hour",
             "published",
             "1-2 %, arXiv:2407.21783 section 3.3.4; 10 K between those hours assumed",
         ),
@@ -320,7 +321,7 @@ def _terms(request: PlanRequest, setup: CampaignSetup, prices: Prices) -> list[A
         rows.append(
             _row(
                 "Spot capacity",
-                f"{money.spot_reclaimed_per_month:.0%} of the nodes taken back in a month",
+                f"{percent(money.spot_reclaimed_per_month, 0)} of the nodes taken back in a month",
                 "published" if money.spot_reclaimed_per_month == MoneyRequest().spot_reclaimed_per_month else "given",
                 f"AWS Spot Instance Advisor, H100, 10 to 20 % (May 2025); back after {RETURN_S / 3600:g} h (assumed)",
             )
@@ -328,7 +329,12 @@ def _terms(request: PlanRequest, setup: CampaignSetup, prices: Prices) -> list[A
     if money.mode != "rent" and prices.ownership:
         loss = prices.ownership.value_loss
         rows += [
-            _row("Depreciation", f"{money.depreciation}, resale at {money.resale_share:.0%}", "given", loss.cited),
+            _row(
+                "Depreciation",
+                f"{money.depreciation}, resale at {percent(money.resale_share, 0)}",
+                "given",
+                loss.cited,
+            ),
             _row("Housing", money.housing, "given", getattr(prices.ownership, money.housing).cited),
         ]
     storage_tb = Charges(setup=setup, money=money).storage_tb

@@ -6,7 +6,7 @@ import pandas as pd
 
 from planner.campaign_files import gantt_frame
 from planner.campaign_text import ACTIVITY_NAMES, duration
-from planner.quantities import significant
+from planner.quantities import percent, significant
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
 from profiler.files import write_atomic
@@ -45,14 +45,16 @@ def time_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Sp
             "Activity": [ACTIVITY_NAMES[name] for name in ranked],
             "Days": [spent[name] / DAY_S for name in ranked],
             "colour": [COLOURS[name] for name in ranked],
-            "label": [f"{duration(spent[name])} · {spent[name] / campaign.duration_s:.2%}" for name in ranked],
+            "label": [
+                f"{duration(spent[name])} · {percent(spent[name] / campaign.duration_s, 2)}" for name in ranked
+            ],
         }
     )
     rows = "; ".join(f"{name} {label}" for name, label in zip(frame["Activity"], frame["label"], strict=True))
     return finished(
         labelled_bars(frame, theme, width, y="Activity", x="Days", title="days"),
         theme,
-        title=f"{campaign.ettr:.1%} of {duration(campaign.duration_s)} trained what was kept",
+        title=f"{percent(campaign.ettr)} of {duration(campaign.duration_s)} trained what was kept",
         subtitle="Where the rest went",
         description=f"Time spent elsewhere than in training: {rows}",
     )
@@ -77,7 +79,7 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720
         "type": "nominal",
         "title": None,
         "scale": {"domain": [ACTIVITY_NAMES[n] for n in seen], "range": [colours[COLOURS[n]] for n in seen]},
-        "legend": {"orient": "top", "direction": "horizontal", "columns": 3},
+        "legend": {"orient": "top", "direction": "horizontal", "columns": 2},
     }
     body = {
         "data": data(shown[["row", "label", "from", "until"]]),
@@ -90,7 +92,7 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720
             "tooltip": tips(("row", ""), ("label", ""), ("from", ".1f"), ("until", ".1f")),
         },
     }
-    stops = len(total_s)
+    stops = len(campaign.stops)
     return finished(
         sized(body, width, 18 * len(kept) + 150),
         theme,

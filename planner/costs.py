@@ -13,6 +13,7 @@ import numpy as np
 from planner.market import amount
 from planner.market.prices import Level, Quote, Value, assumptions, given_price, how_spread, recent, spread, vendors
 from planner.market.prices import PriceRange as PriceRange
+from planner.quantities import percent
 from profiler.files import InputError, nearest
 from profiler.units import MONTH_DAYS
 from sim.hardware import load_gpu
@@ -189,7 +190,7 @@ def _discounted(commitment: Commitment) -> tuple[float, str]:
     discounts = assumptions().commitment_discounts
     rates = discounts.one_year if commitment == "1-year" else discounts.three_years
     mean = sum(rates) / len(rates)
-    return 1 - mean, f"on-demand prices less {mean:.0%} for {commitment} (mean of {discounts.source})"
+    return 1 - mean, f"on-demand prices less {percent(mean, 0)} for {commitment} (mean of {discounts.source})"
 
 
 def given_rental(gpu: str, price_usd_per_gpu_hour: float, *, commitment: Commitment = "on-demand") -> Rental:

@@ -26,6 +26,7 @@ from planner.costs import (
 )
 from planner.market import amount
 from planner.market.prices import Level, Quote, Value, assumptions, given_price, how_spread, recent, spread
+from planner.quantities import percent
 from profiler.files import InputError
 from profiler.units import MONTH_DAYS
 from sim.hardware import load_gpu, load_node
@@ -173,7 +174,7 @@ def purchase_usd(ownership: Ownership, gpus: int) -> CostBreakdown:
     network = CostItem(
         name="Interconnect",
         usd=lambda at: hardware_usd(ownership, gpus, at)[1],
-        how=lambda: f"{share.expected:.0%} of the cluster",
+        how=lambda: f"{percent(share.expected, 0)} of the cluster",
         ranges=(share,),
     )
     return broken_down((servers, network))
@@ -253,7 +254,7 @@ class _Case:
         own, kept_tb = self.ownership, self.keeping.storage_tb
 
         def fell() -> str:
-            return f"{self.lost(Level()):.1%} of the purchase price in {self.days:.1f} days"
+            return f"{percent(float(self.lost(Level())))} of the purchase price in {self.days:.1f} days"
 
         items = (
             self._value_lost(0, "Servers", lambda: f"{fell()}, {own.how}", own.server_usd_per_gpu, own.value_loss),
@@ -279,7 +280,7 @@ class _Case:
         item = CostItem(
             name="Sale below value",
             usd=lambda at: discount * sum(self.bought(at)) * (1 - self.lost(at.middle)),
-            how=lambda: f"sold at {self.keeping.resale_share:.0%} of the value kept",
+            how=lambda: f"sold at {percent(self.keeping.resale_share, 0)} of the value kept",
             ranges=(self.ownership.value_loss,),
             paid="at the end",
         )
@@ -296,7 +297,7 @@ class _Case:
         return CostItem(
             name="Financing",
             usd=usd,
-            how=lambda: f"{rate.expected:.1%} a year on the value not yet lost",
+            how=lambda: f"{percent(rate.expected)} a year on the value not yet lost",
             ranges=(rate,),
         )
 
@@ -317,8 +318,8 @@ class _Case:
             name="Building: value lost",
             usd=lambda at: self.building_usd(at) * lost,
             how=lambda: (
-                f"{self.rated_kw:,.0f} kW of rated power at {price.expected:,.0f} USD, {lost:.1%} of it written off "
-                f"(equal parts over {BUILDING_YEARS:g} years)"
+                f"{self.rated_kw:,.0f} kW of rated power at {price.expected:,.0f} USD, {percent(float(lost))} of it "
+                f"written off (equal parts over {BUILDING_YEARS:g} years)"
             ),
             ranges=(price,),
             bought=self.building_usd,
@@ -353,7 +354,7 @@ def _staff(rest: Items, share: PriceRange) -> CostItem:
     return CostItem(
         name="Research staff",
         usd=lambda at: total_usd(rest, at) * at(share) / (1 - at(share)),
-        how=lambda: f"{share.expected:.0%} of the total",
+        how=lambda: f"{percent(share.expected, 0)} of the total",
         ranges=(share,),
     )
 

@@ -132,3 +132,8 @@ def significant(value: float, digits: int = 3) -> str:
     places = digits - 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, places)
     return f"{rounded:,.{max(places, 0)}f}"
+
+
+def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
+    """`0.3987` → `39.9 %`; with `signed`, `0.02` → `+2.0 %`."""
+    return f"{share * 100:{'+' if signed else ''}.{digits}f} %"

@@ -5,7 +5,7 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from planner.quantities import significant
+from planner.quantities import percent, significant
 from planner.report.spec import Spec, data, finished, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
 from sim.schedule import Timeline
@@ -88,7 +88,7 @@ def timeline_chart(timeline: Timeline, theme: Theme = LIGHT, width: int | str = 
         "field": "kind",
         "type": "nominal",
         "scale": {"domain": kinds, "range": [colours[COLOURS[kind]] for kind in kinds]},
-        "legend": {"orient": "top", "title": None, "symbolType": "square", "labelColor": theme.ink},
+        "legend": {"orient": "top", "title": None, "symbolType": "square", "labelColor": theme.ink, "columns": 2},
     }
     body = {
         "data": data(bars),
@@ -102,7 +102,7 @@ def timeline_chart(timeline: Timeline, theme: Theme = LIGHT, width: int | str = 
         },
     }
     mean = sum(waiting) / stages
-    text = f"A step takes {significant(timeline.total_s)} s; its stages wait {mean:.0%} of it"
+    text = f"A step takes {significant(timeline.total_s)} s; its stages wait {percent(mean, 0)} of it"
     shape = timeline.work.shape
     chunks = f" of {shape.chunks} chunks" if shape.chunks > 1 else ""
     return finished(
@@ -110,5 +110,5 @@ def timeline_chart(timeline: Timeline, theme: Theme = LIGHT, width: int | str = 
         theme,
         title=text,
         subtitle=f"{stages} stages{chunks}, {shape.micro_batches} micro-batches, {shape.schedule}; blank is waiting",
-        description=f"{text}: from {min(waiting):.0%} to {max(waiting):.0%} by stage.",
+        description=f"{text}: from {percent(min(waiting), 0)} to {percent(max(waiting), 0)} by stage.",
     )

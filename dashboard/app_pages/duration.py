@@ -9,7 +9,7 @@ from planner.campaign_charts import gantt_chart
 from planner.campaign_files import gantt_frame, replica_frame
 from planner.campaign_text import FIGURES
 from planner.plan import Plan
-from planner.quantities import human, significant
+from planner.quantities import human, percent, significant
 from planner.report import charts, finish_charts, tables, words
 from planner.report.plan_text import plan_file_text
 from planner.simulation import Simulation, simulate_plan
@@ -27,7 +27,7 @@ def _finish(plan: Plan) -> None:
     days, deadline = plan.uncertainty.drawn["days"], st.session_state.deadline
     if deadline is not None:
         chance = finish_charts.chance_by(plan, days, deadline)
-        st.html(f"<p class='hp-said'>{chance:.0%} of cases are done by then.</p>")
+        st.html(f"<p class='hp-said'>{percent(chance, 0)} of cases are done by then.</p>")
     chart = finish_charts.finish_dates(plan, days, ui.theme(), "container", deadline=deadline)
     ui.chart("finish", chart, finish_charts.finish_table(plan, days))
 
@@ -59,7 +59,7 @@ def _timeline(plan: Plan) -> None:
     except InputError as error:
         ui.problem(str(error))
         return
-    ui.chart("timeline", timeline_chart_of(plan, dark=ui.dark()), stage_table(found), wide=True)
+    ui.chart("timeline", timeline_chart_of(plan, dark=ui.dark()), stage_table(found))
 
 
 def _campaigns(plan: Plan) -> None:
@@ -131,7 +131,7 @@ with right:
         ui.note(plan.card_explanation)
 _timeline(plan)
 ui.heading("What stopped it")
-ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), gantt_frame(plan.campaign), wide=True)
+ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), gantt_frame(plan.campaign))
 with st.expander(f"All {len(plan.campaign.interruptions):,} interruptions of the simulated campaign"):
     st.dataframe(tables.interruption_table(plan), hide_index=True, height=260)
 _phases(plan)

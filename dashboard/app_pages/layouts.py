@@ -10,13 +10,16 @@ from dashboard.plans import search_of
 from dashboard.scenarios import layout_text
 from planner.pareto import ClusterComparison, compare_clusters
 from planner.plan_file import PlanRequest
-from planner.quantities import significant
+from planner.quantities import percent, significant
 from planner.report import charts, layout_charts, tables
 from planner.report.plan_text import plan_file_text
-from planner.search import SearchResult
+from planner.search import LossReason, SearchResult
 from profiler.files import InputError
 from sim.estimate import StepEstimate
 from sim.hardware import load_gpu, names
+
+LEAST_SAID = 0.1
+"""Percent or GiB; less is beyond what the model can tell apart."""
 
 FACTORS = (0.5, 1.0, 2.0)
 COMPARED = ("h100-sxm", "h200-sxm", "b200-sxm")
@@ -49,14 +52,16 @@ def _layouts(result: SearchResult, step: StepEstimate) -> None:
         table = layout_charts.layout_memory_table(result)
         ui.chart("layout-memory", layout_charts.layout_memory(result, look, "container"), table)
     ui.note("The best layouts, then the nearest that do not fit. Click a row to plan with its layout.")
-    ui.picking_table("layouts", layout_charts.layout_table(result), picked)
+    ui.picking_table("layouts", layout_charts.layout_table(result), picked, widths={"Layout": 390})
     ui.heading("Why the others lose")
-    cells = [
-        [loss.reason, f"{loss.layouts:,}",
-         f"{significant(loss.nearest, 2)} {loss.unit} {'slower' if loss.unit == '%' else 'over'}"]
-        for loss in result.losses
-    ]  # fmt: skip
+    cells = [[loss.reason, f"{loss.layouts:,}", _near(loss)] for loss in result.losses]
     ui.rows([("Reason", False), ("Layouts", True), ("The nearest", True)], cells)
+
+
+def _near(loss: LossReason) -> str:
+    """How much the nearest of them misses by."""
+    amount = significant(loss.nearest, 2) if loss.nearest >= LEAST_SAID else f"under {LEAST_SAID}"
+    return f"{amount} {loss.unit} {'slower' if loss.unit == '%' else 'over'}"
 
 
 def _clusters(request: PlanRequest) -> None:
@@ -100,12 +105,12 @@ ui.answer(
     + (
         "This plan has the fastest: "
         if slower < 0.0005
-        else f"This plan’s takes {slower:.1%} longer than the fastest of them: "
+        else f"This plan’s takes {percent(slower)} longer than the fastest of them: "
     )
     + f"{layout.label}."
 )
 _layouts(result, plan.main_phase.step)
-left, right = st.columns(2, gap="large")
+left, right = st.columns([5, 6], gap="large")
 with left:
     ui.heading("The layout of this plan")
     ui.chart("memory-bar", charts.memory_bar(plan, ui.theme(), "container"), tables.memory_table(plan))

@@ -7,7 +7,7 @@ from dashboard import state, ui
 from dashboard.address import LEAST_FACTOR, MOST_FACTOR, OUTCOMES, WHAT_IF
 from planner.plan import Plan
 from planner.priors import plan_priors
-from planner.quantities import energy, money, significant
+from planner.quantities import energy, money, percent, significant
 from planner.report import charts, tables, words
 from planner.sensitivity import tornado
 
@@ -44,7 +44,7 @@ def _answers(plan: Plan, factors: dict[str, float]) -> None:
     for name, label, text in SHOWN:
         value = float(found[name][0])
         change = value / before[name] - 1 if before[name] else 0.0
-        said = f"{change:+.1%}" if abs(change) >= 0.0005 else "as planned"
+        said = percent(change, signed=True) if abs(change) >= 0.0005 else "as planned"
         bodies.append((label, ui.figure(text(value), said)))
     ui.small_cards(bodies)
 
@@ -62,7 +62,6 @@ with left:
     shown = swings[st.session_state.outcome]
     chart = charts.tornado_bars(plan, st.session_state.outcome, shown, ui.theme(), "container")
     ui.chart("tornado", chart, tables.tornado_table(shown))
-    ui.note("Each bar: the outcome with that assumption alone at its 5th and its 95th percentile.")
 with right:
     ui.heading("What if …")
     answers = st.container()

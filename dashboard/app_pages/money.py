@@ -41,7 +41,7 @@ with right:
     if curve is None:
         ui.heading("Rent or buy?")
         ui.note(words.break_even(plan))
-ui.chart("cash-months", money_charts.cash_months(plan, look, "container"), money_charts.cash_table(plan), wide=True)
+ui.chart("cash-months", money_charts.cash_months(plan, look, "container"), money_charts.cash_table(plan))
 for name, lines in (("Rent", plan.rent), ("Own", plan.own), ("Both", plan.mixed)):
     if lines is not None:
         _lines(name, lines)

@@ -50,7 +50,7 @@ else:
     ui.answer(words.answer(plan))
 place = st.empty()
 if plan is not None:
-    ui.chart("strip", charts.campaign_strip(plan, ui.theme(), "container"), tables.power_table(plan), wide=True)
+    ui.chart("strip", charts.campaign_strip(plan, ui.theme(), "container"), tables.power_table(plan))
     ui.note(words.how_known(plan))
     downloads([plan], plan.architecture.name.replace("/", "-"))
 outcomes = {key: first if key == chosen() else outcome(key) for key in models()}

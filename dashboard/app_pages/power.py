@@ -13,7 +13,7 @@ ui.answer(
     f"{plan.comparison.sentence.partition(' (')[0]}; the site needs {significant(plan.peak_power_mw)} MW and emits "
     f"{significant(carbon.location_based_tco2e)} tCO2e."
 )
-ui.chart("power-whole", charts.power_whole(plan, look, "container"), tables.power_table(plan), wide=True)
+ui.chart("power-whole", charts.power_whole(plan, look, "container"), tables.power_table(plan))
 left, right = st.columns(2, gap="large")
 with left:
     ui.chart("power-first-week", charts.power_first_week(plan, look, "container"), tables.first_week_table(plan))

@@ -6,7 +6,7 @@ from dashboard import ui
 from dashboard.plans import roofline_of, step_with
 from dashboard.uploads import read_profile_upload
 from planner.plan import Plan
-from planner.quantities import significant
+from planner.quantities import percent, significant
 from planner.report import profile_charts, words
 from profiler.files import InputError
 from profiler.profile import Profile
@@ -80,7 +80,7 @@ def _planned(plan: Plan, profile: Profile) -> None:
     change = step.step_time_s / before - 1
     ui.note(
         f"With these kernels a step of “{plan.main_phase.name}” takes {significant(step.step_time_s)} s "
-        f"({step.origin}), {change:+.1%} against {significant(before)} s in the plan."
+        f"({step.origin}), {percent(change, signed=True)} against {significant(before)} s in the plan."
     )
 
 

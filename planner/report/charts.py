@@ -293,7 +293,7 @@ def cost_ranges(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
         sized(body, width, 64 * len(frame) + 84),
         theme,
         title=_cost_title(plan),
-        subtitle="Bar: low to high. Dot: expected",
+        subtitle="Bar: prices from low to high, all else as planned. Dot: expected",
         description=_listed(frame["Way"], texts),
     )
 

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from planner.plan import Plan
+from planner.quantities import percent
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
@@ -36,12 +37,13 @@ def finish_dates(
     begins = [_stamp(plan, edge) for edge in edges]
     bars = pd.DataFrame({"from": begins[:-1], "until": begins[1:], "share": counts / counts.sum() * 100})
     low, high = (finish_day(plan, float(q)) for q in np.quantile(days, (0.05, 0.95)))
-    rules = [(_stamp(plan, plan.days.expected), "plan")]
+    rules = [(_stamp(plan, plan.days.expected), "plan", True)]
     chance = ""
     if deadline is not None:
         met = chance_by(plan, days, deadline)
-        rules.append((f"{deadline:%Y-%m-%d}T00:00:00", "asked for"))
-        chance = f" The date asked for, {deadline:%d %B %Y}, is met with {met:.0%}."
+        asked = f"{deadline:%Y-%m-%d}T00:00:00"
+        rules.append((asked, "asked for", asked > begins[len(begins) // 2]))
+        chance = f" The date asked for, {deadline:%d %B %Y}, is met with {percent(met, 0)}."
     x = {
         "field": "from",
         "type": "temporal",
@@ -56,12 +58,12 @@ def finish_dates(
             "encoding": {
                 "x": x,
                 "x2": {"field": "until"},
-                "y": quantity("share", "% of samples"),
+                "y": quantity("share", "% of samples", scale={"domainMax": float(bars["share"].max()) * 1.15}),
                 "y2": {"datum": 0},
                 "tooltip": tooltip,
             },
         },
-        *_rules(pd.DataFrame(rules, columns=["at", "mark"]), theme),
+        *_rules(pd.DataFrame(rules, columns=["at", "mark", "late"]), theme),
     ]
     middle = finish_day(plan, plan.days.expected)
     return finished(
@@ -93,7 +95,7 @@ def _rules(frame: pd.DataFrame, theme: Theme) -> list[Spec]:
         "scale": {"domain": ["plan", "asked for"], "range": [theme.accent, theme.lost]},
         "legend": None,
     }
-    text = {"type": "text", "dy": -6, "align": "left", "dx": 4, "baseline": "top", "fontWeight": 600}
+    text = {"type": "text", "dy": -6, "baseline": "top", "fontWeight": 600}
     lines = {
         "data": data(frame),
         "mark": {"type": "rule", "strokeDash": [4, 3], "strokeWidth": 2},
@@ -102,9 +104,9 @@ def _rules(frame: pd.DataFrame, theme: Theme) -> list[Spec]:
     labels = [
         {
             "data": data(frame[i : i + 1]),
-            "mark": text,
+            "mark": {**text, "align": "right" if late else "left", "dx": -4 if late else 4},
             "encoding": {"x": x, "text": {"field": "mark"}, "color": hue, "y": {"value": 16 * i}},
         }
-        for i in range(len(frame))
+        for i, late in enumerate(frame["late"])
     ]
     return [lines, *labels]

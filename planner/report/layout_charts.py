@@ -120,7 +120,7 @@ def layout_memory(result: SearchResult, theme: Theme = LIGHT, width: Width = HAL
         "type": "nominal",
         "title": None,
         "scale": {"domain": [k for k, _ in kinds], "range": [colours[c] for _, c in kinds]},
-        "legend": {"orient": "top", "direction": "horizontal", "columns": 3},
+        "legend": {"orient": "top", "direction": "horizontal", "columns": 2},
     }
     rows = table["Layout"].tolist()
     amount = {**quantity("GiB", "GiB", ticks=5), "stack": "zero"}

@@ -20,6 +20,9 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 SMALLEST_PERCENT = 0.05
 """Parts of a bar below this share are in the table only."""
 
+CHARACTER = 6.2
+"""Width of a character of a label [px], on average."""
+
 BARE = {"grid": False, "domain": False, "ticks": False}
 
 
@@ -146,7 +149,9 @@ def labelled_bars(frame: pd.DataFrame, theme: Theme, width: int | str, *, y: str
     shown = coloured(frame[[y, x, "colour", "label"]], theme)
     most = float(shown[x].max()) if len(shown) else 1.0
     rows = names(y, shown[y].tolist())
-    amount = quantity(x, title, scale={"domain": [0, most * 1.5], "nice": False})
+    room = 20 + CHARACTER * max(map(len, shown["label"]), default=0)
+    top = {"expr": f"{most} * width / max(width - {room}, width / 4)"}  # the longest bar leaves its label room
+    amount = quantity(x, title, scale={"domainMin": 0, "domainMax": top, "nice": False})
     text = {"type": "text", "align": "left", "dx": 6}
     tooltip = tips((y, ""), ("label", ""))
     body = {

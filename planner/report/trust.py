@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from planner.quantities import significant
+from planner.quantities import percent, significant
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
@@ -60,10 +60,10 @@ def validation_scatter(result: Validation, theme: Theme = LIGHT, width: Width = 
     return finished(
         sized({"layer": [_band(band, _axis("published", "published [s]", ends), y, theme), points]}, width, 380),
         theme,
-        title=f"{len(frame):,} published runs: {within:.0%} predicted within {BAND:.0%}",
+        title=f"{len(frame):,} published runs: {percent(within, 0)} predicted within {percent(BAND, 0)}",
         subtitle="Seconds of one step. Band: ±10 %. Circles: 16-bit. Triangles: fp8",
         description=f"Predicted against published step times, {significant(frame['published'].min())} to "
-        f"{significant(frame['published'].max())} seconds; {within:.0%} lie within 10 %.",
+        f"{significant(frame['published'].max())} seconds; {percent(within, 0)} lie within 10 %.",
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from planner.assumptions import Assumption
 from planner.plan import Interval, Plan
-from planner.quantities import NAMES, energy, human, money, significant
+from planner.quantities import NAMES, energy, human, money, percent, significant
 
 KINDS = {
     "measured": "timed on a GPU by this project's profiler",
@@ -92,7 +92,7 @@ def tonnes(value: float) -> str:
 
 def share(value: float) -> str:
     """`0.3987` → `39.9 %`."""
-    return f"{value * 100:.1f} %"
+    return percent(value)
 
 
 def kind_counts(assumptions: tuple[Assumption, ...]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from planner.campaign_files import (
     write_table,
 )
 from planner.plan_file import read_plan_request
+from planner.quantities import percent
 from planner.simulation import Simulation, simulate_plan
 from profiler.files import InputError
 
@@ -126,7 +127,7 @@ def test_figures_show_what_took_time(run: Simulation, tmp_path: Path) -> None:
     bars = time_chart(run.median)
     shown = [row["Activity"] for row in bars["data"]["values"]]
     assert len(shown) == sum(s > 0 for name, s in run.median.seconds.items() if name != "training")
-    assert f"{run.median.ettr:.1%}" in bars["title"]["text"]
+    assert percent(run.median.ettr) in bars["title"]["text"]
     gantt = gantt_chart(run.median)
     assert gantt is not None
     rows = {row["row"] for row in gantt["data"]["values"]}
