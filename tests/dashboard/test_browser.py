@@ -1,6 +1,7 @@
 """The dashboard in a real browser: it loads cleanly, follows the address, and hands out files that open."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,13 @@ def _opened(browser: Browser, url: str, *, width: int = 1400, scheme: str = "lig
     expect(page.locator(".hp-answer").first).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_text("Plan from a file")).to_be_attached(timeout=PATIENCE_MS)
     return page, wrong
+
+
+CUT_OFF = """[...document.querySelectorAll("[class*='st-key-chart-']")]
+    .filter(box => [box, ...box.querySelectorAll('canvas, svg')].some(
+        e => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth))
+    .map(box => box.className)"""
+"""Charts of which a part lies outside of their box or of the screen."""
 
 
 def _findings(page: Page) -> list[str]:
@@ -111,7 +119,7 @@ def test_a_click_on_a_layout_plans_with_it(browser: Browser, address: str) -> No
     rows = page.locator("[data-testid=stDataFrame] .dvn-scroller").first
     rows.click(position={"x": 16, "y": 90})
     expect(page.get_by_text("Undo the layout picked")).to_be_visible(timeout=PATIENCE_MS)
-    assert "layout_8b=tp" in page.url
+    expect(page).to_have_url(re.compile("layout_8b=tp"), timeout=PATIENCE_MS)
     page.close()
 
 
@@ -124,6 +132,7 @@ def test_a_phone_does_not_scroll_sideways_and_axe_finds_nothing_serious(
         page, _ = _opened(browser, f"{address}/{path}", width=390, scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         settled(page)
+        assert (path, page.evaluate(CUT_OFF)) == (path, [])
         assert (path, _findings(page)) == (path, [])
         page.close()
 
