@@ -11,6 +11,7 @@ receiver can begin, which a schedule without slack (1F1B) pays all the same: wit
 micro-batch that comes late delays the next.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
@@ -131,12 +132,14 @@ LONGEST: dict[tuple[PipelineSchedule, bool], Callable[[Pipeline], Array]] = {
 }
 """The longest path by schedule, and whether a stage holds several chunks."""
 
+ROUNDING = 1e-9
+
 BLOCK = 4096
 """Pipelines at once: what is computed with them stays in the processor's cache."""
 
 
-def pipeline_times(case: PipelineCase) -> PipelineTimes:
-    """Seconds of each pipeline.
+def pipeline_times(case: PipelineCase, most_s: Array | float = math.inf) -> PipelineTimes:
+    """Seconds of each pipeline; one whose slowest stage alone computes for longer than `most_s` is left at that.
 
     Sources: GPipe arXiv:1811.06965; 1F1B and its interleaved form arXiv:2104.04473 section 2.2; ZB-H1 and ZB-H2
     arXiv:2401.10241 section 3; ZB-V arXiv:2405.15362.
@@ -147,9 +150,10 @@ def pipeline_times(case: PipelineCase) -> PipelineTimes:
     work_s = (first_s + np.maximum(c.n * c.v - 2, 0) * middle_s + last_s) / c.n
     slowest_s = _slowest_s(schedule, c, first_s, middle_s, last_s)
 
+    worth = slowest_s * (1 - ROUNDING) <= np.broadcast_to(most_s, shape).ravel()
     free_s, total_s = slowest_s.copy(), slowest_s.copy()
     for (name, several), longest in LONGEST.items():
-        of_kind = np.flatnonzero((schedule == SCHEDULES.index(name)) & ((c.v > 1) == several) & (c.n > 1))
+        of_kind = np.flatnonzero((schedule == SCHEDULES.index(name)) & ((c.v > 1) == several) & (c.n > 1) & worth)
         for start in range(0, of_kind.size, BLOCK):
             here = of_kind[start : start + BLOCK]
             some = _at(here, c)

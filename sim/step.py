@@ -4,6 +4,7 @@ Passes (`sim.passes`) run through a pipeline (`sim.pipeline`); gradients and wei
 (`sim.sharding`). Every quantity is an array with one entry per step of a `StepCase`, of any shape that broadcasts.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,14 +86,17 @@ def pipeline_case(
     )
 
 
-def step_times(case: StepCase) -> StepTimes:
-    """Seconds of each step and where they go."""
+def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
+    """Seconds of each step and where they go.
+
+    A step that must take longer than `most_s` because of what its slowest stage computes is left at what is certain:
+    its parts and total are then lower bounds, the total above `most_s`.
+    """
     forward = forward_pass(case)
     backward = backward_pass(case, forward)
     again = recompute_s(case, forward)
     fsdp = fsdp_layer_s(case, forward.total, 1.0, 0.0), fsdp_layer_s(case, backward.total + again, 1.0, 1.0)
     head = head_s(case)
-    pipeline = pipeline_times(pipeline_case(case, forward, backward, again, fsdp, head))
 
     passes = case.micro_batches
     most, _ = stage_layers(case)
@@ -105,9 +109,13 @@ def step_times(case: StepCase) -> StepTimes:
     gradients = gradient_sync_s(case, parameters, reach * ahead + product, reach * behind + 2 * product)
     update = optimizer_s(case, parameters) + accumulate_s(case, parameters) * passes
     calls = passes * case.vp * case.pass_fixed_s
-    subtotal = pipeline.total_s + gradients + update + calls + case.step_fixed_s
-    doublings = np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
-    total = subtotal * (1 + case.straggler_per_doubling * doublings)
+    beside = gradients + update + calls + case.step_fixed_s
+    slowed = 1 + case.straggler_per_doubling * np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
+    pipeline = pipeline_times(
+        pipeline_case(case, forward, backward, again, fsdp, head), most_s=most_s / slowed - beside
+    )
+    subtotal = pipeline.total_s + beside
+    total = subtotal * slowed
 
     own = passes * case.layers / case.pp  # blocks that an average stage runs in a step
     block_s = forward.total + fsdp[0] + backward.total + again + fsdp[1]

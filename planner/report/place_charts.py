@@ -48,7 +48,7 @@ def tonnes_by_place(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Sp
         theme,
         title=f"{tonnes(plan.carbon.location_based_tco2e)} here; {tonnes(best['t'])} in "
         + best["Place"].removeprefix("▸ "),
-        subtitle="Location-based emissions of the same electricity by place; ▸ the chosen one",
+        subtitle="Location-based, the same electricity at each place",
         description=f"From {tonnes(best['t'])} in {best['Place']} to {tonnes(worst['t'])} in {worst['Place']}; "
         f"{here} {tonnes(plan.carbon.location_based_tco2e)}.",
     )

@@ -1,5 +1,6 @@
 """The best few of millions of layouts, block by block."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,10 +19,14 @@ class Leaders:
     """`COLUMNS` of each, the least score first; equal scores in the order of the columns."""
     scores: Array = field(default_factory=lambda: np.empty(0))
 
+    @property
+    def worst(self) -> float:
+        """The score that a layout must not exceed to be among them."""
+        return float(self.scores[-1]) if self.scores.size == self.keep else math.inf
+
     def offer(self, score: Array, columns: Columns, among: NDArray[np.bool_] | None = None) -> None:
         """Let the layouts of a block compete, or those `among` them."""
-        worst = self.scores[-1] if self.scores.size == self.keep else np.inf
-        good = score <= worst if among is None else (score <= worst) & among
+        good = score <= self.worst if among is None else (score <= self.worst) & among
         chosen = np.flatnonzero(good)
         if chosen.size == 0:
             return

@@ -9,7 +9,7 @@ import numpy as np
 from planner.kept import kept
 from planner.search.leaders import Leaders
 from planner.search.losses import LossReason, explain_losses, loss_sentence
-from planner.search.space import CHUNK, LayoutSpace, shape_of
+from planner.search.space import CHUNK, LayoutSpace, fitting_columns, shape_of
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Precision
@@ -69,7 +69,7 @@ def search_layouts(
     explain: bool = False,
     chunk: int = CHUNK,
 ) -> SearchResult:
-    """Evaluate every layout of a `LayoutSpace` and rank those that fit in memory by step time.
+    """Evaluate the memory of every layout of a `LayoutSpace`, and rank those that fit by step time.
 
     `explain` counts why each of the others loses and lists the nearest misses, which evaluates all of them twice.
     The answer does not depend on `chunk`, the number of layouts evaluated at once; memory does.
@@ -91,15 +91,16 @@ def search_layouts(
     fastest, leanest = Leaders(keep), Leaders(1)
     evaluated = fitting = 0
     for columns in space.blocks(chunk):
-        shape = shape_of(columns)
-        case = space.case(columns)
-        step_time_s = np.broadcast_to(step_times(case).total, shape)
-        memory_bytes = np.broadcast_to(memory_use(case).total, shape)
-        fits = memory_bytes <= cluster.gpu.memory_bytes
-        fastest.offer(step_time_s, columns, fits)
+        memory_bytes = np.broadcast_to(memory_use(space.case(columns)).total, shape_of(columns))
         leanest.offer(memory_bytes, columns)
+        fits = memory_bytes <= cluster.gpu.memory_bytes
         evaluated += fits.size
         fitting += int(fits.sum())
+        some, fits = fitting_columns(columns, fits)
+        if fits.size:
+            # what cannot be among the fastest is not timed to the end
+            times = step_times(space.case(some), fastest.worst)
+            fastest.offer(np.broadcast_to(times.total, fits.shape), some, fits)
     _check_found(space, evaluated, fitting, leanest)
     layouts = [space.layout(row) for row in fastest.rows]
     losses, misses = explain_losses(space, layouts[0], chunk, keep) if explain else ((), [])

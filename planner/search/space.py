@@ -165,6 +165,14 @@ def shape_of(columns: Columns) -> tuple[int, ...]:
     return np.broadcast_shapes(*(values.shape for values in columns.values()))
 
 
+def fitting_columns(columns: Columns, fits: NDArray[np.bool_]) -> tuple[Columns, NDArray[np.bool_]]:
+    """The columns of a block without the spreads of which nothing fits, and what fits of the others."""
+    some = np.flatnonzero(fits.any(axis=(0, 1)))
+    return {
+        name: values[some] if values.shape == fits.shape[2:] else values for name, values in columns.items()
+    }, fits[:, :, some]
+
+
 def _divisors(n: int) -> list[int]:
     low = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
     return sorted({*low, *(n // d for d in low)})

@@ -51,6 +51,19 @@ def test_longer_sequences_never_take_less_time(s: Situation) -> None:
     assert total_s(replace(s, seq_len=2 * s.seq_len).case()) * SLACK >= total_s(s.case())
 
 
+@few
+@given(situations(), st.floats(0.3, 1.5))
+def test_only_what_is_certain_to_take_longer_is_left_at_a_bound(s: Situation, share: float) -> None:
+    case = s.case()
+    whole_s = total_s(case)
+    most_s = share * whole_s
+    bound_s = part_s(step_times(case, most_s), "total")
+    if whole_s <= most_s:
+        assert bound_s == whole_s
+    assert bound_s <= whole_s * SLACK
+    assert bound_s == whole_s or bound_s * SLACK > most_s
+
+
 FASTER = {
     "network between nodes": {"nic_bytes_per_s": 2.0},
     "network latency": {"fabric_latency_s": 0.5},
