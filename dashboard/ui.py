@@ -3,6 +3,7 @@
 Text from plans is put into the page escaped, never as Markdown: names are other people's words.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
@@ -67,7 +68,12 @@ def note(text: str) -> None:
 
 def problem(text: str) -> None:
     """What went wrong and what to do, in a sentence."""
-    st.html(f"<div class='hp-problem' role='alert'>{escape(text)}</div>")
+    st.html(f"<div class='hp-problem' role='alert'>{sentence(text)}</div>")
+
+
+def sentence(text: str) -> str:
+    """A message as HTML; it begins with a capital where it begins with a word and not with a name."""
+    return re.sub(r"^[a-z]+(?= )", lambda first: first[0].capitalize(), escape(text))
 
 
 def chosen_plan() -> Plan:
