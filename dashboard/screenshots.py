@@ -126,7 +126,8 @@ def reduced(png: bytes) -> bytes:
     colours = COLOURS
     while True:
         out = io.BytesIO()
-        small = picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        # one round of k-means, else large plain areas take the colour of a small thing near theirs
+        small = picture.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
         small.save(out, "PNG", optimize=True)
         if out.tell() <= LARGEST_BYTES or colours <= 8:
             return out.getvalue()

@@ -1,12 +1,15 @@
 """Charts say what the plan says: sums add up, curves cross where the plan says, fronts hold none that is beaten."""
 
+import io
 import json
 from datetime import date
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dashboard.scenarios import base
+from dashboard.screenshots import reduced
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
 from planner.report import (
@@ -139,3 +142,17 @@ def test_no_roofline_row_is_above_its_ceiling() -> None:
     assert len(table) == len(profile.layers)
     assert table["Of the ceiling [%]"].between(1, 100).all()
     assert profile_charts.watt_bars(profile) is None
+
+
+def test_a_picture_in_few_colours_keeps_those_of_its_large_areas() -> None:
+    pixels = np.full((300, 400, 3), 255, dtype=np.uint8)
+    pixels[:, :80] = sidebar = (244, 246, 248)
+    inks = np.array([(11, 98, 168), (201, 105, 18), (23, 32, 42), (184, 52, 64), (16, 128, 106), (90, 101, 112)])
+    shades = np.linspace(0, 1, 40)[:, None, None]  # of the edges of letters and lines
+    edges = (shades * inks + (1 - shades) * 255).reshape(-1, 3)
+    pixels[100 : 100 + len(edges) // 4, 100:104] = edges.reshape(-1, 4, 3)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    kept = Image.open(io.BytesIO(reduced(out.getvalue()))).convert("RGB")
+    assert kept.getpixel((10, 10)) == sidebar
+    assert kept.getpixel((390, 290)) == (255, 255, 255)
