@@ -6,6 +6,7 @@ from sim.campaign_record import LOST, TRAINING
 from sim.campaign_run import Run, Stop
 from sim.campaign_setup import CampaignSetup
 from sim.failures import memory_copy_lost
+from sim.ordinary_stops import OrdinaryStops
 
 
 class Job(Run):
@@ -40,7 +41,9 @@ class Job(Run):
         self.unpaused = 1 / (1 + setup.pause_share)
 
     def _work(self) -> None:
+        ordinary = OrdinaryStops(self, self.unpaused)
         while self.done_s < self.work_s:
+            ordinary.take()
             self._train()
 
     def _train(self) -> None:

@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 
 from sim.campaign_run import Run, Stop
 from sim.campaign_setup import CampaignSetup
+from sim.ordinary_stalls import OrdinaryStalls
 
 
 class ReplicaJob(Run):
@@ -33,7 +34,9 @@ class ReplicaJob(Run):
         self.steady = (1 - self.cadence.held_share) / (1 + setup.pause_share)
 
     def _work(self) -> None:
+        ordinary = OrdinaryStalls(self, self.steady)
         while self.done_s < self.work_s:
+            ordinary.take()
             while self.away == self.replicas:
                 self._wait()
             share = self._share()

@@ -83,6 +83,11 @@ class Run(ABC):
     def _work(self) -> None:
         """Train, fail and recover until the last token is done."""
 
+    @property
+    def room(self) -> int:
+        """Interruptions left before the run is given up."""
+        return MAX_INTERRUPTIONS - self.count
+
     def _new_stop(self, cause: int) -> Stop:
         self.count += 1
         if self.count > MAX_INTERRUPTIONS:
