@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from planner.campaign_files import gantt_frame
-from planner.campaign_text import ACTIVITY_NAMES, duration
+from planner.campaign_text import ACTIVITY_NAMES
 from planner.quantities import significant
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
 from profiler.files import write_atomic
-from profiler.units import DAY_S
+from profiler.units import DAY_S, duration
 from sim.campaign import Campaign
 
 COLOURS = {
@@ -90,7 +90,7 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720
             "tooltip": tips(("row", ""), ("label", ""), ("from", ".1f"), ("until", ".1f")),
         },
     }
-    stops = len(total_s)
+    stops = len(campaign.stops)  # those found while the job was down have no bar
     return finished(
         sized(body, width, 18 * len(kept) + 150),
         theme,

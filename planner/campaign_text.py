@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from planner.quantities import energy, human, money, significant
-from profiler.units import DAY_S, HOUR_S, JOULES_PER_MWH
+from profiler.units import JOULES_PER_MWH, duration
 from sim.campaign import Campaign
 from sim.campaign_setup import CampaignSetup
 from sim.swings import Swing, swings
@@ -46,14 +46,6 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
 """What is told of the replicas: a label, and how a person reads the figure."""
 
 
-def duration(seconds: float) -> str:
-    """`5400` → `1.5 h`; days from two on."""
-    for length_s, unit in ((DAY_S, "days"), (HOUR_S, "h"), (60.0, "min")):
-        if seconds >= (2 * length_s if unit == "days" else length_s):
-            return f"{significant(seconds / length_s)} {unit}"
-    return f"{significant(seconds)} s"
-
-
 def time_lines(campaign: Campaign) -> list[str]:
     """Where the time went, most first; what took none is left out."""
     ranked = sorted(campaign.seconds.items(), key=lambda item: (item[0] != "training", -item[1]))
@@ -91,7 +83,7 @@ def swing_lines(found: Iterable[Swing]) -> list[str]:
 
 
 def explained(campaign: Campaign, setup: CampaignSetup) -> str:
-    """The campaign in words and figures, a paragraph each for time, stops and power."""
+    """The campaign in words and figures, a paragraph each for time, stops, power and what to know of its setup."""
     stops = campaign.interruptions
     lost_s = campaign.duration_s - campaign.seconds["training"]
     each = f", {duration(lost_s / len(stops))} for each of its {len(stops)} interruptions" if stops else ""
@@ -114,6 +106,7 @@ def explained(campaign: Campaign, setup: CampaignSetup) -> str:
             *swing_lines(swings(campaign, setup)),
         )
     )
+    paragraphs += [(f"Note: {note}.",) for note in setup.notes]
     return "\n\n".join("\n".join(lines) for lines in paragraphs)
 
 

@@ -72,6 +72,24 @@ def test_no_spares_is_said_in_one_sentence() -> None:
     assert setup(20).notes == ()
 
 
+@pytest.mark.parametrize(
+    ("spares", "crews", "says"),
+    [
+        (2, None, "There are too few spare nodes: about 4.3 nodes a day fail, and about 5.0 are under repair at a time"),
+        (12, 2, "The repair crews cannot keep up: about 4.3 nodes a day fail, and 2 of them mend 1.7 a day"),
+        (60, None, ""),
+        (60, 8, ""),
+    ],
+)
+def test_too_few_spares_or_crews_are_said_where_the_job_waits(spares: int, crews: int | None, says: str) -> None:
+    """Little's law: a node every 20,000 s, 100,000 s under repair, makes five of them on average."""
+    record = fleet(20_000.0, 64, cause={"nodes_lost": 1, "repair_s": 100_000.0})
+    plan = setup(60, 64, reliability=record, spare_nodes=spares, repair_crews=crews, parameters=10**6)
+    waited = simulate_campaign(plan, 1).seconds["waiting_for_repair"] / simulate_campaign(plan, 1).duration_s
+    assert "".join(plan.notes).startswith(says)
+    assert (len(plan.notes), waited > 0.1) == ((1, True) if says else (0, False))
+
+
 def test_fewer_replicas_go_on_where_the_job_would_wait() -> None:
     record = fleet(40_000.0, 64, cause={"nodes_lost": 1, "repair_s": 30_000.0})
     waits = setup(30, 64, reliability=record, spare_nodes=0, parameters=10**6, replicas=4)
