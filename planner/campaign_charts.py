@@ -91,10 +91,11 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720
         },
     }
     stops = len(campaign.stops)  # those found while the job was down have no bar
+    title = f"The longest {len(kept)} of {stops:,} interruptions" if stops > len(kept) else f"{stops} interruptions"
     return finished(
         sized(body, width, 18 * len(kept) + 150),
         theme,
-        title=f"The longest {len(kept)} of {stops} interruptions" if stops > len(kept) else f"{stops} interruptions",
+        title=title,
         subtitle=f"From the last safe checkpoint to going on; all of them took {duration(float(total_s.sum()))}",
         description=f"The longest takes {duration(float(total_s.max()))}, "
         f"the median {duration(float(total_s.median()))}.",

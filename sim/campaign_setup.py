@@ -225,12 +225,13 @@ class CampaignSetup:
             return (
                 f"The repair crews cannot keep up: {fail}, and {crews} of them mend "
                 f"{significant(lost_per_day * crews / away, 2)} a day, so the job stands and waits once the "
-                f"{self.spare_nodes} spare nodes are gone; take more repair_crews, or let the job run on fewer replicas",
+                f"{self.spare_nodes} spare nodes are gone; take more repair_crews or let the job run on fewer "
+                "replicas",
             )
         if away > self.spare_nodes:
             return (
-                f"There are too few spare nodes: {fail}, and about {significant(away, 2)} are under repair at a time, "
-                f"more than the {self.spare_nodes} there are, so the job stands and waits; {helps}",
+                f"There are too few spare nodes: {fail}, and about {significant(away, 2)} are under repair at "
+                f"a time, more than the {self.spare_nodes} there are, so the job stands and waits; {helps}",
             )
         return ()
 
@@ -249,7 +250,8 @@ def _refuse_endless(setup: CampaignSetup) -> None:
     if whole and renewal_ettr(setup) < LEAST_SHARE:
         raise InputError(
             f"{run}: {often}, too often for checkpoints every {duration(setup.cadence.interval_s)} that hold up "
-            f"training for {duration(setup.cadence.cost_s)}; checkpoint more often or faster, or keep copies in memory."
+            f"training for {duration(setup.cadence.cost_s)}; checkpoint more often or faster, or keep copies in "
+            "memory."
         )
     if whole and stored_share(setup) < LEAST_SHARE:
         raise InputError(

@@ -75,7 +75,11 @@ def test_no_spares_is_said_in_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("spares", "crews", "says"),
     [
-        (2, None, "There are too few spare nodes: about 4.3 nodes a day fail, and about 5.0 are under repair at a time"),
+        (
+            2,
+            None,
+            "There are too few spare nodes: about 4.3 nodes a day fail, and about 5.0 are under repair at a time",
+        ),
         (12, 2, "The repair crews cannot keep up: about 4.3 nodes a day fail, and 2 of them mend 1.7 a day"),
         (60, None, ""),
         (60, 8, ""),
