@@ -8,7 +8,7 @@ from typing import Literal
 
 from profiler.files import InputError
 from profiler.units import DAY_S, Positive, duration, significant
-from sim.campaign_theory import expected_replica_ettr, renewal_ettr, stored_share
+from sim.campaign_theory import above_poisson, expected_replica_ettr, renewal_ettr, stored_share
 from sim.checkpoints import Cadence, CheckpointPolicy
 from sim.energy import SitePower
 from sim.failure_record import FailureCause, Reliability
@@ -17,6 +17,9 @@ from sim.site import SiteConditions
 
 LEAST_SHARE = 0.01
 """A run that trains less than this share of its time is refused: it would take a hundred times as long."""
+
+SHORT_SHARE = 0.05
+"""A setup with too few spares for more than this share of the time is told of."""
 
 Recovery = Literal["job", "replica"]
 
@@ -214,12 +217,11 @@ class CampaignSetup:
         lost_per_day = self._mean(lambda cause: float(cause.nodes_lost)) * DAY_S / self.mtbf_s
         away = self._mean(lambda cause: cause.nodes_lost * cause.repair_s) / self.mtbf_s  # Little's law
         crews, fail = self.repair_crews, f"about {significant(lost_per_day, 2)} nodes a day fail"
-        helps = "keep spare_nodes or let the job run on fewer replicas"
         if lost_per_day and not self.spare_nodes:
             repair_s = max(cause.repair_s for cause in self.reliability.causes)
             return (
                 f"There are no spare nodes: {fail}, and the job stands up to {duration(repair_s)} for each until it "
-                f"is repaired; {helps}",
+                "is repaired; keep spare_nodes or let the job run on fewer replicas",
             )
         if crews is not None and away > crews:
             return (
@@ -228,10 +230,12 @@ class CampaignSetup:
                 f"{self.spare_nodes} spare nodes are gone; take more repair_crews or let the job run on fewer "
                 "replicas",
             )
-        if away > self.spare_nodes:
+        short = above_poisson(self.spare_nodes, away)
+        if short > SHORT_SHARE:
             return (
-                f"There are too few spare nodes: {fail}, and about {significant(away, 2)} are under repair at "
-                f"a time, more than the {self.spare_nodes} there are, so the job stands and waits; {helps}",
+                f"There are too few spare nodes: {fail}, and {significant(away, 2)} are under repair on average, "
+                f"more than the {self.spare_nodes} there are for {short:.0%} of the time; the job stands and waits "
+                "then; keep more spare_nodes or let the job run on fewer replicas",
             )
         return ()
 
