@@ -20,7 +20,7 @@ from sim.failures import Failures
 
 Ints = NDArray[np.int64]
 
-LEAST = 64
+LEAST = 100
 """Fewer interruptions than that are quicker one by one."""
 _MOST = 4096
 """Failures looked at together."""

@@ -155,10 +155,10 @@ def test_any_busy_campaign(plan: CampaignSetup, seed: int) -> None:
 def mixed(mtbf_s: float, **fields: Any) -> Reliability:
     """Failures of nodes, of software, silent ones, and some that take two nodes and so both copies in memory."""
     kinds: tuple[tuple[str, float, dict[str, Any]], ...] = (
-        ("node", 0.7, {"nodes_lost": 1, "repair_s": 3 * 3600.0, "detection_s": 10.0}),
+        ("node", 0.708, {"nodes_lost": 1, "repair_s": 3 * 3600.0, "detection_s": 10.0}),
         ("software", 0.2, {"nodes_lost": 0, "repair_s": 0.0, "detection_s": 20.0}),
         ("silent", 0.09, {"nodes_lost": 1, "repair_s": 3600.0, "detection_s": 60.0, "silent": True, "drain_s": 5.0}),
-        ("switch", 0.01, {"nodes_lost": 2, "repair_s": 3600.0, "detection_s": 5.0, "drain_s": 30.0}),
+        ("switch", 0.002, {"nodes_lost": 2, "repair_s": 3600.0, "detection_s": 5.0, "drain_s": 30.0}),
     )
     rate = DAY / mtbf_s / (GPUS / 8)
     causes = tuple(
