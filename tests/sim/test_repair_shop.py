@@ -1,9 +1,13 @@
 """Repairs that are known at once are those of a shop with a crew for everybody."""
 
+from unittest.mock import patch
+
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sim.ordinary
 from sim.campaign import simulate_campaign
 from sim.repair_shop import RepairShop
 from tests.sim.campaigns import check_conserved, fleet, setup
@@ -54,3 +58,33 @@ def test_a_campaign_with_a_crew_for_everybody(recovery: str, spare_nodes: int) -
     check_conserved(plan, free_run)
     assert free_run.stops.data == pytest.approx(crewed_run.stops.data, rel=1e-9, abs=1e-5)
     assert free_run.timeline.data == pytest.approx(crewed_run.timeline.data, rel=1e-9, abs=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    nodes_lost=st.integers(1, 3),
+    repair_s=st.floats(1, 50_000),
+    spares=st.integers(0, 20),
+    recovery=st.sampled_from(["job", "replica"]),
+    least=st.sampled_from([1, 10**9]),
+)
+def test_every_node_is_in_the_job_spare_or_under_repair(
+    seed: int, nodes_lost: int, repair_s: float, spares: int, recovery: str, least: int
+) -> None:
+    """Counted from the event log alone: spares, less all nodes lost, plus all that are repaired by then."""
+    cause, spare_nodes = {"nodes_lost": nodes_lost, "repair_s": repair_s}, spares * nodes_lost
+    record = fleet(1000.0, 1024, restart_s=0.0, cause=cause)
+    plan = setup(
+        1.0, 1024, reliability=record, spare_nodes=spare_nodes, parameters=10**6, recovery=recovery, replicas=1024,
+        replica_stall_s=0.0, planned_maintenance_per_day=0,
+    )  # fmt: skip
+    with patch.object(sim.ordinary, "LEAST", least):
+        stops = simulate_campaign(plan, seed).stops
+    left_s = stops.column("time_s")
+    replaced_s = left_s + stops.column("wait_s")
+    lost = nodes_lost * np.arange(1, len(stops) + 1)
+    back = nodes_lost * np.searchsorted(left_s + repair_s, replaced_s + 1e-6, side="right")
+    missing = np.maximum(lost - back - spare_nodes, 0)  # in a job of replicas that trains on without them
+    assert (stops.column("spares_left") == spare_nodes - lost + back + missing).all()
+    assert recovery == "replica" or not missing.any()
