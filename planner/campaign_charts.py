@@ -5,13 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from planner.campaign_files import gantt_frame
-from planner.campaign_text import ACTIVITY_NAMES, duration
+from planner.campaign_text import ACTIVITY_NAMES
 from planner.quantities import percent, significant
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
 from profiler.files import write_atomic
-from profiler.units import DAY_S
-from sim.campaign import Campaign
+from profiler.units import DAY_S, duration
+from sim.campaign import PLANNED, REJOIN, Campaign
 
 COLOURS = {
     "training": "accent",
@@ -61,10 +61,16 @@ def time_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Sp
 
 
 def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720) -> Spec | None:
-    """The longest interruptions, a row each from the last safe checkpoint to going on; `None` without any."""
-    frame = gantt_frame(campaign)
+    """The longest interruptions, a row each from the last safe checkpoint to going on; `None` without any.
+
+    Planned ones, which are all alike, are left out where others are.
+    """
+    frame, stops, what = gantt_frame(campaign), len(campaign.stops), "interruptions"
     if frame.empty:
         return None
+    failures = frame[~frame["cause"].isin((PLANNED, REJOIN))]
+    if not failures.empty:
+        frame, stops, what = failures, campaign.unexpected_interruptions, "failures"
     total_s = frame.groupby("interruption")["seconds"].sum()
     kept = total_s.nlargest(LONGEST).index
     shown = frame[frame["interruption"].isin(kept)].copy()
@@ -92,11 +98,12 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720
             "tooltip": tips(("row", ""), ("label", ""), ("from", ".1f"), ("until", ".1f")),
         },
     }
-    stops = len(campaign.stops)
+    # of those found while the job was down, which cost nothing of their own, there is no bar
+    title = f"The longest {len(kept)} of {stops:,} {what}" if stops > len(kept) else f"{stops} {what}"
     return finished(
         sized(body, width, 18 * len(kept) + 150),
         theme,
-        title=f"The longest {len(kept)} of {stops} interruptions" if stops > len(kept) else f"{stops} interruptions",
+        title=title,
         subtitle=f"From the last safe checkpoint to going on; all of them took {duration(float(total_s.sum()))}",
         description=f"The longest takes {duration(float(total_s.max()))}, "
         f"the median {duration(float(total_s.median()))}.",

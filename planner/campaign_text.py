@@ -1,12 +1,14 @@
 """A simulated campaign in words: where the time went, what stopped it, how its power swings."""
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from planner.quantities import energy, human, money, significant
-from profiler.units import DAY_S, HOUR_S, JOULES_PER_MWH
+from profiler.units import JOULES_PER_MWH, duration
 from sim.campaign import Campaign
 from sim.campaign_setup import CampaignSetup
 from sim.swings import Swing, swings
@@ -35,7 +37,7 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "training_days": ("days", lambda x: f"{x:.1f}"),
     "ettr": ("effective time", lambda x: f"{x:.2%}"),
     "goodput_tokens_per_s": ("tokens per second kept", lambda x: human(x)),
-    "unexpected_interruptions": ("failures", lambda x: f"{x:.0f}"),
+    "unexpected_interruptions": ("failures", lambda x: f"{x:,.0f}"),
     "energy_mwh": ("electricity", energy),
     "peak_power_mw": ("highest power", lambda x: f"{significant(x)} MW"),
     "electricity_usd": ("its bill", money),
@@ -44,14 +46,6 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "water_m3": ("water", lambda x: f"{significant(x)} m³"),
 }
 """What is told of the replicas: a label, and how a person reads the figure."""
-
-
-def duration(seconds: float) -> str:
-    """`5400` → `1.5 h`; days from two on."""
-    for length_s, unit in ((DAY_S, "days"), (HOUR_S, "h"), (60.0, "min")):
-        if seconds >= (2 * length_s if unit == "days" else length_s):
-            return f"{significant(seconds / length_s)} {unit}"
-    return f"{significant(seconds)} s"
 
 
 def time_lines(campaign: Campaign) -> list[str]:
@@ -66,35 +60,34 @@ def time_lines(campaign: Campaign) -> list[str]:
 
 def cause_lines(campaign: Campaign) -> list[str]:
     """What stopped training, most time first: how often, and what it cost from the last checkpoint to going on."""
-    counts: Counter[str] = Counter()
-    cost_s: defaultdict[str, float] = defaultdict(float)
-    for stop in campaign.interruptions:
-        counts[stop.cause] += 1
-        spent = (value for name, value in stop._asdict().items() if name.endswith("_s") and name != "time_s")
-        cost_s[stop.cause] += sum(spent)
-    ranked = sorted(counts, key=lambda cause: (-cost_s[cause], cause))
-    lines = [f"  {cause:<40}{counts[cause]:>6} x{duration(cost_s[cause]):>10}" for cause in ranked[:MOST_CAUSES]]
+    stops, causes = campaign.stops, campaign.causes
+    cause = stops.column("cause").astype(np.int64)
+    spent_s = sum(stops.column(name) for name in stops.names if name.endswith("_s") and name != "time_s")
+    counts, cost_s = (np.bincount(cause, each, minlength=len(causes)) for each in (None, spent_s))
+    ranked = sorted(np.flatnonzero(counts).tolist(), key=lambda code: (-cost_s[code], causes[code]))
+
+    def line(label: str, codes: list[int]) -> str:
+        return f"  {label:<40}{counts[codes].sum():>8,} x{duration(cost_s[codes].sum()):>10}"
+
     rest = ranked[MOST_CAUSES:]
-    if rest:
-        label = f"{len(rest)} other causes"
-        lines.append(f"  {label:<40}{sum(counts[c] for c in rest):>6} x{duration(sum(cost_s[c] for c in rest)):>10}")
-    return lines
+    lines = [line(causes[code], [code]) for code in ranked[:MOST_CAUSES]]
+    return [*lines, line(f"{len(rest)} other causes", rest)] if rest else lines
 
 
 def swing_lines(found: Iterable[Swing]) -> list[str]:
     """How the site's power jumps."""
     return [
-        f"  {swing.name}: {swing.largest_w / 1e6:+.3g} MW, {swing.times} x, at least "
+        f"  {swing.name}: {swing.largest_w / 1e6:+.3g} MW, {swing.times:,} x, at least "
         f"{abs(swing.ramp_w_per_s) / 1e6:.2g} MW/s"
         for swing in found
     ]
 
 
 def explained(campaign: Campaign, setup: CampaignSetup) -> str:
-    """The campaign in words and figures, a paragraph each for time, stops and power."""
-    stops = campaign.interruptions
+    """The campaign in words and figures, a paragraph each for time, stops, power and what to know of its setup."""
+    stops = campaign.stops
     lost_s = campaign.duration_s - campaign.seconds["training"]
-    each = f", {duration(lost_s / len(stops))} for each of its {len(stops)} interruptions" if stops else ""
+    each = f", {duration(lost_s / len(stops))} for each of its {len(stops):,} interruptions" if len(stops) else ""
     mean, peak = (significant(w / 1e6) for w in (campaign.mean_site_power_w, campaign.peak_site_power_w))
     used = energy(campaign.total_energy_j / JOULES_PER_MWH)
     paragraphs: list[Sequence[str]] = [
@@ -104,7 +97,7 @@ def explained(campaign: Campaign, setup: CampaignSetup) -> str:
             *time_lines(campaign),
         )
     ]
-    if stops:
+    if len(stops):
         paragraphs.append(
             ("What stopped it, with the time from the last safe checkpoint on:", *cause_lines(campaign))
         )
@@ -114,19 +107,22 @@ def explained(campaign: Campaign, setup: CampaignSetup) -> str:
             *swing_lines(swings(campaign, setup)),
         )
     )
+    paragraphs += [(f"Note: {note}.",) for note in setup.notes]
     return "\n\n".join("\n".join(lines) for lines in paragraphs)
 
 
 def summary_line(simulation: "Simulation") -> str:
     """All replicas in one sentence."""
-    found = simulation.to_dict()
-    days, used = found["training_days"], found["energy_mwh"]
-    cost = f", {money(found['cost_usd']['median'])}" if "cost_usd" in found else ""
-    often = f", a failure every {found['mtbf_h']:.2f} h" if found["mtbf_h"] else ", no failures"
-    spread = f" ({days['p5']:.1f} to {days['p95']:.1f} in nine of ten replicas)" if found["replicas"] > 1 else ""
+    days, mtbf_s = simulation.distribution("training_days"), simulation.scenario.setup.mtbf_s
+    cost_usd, ettr = simulation.distribution("cost_usd")["median"], simulation.distribution("ettr")["mean"]
+    cost = "" if math.isnan(cost_usd) else f", {money(cost_usd)}"
+    often = f", a failure every {duration(mtbf_s)}" if math.isfinite(mtbf_s) else ", no failures"
+    several = len(simulation.replicas) > 1
+    spread = f" ({days['p5']:.1f} to {days['p95']:.1f} in nine of ten replicas)" if several else ""
+    done = simulation.scenario.start + timedelta(days=days["median"])
     return (
-        f"{found['name']}: {days['median']:.1f} days{spread}, done {found['finish']['median'][:10]}, effective time "
-        f"{found['ettr']['mean']:.1%}, {energy(used['mean'])}{cost}{often}."
+        f"{simulation.scenario.name}: {days['median']:.1f} days{spread}, done {done:%Y-%m-%d}, effective time "
+        f"{ettr:.1%}, {energy(simulation.distribution('energy_mwh')['mean'])}{cost}{often}."
     )
 
 

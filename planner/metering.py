@@ -1,5 +1,7 @@
 """What a simulated campaign draws hour by hour, and the bill and the water that follow."""
 
+import numpy as np
+
 from planner.carbon import Grid
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import first_moment
@@ -8,7 +10,6 @@ from planner.tariffs import Array, Bill, bill
 from planner.water import WaterAccount, water
 from profiler.units import JOULES_PER_KWH
 from sim.campaign import Campaign
-from sim.hours import hour_series
 
 
 def campaign_bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> Bill:
@@ -22,7 +23,8 @@ def campaign_bill(request: PlanRequest, campaign: Campaign, prices: Prices) -> B
 
 def hourly_kwh(campaign: Campaign) -> Array:
     """What the site's meter reads in each hour of a campaign [kWh], shape (hours,)."""
-    found: Array = hour_series(campaign).energy_j.sum(axis=1) / JOULES_PER_KWH
+    starts_s, watts = campaign.power_series()
+    found: Array = watts * np.diff(np.append(starts_s, campaign.duration_s)) / JOULES_PER_KWH
     return found
 
 

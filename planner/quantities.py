@@ -3,6 +3,8 @@
 import math
 import re
 
+from profiler.units import significant as significant
+
 DAYS_PER_MONTH = 365.25 / 12
 UNITS: dict[str, dict[str, float]] = {
     "s": {"s": 1.0, "min": 60.0, "h": 3600.0, "hours": 3600.0, "d": 86_400.0, "days": 86_400.0},
@@ -123,15 +125,6 @@ def energy(mwh: float, *, digits: int = 3) -> str:
     if abs(mwh) >= 1000:
         return f"{significant(mwh / 1000, digits)} GWh"
     return f"{significant(mwh, digits)} MWh" if abs(mwh) >= 1 else f"{significant(mwh * 1000, digits)} kWh"
-
-
-def significant(value: float, digits: int = 3) -> str:
-    """A number to so many significant digits, without an exponent, thousands separated."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else str(value)
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, places)
-    return f"{rounded:,.{max(places, 0)}f}"
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:

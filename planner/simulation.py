@@ -67,7 +67,7 @@ class Scenario:
             energy_by_part_mwh={part: joules / JOULES_PER_MWH for part, joules in campaign.energy_j.items()},
             peak_power_mw=campaign.peak_site_power_w / 1e6,
             unexpected_interruptions=campaign.unexpected_interruptions,
-            interruptions=len(campaign.interruptions),
+            interruptions=len(campaign.stops),
             time_by_activity_s=dict(campaign.seconds),
             electricity_usd=electricity_usd,
             cost_usd=math.nan if cost is None else cost.expected,

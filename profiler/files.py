@@ -8,10 +8,11 @@ import math
 import os
 import tempfile
 import tomllib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ def validated(data: Mapping[str, Any], kind: type[T], *, source: str) -> T:
     try:
         result: T = _adapter(cast(Hashable, kind)).validate_python(data)
     except ValidationError as error:
-        raise InputError(_sentence(error, source)) from None
+        raise InputError(_sentence(error, source, kind)) from None
     _refuse_nan(data, source, ())
     return result
 
@@ -91,7 +92,7 @@ def _refuse_nan(value: object, source: str, where: tuple[str, ...]) -> None:
             _refuse_nan(inner, source, (*where, str(i)))
 
 
-def _sentence(error: Any, source: str) -> str:
+def _sentence(error: Any, source: str, kind: type) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"]) or "(top level)"
     given = repr(first["input"])
@@ -99,7 +100,9 @@ def _sentence(error: Any, source: str) -> str:
         given = given[:77] + "..."
     match first["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
-            return f"{source}: key '{key}' is not known here; remove it or check its spelling."
+            meant = _meant([part for part in first["loc"] if isinstance(part, str)], tuple(_keys(kind)))
+            helps = f"did you mean '{meant}'?" if meant else "remove it or check its spelling."
+            return f"{source}: key '{key}' is not known here; {helps}"
         case "missing" | "missing_argument":
             return f"{source}: key '{key}' is missing."
         case "value_error":
@@ -110,6 +113,25 @@ def _sentence(error: Any, source: str) -> str:
             )
         case _:
             return f"{source}: key '{key}' is {given}; {first['msg'][0].lower()}{first['msg'][1:]}."
+
+
+def _meant(given: list[str], known: tuple[str, ...]) -> str:
+    """The key that was probably meant: the same word in another table, or one spelt much like it; empty if none."""
+    elsewhere = [key for key in known if key.rpartition(".")[2] == given[-1]]
+    beside = [key for key in known if key.count(".") == len(given) - 1]
+    close = elsewhere or difflib.get_close_matches(".".join(given), beside, n=1, cutoff=0.8)
+    return close[0] if close else ""
+
+
+def _keys(kind: Any, table: str = "") -> Iterator[str]:
+    """Every key that a dataclass and those within it take, with the tables they stand in."""
+    if is_dataclass(kind):
+        for name, inner in get_type_hints(kind).items():
+            yield f"{table}{name}"
+            yield from _keys(inner, f"{table}{name}.")
+    else:
+        for inner in get_args(kind):
+            yield from _keys(inner, table)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

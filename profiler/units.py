@@ -1,9 +1,10 @@
-"""Constrained number types shared by every room, and the few unit constants.
+"""Constrained number types shared by every room, the few unit constants, and numbers as people read them.
 
 The constraints are read at the door by pydantic (see `profiler.files`); inside, the dataclasses that carry
 them are plain and frozen.
 """
 
+import math
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
@@ -29,3 +30,20 @@ MONTH_DAYS = 365.25 / 12
 """Mean length of a month, 30.44 days."""
 JOULES_PER_MWH = 3.6e9
 JOULES_PER_KWH = 3.6e6
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number to so many significant digits, without an exponent, thousands separated."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    rounded = round(value, places)
+    return f"{rounded:,.{max(places, 0)}f}"
+
+
+def duration(seconds: float) -> str:
+    """`5400` → `1.50 h`; days from two on."""
+    for length_s, unit in ((DAY_S, "days"), (HOUR_S, "h"), (60.0, "min")):
+        if seconds >= (2 * length_s if unit == "days" else length_s):
+            return f"{significant(seconds / length_s)} {unit}"
+    return f"{significant(seconds)} s"

@@ -1,8 +1,8 @@
-"""The months: one job that trains, saves itself, fails, restarts and draws power, as a SimPy simulation.
+"""The months: one job that trains, saves itself, fails, restarts and draws power.
 
-Failures of all nodes and causes are one superposed process drawn in blocks; repairs are events, and crews a Resource,
-of a SimPy simulation that the job drives. Between two interruptions everything is arithmetic, so the work grows with
-the number of interruptions and not with GPUs, steps or checkpoints.
+Failures of all nodes and causes are one superposed process drawn in blocks; repair crews are a SimPy Resource.
+Between two interruptions everything is arithmetic, and ordinary interruptions are too, so the work grows with the
+number of interruptions and not with GPUs, steps or checkpoints.
 """
 
 import numpy as np

@@ -6,6 +6,7 @@ from sim.campaign_record import LOST, TRAINING
 from sim.campaign_run import Run, Stop
 from sim.campaign_setup import CampaignSetup
 from sim.failures import memory_copy_lost
+from sim.ordinary_stops import OrdinaryStops
 
 
 class Job(Run):
@@ -40,7 +41,9 @@ class Job(Run):
         self.unpaused = 1 / (1 + setup.pause_share)
 
     def _work(self) -> None:
+        ordinary = OrdinaryStops(self, self.unpaused)
         while self.done_s < self.work_s:
+            ordinary.take()
             self._train()
 
     def _train(self) -> None:
@@ -87,10 +90,10 @@ class Job(Run):
 
     def _watch(self, until_s: float) -> float:
         """When repaired nodes make up another replica, `until_s` at the latest."""
-        while self.env.peek() <= until_s:
-            self.env.step()
+        for at_s in self.shop.good_by(until_s):
+            self._repaired(at_s)
             if self._share_without(self.missing - self.spares) > self.share:
-                return self.env.now
+                return at_s
         return until_s
 
     def _work_at(self, trained_s: float) -> float:
@@ -246,11 +249,11 @@ class Job(Run):
         stop.warm = needed <= self.hot and needed <= self.spares and not self.missing
         stop.warm = stop.warm and stop.cause < self.planned_code
         for repair_s in self.lost:
-            self._send_to_repair(repair_s)
+            self.shop.send(start_s, repair_s)
         self.lost.clear()
         while self.spares < needed and not self._enough(needed):
-            self.env.step()
-            self.now_s = max(self.now_s, self.env.now)
+            self.now_s = max(self.now_s, self.shop.next_good())
+            self.spares += 1
         taken = needed if needed < self.spares else self.spares
         self.spares -= taken
         if self.missing or taken < needed:

@@ -46,6 +46,10 @@ class Ledger:
         """Of each row start, end, activity, replicas, pace, work from and work to: a flat list is quickest."""
         self.stops: list[float] = []
         """Of each interruption `STOPS`."""
+        self._closed: list[Floats] = []
+        """Rows before those of `rows`; nothing undoes them."""
+        self._stops: list[Floats] = []
+        """Interruptions that were written down many at a time."""
         self._open = 0
         """First number of the rows whose training is not on storage yet."""
 
@@ -61,6 +65,15 @@ class Ledger:
         if end_s > start_s:
             code = TRAINING if kept else LOST
             self.rows += (start_s, end_s, code, replicas, pace, from_s, to_s)
+
+    def extend(self, rows: Floats, stops: Floats, stored: int) -> None:
+        """Many rows and interruptions at once; the training of the first `stored` rows is on storage."""
+        if stored:
+            self._closed += [_table(self.rows, _ROW), rows[:stored]]
+            self.rows = []
+            self._open = 0
+        self.rows += rows[stored:].ravel().tolist()
+        self._stops.append(stops)
 
     def stored(self) -> None:
         """All training up to here is on storage."""
@@ -80,7 +93,7 @@ class Ledger:
         """The finished record."""
         setup = self.setup
         timeline = self._timeline()
-        stops = np.fromiter(self.stops, np.float64, len(self.stops)).reshape(-1, len(STOPS))
+        stops = np.concatenate([*self._stops, _table(self.stops, len(STOPS))])
         stops = stops[np.argsort(stops[:, 0], kind="stable")]
         books = Campaign(
             seed=seed,
@@ -100,7 +113,7 @@ class Ledger:
         return books.powered(setup.state_parts_w)
 
     def _timeline(self) -> Table:
-        rows = self._by_phase(np.fromiter(self.rows, np.float64, len(self.rows)).reshape(-1, _ROW))
+        rows = self._by_phase(np.concatenate([*self._closed, _table(self.rows, _ROW)]))
         start_s, end_s, activity, replicas, pace, from_s, to_s = rows.T
         work_s, lengths_s = to_s - from_s, end_s - start_s
         share = np.where(replicas > 0, replicas, 1.0)
@@ -149,6 +162,10 @@ class Ledger:
             pieces += [rows[done:i], cut[cut[:, 1] > cut[:, 0]]]
             done = i + 1
         return np.concatenate([*pieces, rows[done:]])
+
+
+def _table(numbers: list[float], columns: int) -> Floats:
+    return np.fromiter(numbers, np.float64, len(numbers)).reshape(-1, columns)
 
 
 def _seconds(timeline: Table) -> dict[str, float]:

@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 
 from sim.campaign_run import Run, Stop
 from sim.campaign_setup import CampaignSetup
+from sim.ordinary_stalls import OrdinaryStalls
 
 
 class ReplicaJob(Run):
@@ -23,6 +24,7 @@ class ReplicaJob(Run):
         self.replicas = setup.replicas
         self.per_node = setup.replicas / setup.cluster.nodes
         self.restart_s = setup.replica_restart_s
+        self.warm_s = self.restart_s * setup.reliability.warm_restart_share
         self.away = 0
         """Replicas that do not train."""
         self.back: list[tuple[float, int]] = []
@@ -32,7 +34,9 @@ class ReplicaJob(Run):
         self.steady = (1 - self.cadence.held_share) / (1 + setup.pause_share)
 
     def _work(self) -> None:
+        ordinary = OrdinaryStalls(self, self.steady)
         while self.done_s < self.work_s:
+            ordinary.take()
             while self.away == self.replicas:
                 self._wait()
             share = self._share()
@@ -59,7 +63,7 @@ class ReplicaJob(Run):
     def _wait(self) -> None:
         """No replica is left: wait for the first to be ready again."""
         while not self.back:
-            self.env.step()
+            self._repaired(self.shop.next_good())
         back_s, count = heappop(self.back)
         back_s = max(back_s, self.now_s)
         self._stand(back_s - self.now_s)
@@ -127,29 +131,31 @@ class ReplicaJob(Run):
         self.ledger.down(self.now_s, self.now_s + seconds, activity, self.done_s)
         self.now_s += seconds
 
+    def hit_by(self, nodes: int) -> int:
+        """Replicas that lose a node when so many fail at one stroke: neighbours, and at least one."""
+        return max(math.ceil(nodes * self.per_node - 1e-9), 1)
+
     def _leave(self, stop: Stop, repair_s: float) -> None:
         """The replicas hit leave the job, take spares and restart."""
-        hit = max(math.ceil(stop.nodes_lost * self.per_node - 1e-9), 1)
-        hit = min(hit, self.replicas - self.away)
+        hit = min(self.hit_by(stop.nodes_lost), self.replicas - self.away)
         self.away += hit
         for _ in range(stop.nodes_lost):
-            self._send_to_repair(repair_s)
+            self.shop.send(self.now_s, repair_s)
         taken = min(self.spares, stop.nodes_lost)
         self.spares -= taken
         stop.warm = stop.nodes_lost <= self.setup.hot_spare_nodes
         if taken < stop.nodes_lost:
             self.short.append([stop.nodes_lost - taken, hit])
         else:
-            seconds = self.restart_s * (self.setup.reliability.warm_restart_share if stop.warm else 1.0)
-            heappush(self.back, (self.now_s + seconds, hit))
+            heappush(self.back, (self.now_s + (self.warm_s if stop.warm else self.restart_s), hit))
 
-    def _repaired(self, _: object = None) -> None:
+    def _repaired(self, at_s: float) -> None:
         if not self.short:
-            super()._repaired()
+            super()._repaired(at_s)
             return
         self.short[0][0] -= 1
         if not self.short[0][0]:
-            heappush(self.back, (self.env.now + self.restart_s, self.short.pop(0)[1]))
+            heappush(self.back, (at_s + self.restart_s, self.short.pop(0)[1]))
 
     def _plan(self) -> None:
         """Planned maintenance of the whole job; failures meanwhile are found at its end."""

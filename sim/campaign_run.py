@@ -2,11 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
-
-import simpy
 
 from profiler.files import InputError
 from profiler.units import DAY_S
@@ -14,8 +10,7 @@ from sim.campaign_ledger import Ledger
 from sim.campaign_record import PLANNED, REJOIN, Campaign
 from sim.campaign_setup import CampaignSetup
 from sim.failures import FailureProcess, StragglerProcess
-
-Events = Generator[simpy.Event, Any, None]
+from sim.repair_shop import RepairShop
 
 MAX_INTERRUPTIONS = 1_000_000
 """A simulation that passes it is given up."""
@@ -51,16 +46,14 @@ class Slow:
 class Run(ABC):
     """One run on one cluster.
 
-    Repairs are SimPy events, with crews a SimPy Resource. The run drives that simulation: its own clock, `now_s`,
-    jumps from interruption to interruption by arithmetic, and SimPy's follows wherever spares are counted.
+    Its clock, `now_s`, jumps from interruption to interruption by arithmetic; the repair shop's follows wherever
+    spares are counted.
     """
 
     def __init__(self, setup: CampaignSetup, seed: int) -> None:
         self.setup, self.seed = setup, seed
-        self.env = simpy.Environment()
         self.spares = setup.spare_nodes
-        crews = setup.repair_crews
-        self.crews = None if crews is None else simpy.Resource(self.env, capacity=crews)
+        self.shop = RepairShop(setup.repair_crews)
         self.causes = setup.reliability.causes
         rate_nodes = setup.cluster.gpus / setup.reliability.gpus_per_node
         self.failures = FailureProcess(setup.reliability, setup.mtbf_s, seed, nodes=setup.cluster.nodes)
@@ -90,6 +83,11 @@ class Run(ABC):
     def _work(self) -> None:
         """Train, fail and recover until the last token is done."""
 
+    @property
+    def room(self) -> int:
+        """Interruptions left before the run is given up."""
+        return MAX_INTERRUPTIONS - self.count
+
     def _new_stop(self, cause: int) -> Stop:
         self.count += 1
         if self.count > MAX_INTERRUPTIONS:
@@ -118,27 +116,11 @@ class Run(ABC):
         )
 
     def _meet(self, until_s: float) -> None:
-        """Let the simulation catch up: whatever happens until then happens now."""
-        while self.env.peek() <= until_s:
-            self.env.step()
+        """Take back what was repaired until then."""
+        for at_s in self.shop.good_by(until_s):
+            self._repaired(at_s)
 
-    def _send_to_repair(self, repair_s: float) -> None:
-        """One node leaves for the repair shop now."""
-        start_s = self.now_s - self.env.now
-        start_s = start_s if start_s > 0 else 0.0
-        if self.crews is None:
-            simpy.Timeout(self.env, start_s + repair_s).callbacks.append(self._repaired)
-        else:
-            self.env.process(self._repair(self.crews, start_s, repair_s))
-
-    def _repair(self, crews: simpy.Resource, start_s: float, repair_s: float) -> Events:
-        yield self.env.timeout(start_s)
-        with crews.request() as crew:
-            yield crew
-            yield self.env.timeout(repair_s)
-        self._repaired()
-
-    def _repaired(self, _: simpy.Event | None = None) -> None:
+    def _repaired(self, _: float) -> None:
         """A node is good again."""
         self.spares += 1
 

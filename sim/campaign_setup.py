@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Literal
 
 from profiler.files import InputError
-from profiler.units import DAY_S, HOUR_S, Positive
-from sim.campaign_theory import expected_replica_ettr, renewal_ettr, stored_share
+from profiler.units import DAY_S, Positive, duration, significant
+from sim.campaign_theory import above_poisson, expected_replica_ettr, renewal_ettr, stored_share
 from sim.checkpoints import Cadence, CheckpointPolicy
 from sim.energy import SitePower
 from sim.failure_record import FailureCause, Reliability
@@ -17,6 +17,9 @@ from sim.site import SiteConditions
 
 LEAST_SHARE = 0.01
 """A run that trains less than this share of its time is refused: it would take a hundred times as long."""
+
+SHORT_SHARE = 0.05
+"""A setup with too few spares for more than this share of the time is told of."""
 
 Recovery = Literal["job", "replica"]
 
@@ -219,49 +222,64 @@ class CampaignSetup:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of this setup before its results, one sentence each."""
-        lost_per_day = self._mean(lambda cause: float(cause.nodes_lost)) * DAY_S / self.mtbf_s
-        if self.spare_nodes or not lost_per_day or self.recovery == "replica" or self.fewer_replicas:
+        if self.recovery == "replica" or self.fewer_replicas or self.effective_time_ratio is not None:
             return ()
-        if self.effective_time_ratio is not None:
-            return ()  # it says what the wait for a repair comes to
-        repair_s = max(cause.repair_s for cause in self.reliability.causes)
-        return (
-            f"There are no spare nodes: about {lost_per_day:.2g} nodes a day fail, and the job stands up to "
-            f"{repair_s / HOUR_S:.3g} h for each until it is repaired; keep spare_nodes or let the job run on fewer "
-            "replicas.",
-        )
+        lost_per_day = self._mean(lambda cause: float(cause.nodes_lost)) * DAY_S / self.mtbf_s
+        away = self._mean(lambda cause: cause.nodes_lost * cause.repair_s) / self.mtbf_s  # Little's law
+        crews, fail = self.repair_crews, f"about {significant(lost_per_day, 2)} nodes a day fail"
+        if lost_per_day and not self.spare_nodes:
+            repair_s = max(cause.repair_s for cause in self.reliability.causes)
+            return (
+                f"There are no spare nodes: {fail}, and the job stands up to {duration(repair_s)} for each until it "
+                "is repaired; keep spare_nodes or let the job run on fewer replicas",
+            )
+        if crews is not None and away > crews:
+            return (
+                f"The repair crews cannot keep up: {fail}, and {crews} of them mend "
+                f"{significant(lost_per_day * crews / away, 2)} a day, so the job stands and waits once the "
+                f"{self.spare_nodes} spare nodes are gone; take more repair_crews or let the job run on fewer "
+                "replicas",
+            )
+        short = above_poisson(self.spare_nodes, away)
+        if short > SHORT_SHARE:
+            return (
+                f"There are too few spare nodes: {fail}, and {significant(away, 2)} are under repair on average, "
+                f"more than the {self.spare_nodes} there are for {short:.0%} of the time; the job stands and waits "
+                "then; keep more spare_nodes or let the job run on fewer replicas",
+            )
+        return ()
 
 
 def _refuse_endless(setup: CampaignSetup) -> None:
     """Raise `InputError` where failures come faster than the run can recover from them."""
     mtbf_s, down_s = setup.mtbf_s, setup.mean_down_s
     run = f"this run on {setup.cluster.gpus:,} GPUs never finishes"
-    often = f"it is interrupted every {mtbf_s / 60:.3g} min on average"
+    often = f"it is interrupted every {duration(mtbf_s)} on average"
     whole = setup.recovery == "job"
     if whole and mtbf_s <= down_s:
         raise InputError(
-            f"{run}: {often}, and each time needs {down_s / 60:.3g} min to detect the failure and restart all GPUs; "
+            f"{run}: {often}, and each time needs {duration(down_s)} to detect the failure and restart all GPUs; "
             "use fewer or more reliable GPUs, a faster restart (restart_s, hot_spare_nodes) or recovery by replica."
         )
     if whole and renewal_ettr(setup) < LEAST_SHARE:
         raise InputError(
-            f"{run}: {often}, too often for checkpoints every {setup.cadence.interval_s / 60:.3g} min that take "
-            f"{setup.cadence.cost_s / 60:.3g} min; checkpoint more often or faster, or keep copies in memory."
+            f"{run}: {often}, too often for checkpoints every {duration(setup.cadence.interval_s)} that hold up "
+            f"training for {duration(setup.cadence.cost_s)}; checkpoint more often or faster, or keep copies in "
+            "memory."
         )
     if whole and stored_share(setup) < LEAST_SHARE:
         raise InputError(
-            f"{run}: every {setup.mtbf_s / setup.storage_failures_share / HOUR_S:.3g} h on average a failure takes "
+            f"{run}: every {duration(setup.mtbf_s / setup.storage_failures_share)} on average a failure takes "
             f"all {setup.checkpoints.copies} copies in memory, and nothing is on storage but at planned "
             "maintenance; take multi_level checkpoints or more copies."
         )
     if not whole and expected_replica_ettr(setup) < LEAST_SHARE:
         raise InputError(
-            f"{run}: {often}, and each time all replicas stand for {down_s / 60:.3g} min or wait for the one that "
+            f"{run}: {often}, and each time all replicas stand for {duration(down_s)} or wait for the one that "
             "failed; detect failures sooner, or shorten replica_stall_s and the restart."
         )
     planned_s = setup.planned_maintenance_per_day * (setup.maintenance_s + setup.restart_s)
     if planned_s >= DAY_S:
         raise InputError(
-            f"{run}: {setup.planned_maintenance_per_day:g} planned interruptions a day take "
-            f"{planned_s / HOUR_S:.3g} h."
+            f"{run}: {setup.planned_maintenance_per_day:g} planned interruptions a day take {duration(planned_s)}."
         )

@@ -79,3 +79,13 @@ def expected_replica_ettr(setup: "CampaignSetup") -> float:
 
 def _planned_share(setup: "CampaignSetup") -> float:
     return 1 - setup.planned_maintenance_per_day * (setup.maintenance_s + setup.restart_s) / DAY_S
+
+
+def above_poisson(most: int, mean: float) -> float:
+    """Share of the time in which more than `most` nodes are under repair, `mean` being their average.
+
+    With any number of crews their number is Poisson's whatever the repair times are (Palm's theorem, M/G/∞).
+    """
+    if not mean:
+        return 0.0
+    return max(1 - math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(most + 1)), 0.0)

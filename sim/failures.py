@@ -28,6 +28,17 @@ class Failure(NamedTuple):
     """Which lemon node failed; −1 for an ordinary one."""
 
 
+class Failures(NamedTuple):
+    """Failures one after the other: arrays of the same length, fields as in `Failure`."""
+
+    time_s: NDArray[np.float64]
+    """On the job's running clock; as `FailureProcess.ahead` gives them, from the start."""
+    cause: NDArray[np.int64]
+    mark: NDArray[np.float64]
+    repair: NDArray[np.float64]
+    lemon: NDArray[np.int64]
+
+
 class FailureProcess:
     """The superposed process of all nodes and causes.
 
@@ -42,8 +53,13 @@ class FailureProcess:
         self.causes = reliability.causes
         self._reliability = reliability
         self._rng = np.random.default_rng(seed)
+        self._block: Failures
+        """Of the failures drawn, those that are struck now."""
         self._pending: list[Failure] = []
-        self._next: Failure
+        """What is left of it, the last one first."""
+        self._later: list[Failures] = []
+        """Blocks drawn beyond it."""
+        self._lemon_share = 0.0
         self._drawn_gaps = 0.0
         """Integrated rate up to the last failure drawn, in settled mean gaps."""
         self._stopped_s = 0.0
@@ -63,14 +79,13 @@ class FailureProcess:
 
     def take(self) -> Failure:
         """The failure at `next_s`; moves on to the next one."""
-        failure = self._next
+        failure = self._pending.pop()
         if self._lemon_share and failure.lemon >= 0:
             found = failure.mark < self._lemons.found_share
             away_s = math.inf if found else failure.repair * self.causes[failure.cause].repair_s
             self._away_until_s[failure.lemon] = failure.clock_s + away_s
         if self._pending and not self._lemon_share:  # the usual case, short
-            self._next = following = self._pending.pop()
-            self.next_s = following[0] + self._stopped_s
+            self.next_s = self._pending[-1][0] + self._stopped_s
         else:
             self._advance()
         return failure
@@ -80,18 +95,52 @@ class FailureProcess:
         self._stopped_s += seconds
         self.next_s += seconds
 
+    @property
+    def foreseeable(self) -> bool:
+        """Whether what strikes later is the same whatever strikes now: there are failures, and no lemon nodes."""
+        return not self._lemon_share and math.isfinite(self.next_s)
+
+    def ahead(self, until_s: float, most: int) -> Failures:
+        """Failures from `next_s` on, until then and `most` at most, to look at: `skip` takes them.
+
+        Their times are in seconds from the start, as `next_s` is. Only where the process is `foreseeable`.
+        """
+        first = len(self._block.time_s) - len(self._pending)
+        blocks = [Failures._make(column[first:] for column in self._block), *self._later]
+        while blocks[-1].time_s[-1] + self._stopped_s < until_s and sum(len(b.time_s) for b in blocks) < most:
+            self._later.append(self._draw())
+            blocks.append(self._later[-1])
+        found = Failures._make(map(np.concatenate, zip(*blocks, strict=True)))
+        time_s = found.time_s + self._stopped_s
+        count = min(int(np.searchsorted(time_s, until_s)), most)
+        return Failures._make(column[:count] for column in found._replace(time_s=time_s))
+
+    def skip(self, count: int) -> None:
+        """Take so many of the failures that `ahead` showed."""
+        while count >= len(self._pending):
+            count -= len(self._pending)
+            self._next_block()
+        if count:
+            del self._pending[-count:]
+        self.next_s = self._pending[-1][0] + self._stopped_s
+
     def _advance(self) -> None:
         while True:
             if not self._pending:
-                self._pending = self._draw()
-            failure = self._pending.pop()
+                self._next_block()
+            failure = self._pending[-1]
             if not self._lemon_share or failure.lemon < 0 or failure.clock_s >= self._away_until_s[failure.lemon]:
                 break
-        self._next = failure
+            self._pending.pop()
         self.next_s = failure[0] + self._stopped_s
 
-    def _draw(self) -> list[Failure]:
-        """A block of failures, the last one first."""
+    def _next_block(self) -> None:
+        self._block = self._later.pop(0) if self._later else self._draw()
+        rows = zip(*(column[::-1].tolist() for column in self._block), strict=True)
+        self._pending = list(map(partial(tuple.__new__, Failure), rows))  # as Failure._make, without a call in Python
+
+    def _draw(self) -> Failures:
+        """The next block of failures."""
         rng, size, shape = self._rng, self._BLOCK, self._reliability.gaps_shape
         gaps = rng.exponential(1.0, size)
         if shape != 1:
@@ -109,9 +158,7 @@ class FailureProcess:
             lemon = np.where(which < len(self._away_until_s), which.astype(np.int64), -1)
             of_lemon = np.searchsorted(self._lemon_bounds, chance, side="right")
             cause = np.where(lemon >= 0, of_lemon, cause)
-        columns = (clock_s, cause, marks, repairs, lemon)
-        rows = zip(*(column[::-1].tolist() for column in columns), strict=True)
-        return list(map(partial(tuple.__new__, Failure), rows))  # as Failure._make does, without a call in Python
+        return Failures(clock_s, cause, marks, repairs, lemon)
 
 
 def _bent(settled_s: NDArray[np.float64], infant: InfantMortality | None) -> NDArray[np.float64]:

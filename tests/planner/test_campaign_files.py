@@ -132,6 +132,8 @@ def test_figures_show_what_took_time(run: Simulation, tmp_path: Path) -> None:
     assert gantt is not None
     rows = {row["row"] for row in gantt["data"]["values"]}
     assert len(rows) <= min(LONGEST, len(run.median.interruptions))
+    assert f" {run.median.unexpected_interruptions} failures" in gantt["title"]["text"]
+    assert not any("Planned" in row for row in rows)
     path = tmp_path / "gantt.svg"
     write_figure(gantt, path)
     assert path.read_text().count("<svg") == 1

@@ -77,9 +77,8 @@ def test_the_explanation_names_where_the_time_went(ten: Simulation) -> None:
             line for line in text.splitlines() if label in line
         )
     assert "Training stops: -" in text
-    counted = sum(
-        int(line.split(" x")[0].split()[-1]) for line in text.splitlines() if " x " in line and "MW" not in line
-    )
+    counts = [line.split(" x")[0].split()[-1] for line in text.splitlines() if " x " in line and "MW" not in line]
+    counted = sum(int(count.replace(",", "")) for count in counts)
     assert counted == len(ten.median.interruptions)
     assert "nine of ten replicas" in summary_line(ten)
 

@@ -29,6 +29,12 @@ def test_a_person_reads_days_and_where_the_time_went() -> None:
     assert "Training stops: -" in text
 
 
+def test_a_job_without_spares_is_warned_of() -> None:
+    text = works(*QUICK, "--set", "cluster.spare_nodes=0")
+    assert "waiting for repair" in text
+    assert "Note: There are no spare nodes: about " in text
+
+
 def test_events_and_hours_go_where_they_are_sent(tmp_path: Path) -> None:
     events, hours = tmp_path / "events.csv", tmp_path / "hours.parquet"
     found = data(*QUICK, "--events", str(events), "--hours", str(hours))

@@ -249,9 +249,9 @@ def test_segments_grow_with_interruptions_only(factor: int) -> None:
 def test_runs_that_never_finish_say_why() -> None:
     with pytest.raises(InputError, match=r"262,144 GPUs never finishes: it is interrupted every 11\.6 min"):
         setup(80, 262_144)
-    with pytest.raises(InputError, match="checkpoint more often"):
+    with pytest.raises(InputError, match=r"checkpoints every 10\.0 days that hold up .* checkpoint more often"):
         setup(80, checkpoints=CheckpointPolicy(interval_s=10 * DAY))
-    with pytest.raises(InputError, match="planned interruptions a day"):
+    with pytest.raises(InputError, match=r"200 planned interruptions a day take 44\.8 h"):
         setup(80, planned_maintenance_per_day=200)
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from profiler.files import InputError
 from sim.campaign import CampaignSetup, expected_ettr, simulate_campaign, simulate_replicas
+from sim.campaign_theory import above_poisson
 from sim.checkpoints import CheckpointPolicy
 from sim.hardware import build_cluster
 from sim.reliability import LemonNodes, load_reliability
@@ -70,6 +72,39 @@ def test_no_spares_is_said_in_one_sentence() -> None:
     (note,) = plan.notes
     assert note.startswith("There are no spare nodes: about 4.3 nodes a day fail, and the job stands up to 1.39 h")
     assert setup(20).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("spares", "crews", "says"),
+    [
+        (2, None, "There are too few spare nodes: about 4.3 nodes a day fail, and 5.0 are under repair on average"),
+        (6, None, "There are too few spare nodes"),
+        (12, 2, "The repair crews cannot keep up: about 4.3 nodes a day fail, and 2 of them mend 1.7 a day"),
+        (60, None, ""),
+        (60, 8, ""),
+    ],
+)
+def test_too_few_spares_or_crews_are_said_where_the_job_waits(spares: int, crews: int | None, says: str) -> None:
+    """Little's law: a node every 20,000 s, 100,000 s under repair, makes five of them on average."""
+    record = fleet(20_000.0, 64, cause={"nodes_lost": 1, "repair_s": 100_000.0})
+    plan = setup(60, 64, reliability=record, spare_nodes=spares, repair_crews=crews, parameters=10**6)
+    run = simulate_campaign(plan, 1)
+    assert "".join(plan.notes).startswith(says)
+    assert (len(plan.notes), run.seconds["waiting_for_repair"] > 0.05 * run.duration_s) == (bool(says), bool(says))
+
+
+@pytest.mark.parametrize("spares", [0, 3, 6, 20])
+def test_nodes_under_repair_are_palms_poisson(spares: int) -> None:
+    """Against scipy's, and against a job that goes on by replica and so never makes a failure wait."""
+    assert above_poisson(spares, 5.0) == pytest.approx(stats.poisson.sf(spares, 5.0), abs=1e-12)
+    record = fleet(20_000.0, 64, restart_s=1.0, cause={"nodes_lost": 1, "repair_s": 100_000.0})
+    plan = setup(
+        2000, 64, reliability=record, spare_nodes=100, parameters=10**6, recovery="replica", replicas=8,
+        replica_stall_s=0.0, planned_maintenance_per_day=0,
+    )  # fmt: skip
+    stops = simulate_campaign(plan, 3).interruptions
+    above = np.mean([100 - stop.spares_left - 1 > spares for stop in stops])  # as each failure finds them (PASTA)
+    assert above == pytest.approx(above_poisson(spares, 5.0), abs=0.03)
 
 
 def test_fewer_replicas_go_on_where_the_job_would_wait() -> None:
