@@ -127,7 +127,28 @@ class StepCase:
     # stack
     unfused: Array
     softmax_passes: Array
-    elementwise: Array
+    norm_forward: Array
+    """Passes over memory per element, up to `copies_backward` (`sim.kernel_habits`)."""
+    norm_backward: Array
+    residual_forward: Array
+    residual_backward: Array
+    gated_forward: Array
+    gated_backward: Array
+    plain_forward: Array
+    plain_backward: Array
+    rotary_forward: Array
+    rotary_backward: Array
+    copies_forward: Array
+    copies_backward: Array
+    gathered_passes: Array
+    """Passes over the whole tensor beside each gather or scatter of activations."""
+    loss_bytes: Array
+    """Per logit, forward and backward."""
+    accumulate_bytes: Array
+    """Per parameter and micro-batch."""
+    gather_copy_bytes: Array
+    """Per parameter and gather of sharded weights, and below per scatter of their gradients."""
+    scatter_copy_bytes: Array
     eager: Array
     """1 where the stack runs one kernel per operation."""
     early_stop: Array
@@ -137,6 +158,10 @@ class StepCase:
     selective_policy: Array
     """Index into SELECTIVES."""
     backward_all_reduces: Array
+    forward_gathers: Array
+    """Gathers and scatters of activations under sequence parallelism, and below backward, and which of those hide."""
+    backward_gathers: Array
+    hidden_gathers: Array
     tp_exposed: Array
     misaligned_rate: Array
     defers_head_gradient: Array
@@ -156,7 +181,9 @@ class StepCase:
     launch_gap_s: Array
     straggler_per_doubling: Array
     optimizer_bytes: Array
-    quantise_bytes: Array
+    """Per parameter that a rank updates."""
+    quantise: Array
+    """Time to quantise for fp8 products over that of the counted bytes; 0 in 16 bits."""
     # the stack's memory habits (`sim/memory_habits.py`)
     kept_gradient_bytes: Array
     """Bytes per parameter of the gradients held until the step ends."""

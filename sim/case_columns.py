@@ -160,7 +160,30 @@ def rate_columns(
         "oversubscription": fabric.oversubscription,
         "switch_reduction": switch_reduction() if node.switched and node.switch_reduces else 1.0,
         **_stack_columns(stack, precision, k),
+        **_habit_columns(stack),
         **_memory_columns(stack, precision),
+    }
+
+
+def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
+    """What the stack's kernels move beside its products and attention, and its collectives over activations."""
+    habits = stack.kernels
+    passes = habits.passes(stack.elementwise)
+    # asynchronous gathers arrive in place; scatters still add up what each rank computed for the others
+    laid_out = 0.5 if stack.tp_overlap == "async" else 1.0
+    return {
+        **{f"{name}_forward": both[0] for name, both in passes.items()},
+        **{f"{name}_backward": both[1] for name, both in passes.items()},
+        "gathered_passes": habits.gathered * laid_out,
+        "loss_bytes": habits.loss_bytes,
+        "accumulate_bytes": habits.accumulate_bytes,
+        "optimizer_bytes": habits.optimizer_bytes,
+        "gather_copy_bytes": habits.gather_copy_bytes,
+        "scatter_copy_bytes": habits.scatter_copy_bytes,
+        "backward_all_reduces": stack.backward_all_reduces,
+        "forward_gathers": stack.gathers[0],
+        "backward_gathers": stack.gathers[1],
+        "hidden_gathers": stack.hidden_gathers,
     }
 
 
@@ -215,14 +238,12 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
     return {
         "unfused": stack.attention == "unfused",
         "softmax_passes": k["softmax_passes"],
-        "elementwise": k[f"elementwise_{stack.elementwise}"],
         "eager": stack.elementwise == "eager",
         "early_stop": stack.early_stop,
         "selective_matmul": selective[0],
         "selective_attention": selective[1],
         "selective_elementwise": selective[2],
         "selective_policy": SELECTIVES.index(stack.selective),
-        "backward_all_reduces": stack.backward_all_reduces,
         "tp_exposed": exposed[stack.tp_overlap],
         "misaligned_rate": k["misaligned_rate"],
         "defers_head_gradient": stack.defers_head_gradient,
@@ -238,8 +259,7 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "pass_fixed_s": k["pass_fixed_s"],
         "launch_gap_s": k["launch_gap_s"] if stack.launch_bound else 0.0,
         "straggler_per_doubling": k["straggler_per_doubling"],
-        "optimizer_bytes": k["optimizer_bytes"],
-        "quantise_bytes": k["fp8_quantise_bytes"] if precision == "fp8" else 0.0,
+        "quantise": k["fp8_quantise"] if precision == "fp8" else 0.0,
     }
 
 

@@ -8,11 +8,11 @@ Array = NDArray[np.float64]
 IDLE_SHARE = 0.11
 """Idle power over that of training: 72 to 85 W (arXiv:2604.07345, two public logs) over 693 W in matrix products."""
 
-POWER_EXPONENT = 1.37
+POWER_EXPONENT = 1.67
 """Power above idle goes with this power of the speed. An H100 of 500 W instead of 700 W multiplies matrices at
-0.547 instead of 0.720 of its peak in published runs (exponent 1.37); one held to 600 W takes 10 to 15 % longer for a
-step by a vendor's account (1.38). The curve that Perseus (arXiv:2312.06902) measured on other GPUs is gentler: 0.58
-of the peak at those 500 W (1.6)."""
+0.571 instead of 0.716 of its peak in published runs (exponent 1.67). Others lie about it: one held to 600 W takes 10
+to 15 % longer for a step by a vendor's account (1.38), and the curve that Perseus (arXiv:2312.06902) measured on
+other GPUs gives 1.6."""
 
 LEAST_SHARE = 0.3
 """No power limit goes lower: 200 W of 700 W on an H100 (nvidia-smi)."""
@@ -24,7 +24,7 @@ def speed_at_power(power_share: Array) -> Array:
     0 where no clock draws so little. The whole step is slowed, which overstates it where communication is exposed.
 
     >>> [round(float(s), 2) for s in speed_at_power(np.array([1.0, 0.85, 0.7, 0.2]))]
-    [1.0, 0.87, 0.74, 0.0]
+    [1.0, 0.9, 0.79, 0.0]
     """
     above_idle = np.maximum(power_share - IDLE_SHARE, 0.0) / (1 - IDLE_SHARE)
     found: Array = np.where(power_share >= LEAST_SHARE, above_idle ** (1 / POWER_EXPONENT), 0.0)

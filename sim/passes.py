@@ -19,12 +19,15 @@ SELECTIVE = RECOMPUTES.index("selective")
 
 BF16 = 2.0
 """Bytes of a 16-bit number."""
-LOSS_BYTES = 32.0
-"""Bytes per logit of loss forward and backward: published kernels move between 25 (fused) and 57 to 66 (one fp32 pass
-after another; sim/catalogue/kernels/elementwise.toml)."""
 
-BACKWARD_ELEMENTWISE = 1.4
-"""Bytes of norms, activation and residuals backward over forward, counted: each reads its gradient too."""
+# Bytes that Transformer Engine moves to quantise one element for an fp8 product (module/linear.py and
+# layernorm_linear.py: norms write fp8 themselves; with sequence parallelism transposes wait for the backward pass).
+QUANTISED_INPUT = 3.0
+"""Forward, of an input that no norm wrote: read 2, write 1."""
+TRANSPOSED_INPUT = 2.0
+"""Backward, of every input: read 1, write 1."""
+QUANTISED_GRADIENT = 4.0
+"""Backward, of every output's gradient: read 2, write it and its transpose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +72,13 @@ def block_shapes_of(case: StepCase) -> BlockShapes:
     )
 
 
-def products_s(case: StepCase, shapes: BlockShapes, busy_s: Values, times: float) -> Array:
+def products_s(case: StepCase, shapes: BlockShapes, busy_s: Values, quantised: Values, times: float) -> Array:
     """Seconds of a block's products: at least the time to read the weights `times` over, a fixed overhead each, and
-    in fp8 the traffic of quantising each one's input."""
+    in fp8 the traffic of quantising what goes in (`quantised` bytes per token)."""
     read_s = BF16 * shapes.weights / case.memory_bytes_per_s
-    quantised = BF16 / 2 * tokens_per_pass(case) * shapes.inputs * case.quantise_bytes / case.memory_bytes_per_s
+    traffic_s = tokens_per_pass(case) * quantised * case.quantise / case.memory_bytes_per_s
     return np.asarray(
-        np.maximum(busy_s, times * read_s) + times * (shapes.products * case.matmul_overhead_s + quantised)
+        np.maximum(busy_s, times * read_s) + times * shapes.products * case.matmul_overhead_s + traffic_s
     )
 
 
@@ -83,7 +86,7 @@ def block_matmul_s(case: StepCase) -> Array:
     """Forward seconds of one block's products, by their shapes (`sim.kernels.matmul`)."""
     shapes = block_shapes_of(case)
     busy_s = matmul.forward_s(tokens_per_pass(case), shapes, case.matmul_flops_per_s, case.matmul_shape)
-    return products_s(case, shapes, busy_s, 1.0)
+    return products_s(case, shapes, busy_s, QUANTISED_INPUT * (shapes.inputs - 2 * case.hidden), 1.0)
 
 
 def block_matmul_backward_s(case: StepCase) -> Array:
@@ -91,7 +94,8 @@ def block_matmul_backward_s(case: StepCase) -> Array:
     shapes = block_shapes_of(case)
     rate = case.matmul_flops_per_s * case.backward_matmul
     busy_s = matmul.backward_s(tokens_per_pass(case), shapes, rate, case.matmul_shape)
-    return products_s(case, shapes, busy_s, 2.0)
+    quantised = TRANSPOSED_INPUT * shapes.inputs + QUANTISED_GRADIENT * shapes.outputs
+    return products_s(case, shapes, busy_s, quantised, 2.0)
 
 
 def block_attention_s(case: StepCase, *, backward: bool = False) -> Array:
@@ -120,29 +124,39 @@ def block_attention_s(case: StepCase, *, backward: bool = False) -> Array:
     return np.where(case.unfused > 0, unfused, flash)
 
 
-def block_elementwise_s(case: StepCase) -> Array:
-    """Forward seconds of norms, residuals, rotary embedding and activation, by the bytes they must move.
+def block_elementwise_s(case: StepCase, *, backward: bool = False) -> Array:
+    """Seconds of norms, residuals, activation and rotary embedding of one pass, by the bytes that the stack's kernels
+    move (`sim.kernel_habits`): norms and residuals over the sequence-parallel ranks, the rest over the
+    tensor-parallel ones, and copies about each gather or scatter of whole activations."""
 
-    Per token: two norms (read, write), two residual additions (read two, write one) over the
-    sequence-parallel ranks, the activation (read up and gate, write one) and the rotary embedding over the
-    tensor-parallel ranks.
-    """
-    m = tokens_per_pass(case)
+    def passes(operation: str) -> Array:
+        counted: Array = getattr(case, f"{operation}_{'backward' if backward else 'forward'}")
+        return counted
+
     over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
-    norms = 10 * case.hidden / over_sequence
-    activation = (2 + case.gated) * case.ffn / case.tp
-    rotary = 2 * (case.attention_width + case.kv_width) / case.tp
-    return BF16 * m * (norms + activation + rotary) * case.elementwise / case.memory_bytes_per_s
+    hidden = 2 * (passes("norm") + passes("residual")) * case.hidden / over_sequence
+    activation = np.where(case.gated > 0, passes("gated"), passes("plain")) * case.ffn / case.tp
+    rotary = passes("rotary") * (case.attention_width + case.kv_width) / case.tp
+    copies = passes("copies") * (case.attention_width + 2 * case.kv_width) / case.tp
+    gathers = case.backward_gathers if backward else case.forward_gathers
+    split = (case.sequence_parallel > 0) & (case.tp > 1)
+    laid_out = np.where(split, gathers * case.gathered_passes * case.hidden, 0.0)
+    numbers = hidden + activation + rotary + copies + laid_out
+    return np.asarray(BF16 * tokens_per_pass(case) * numbers / case.memory_bytes_per_s)
 
 
-def tensor_parallel_s(case: StepCase, all_reduces: Array) -> Array:
-    """Seconds of `all_reduces` all-reduces of one pass' activations; a reduce-scatter and an all-gather
-    under sequence parallelism move the same bytes (arXiv:2205.05198 section 4.2.2), but no switch adds them up."""
+def tensor_parallel_s(case: StepCase, all_reduces: Array, gathers: Array) -> Array:
+    """Seconds of one pass' collectives over activations: `all_reduces` of them, or under sequence parallelism
+    `gathers` gathers and scatters, of which two move what an all-reduce does (arXiv:2205.05198 section 4.2.2), but no
+    switch adds them up."""
     size_bytes = BF16 * tokens_per_pass(case) * case.hidden
     group = size_bytes, case.tp, np.ones_like(case.tp)
-    apart = 2 * gather_time_s(case, *group)
-    one = np.where(case.sequence_parallel > 0, apart, all_reduce_time_s(case, *group))
-    return np.where(case.tp > 1, all_reduces * one, 0.0)
+    whole = np.where(
+        case.sequence_parallel > 0,
+        gathers * gather_time_s(case, *group),
+        all_reduces * all_reduce_time_s(case, *group),
+    )
+    return np.where(case.tp > 1, whole, 0.0)
 
 
 def tensor_parallel_exposed(case: StepCase) -> Array:
@@ -173,31 +187,28 @@ def forward_pass(case: StepCase) -> Pass:
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
-        tensor_parallel=tensor_parallel_s(case, np.full_like(case.tp, 2.0)) * tensor_parallel_exposed(case),
+        tensor_parallel=tensor_parallel_s(case, np.full_like(case.tp, 2.0), case.forward_gathers)
+        * tensor_parallel_exposed(case),
         context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
         host=case.launch_gap_s,
     )
 
 
 def backward_pass(case: StepCase, forward: Pass) -> Pass:
-    """One block backward: both gradients of every product, attention's backward, the norms' and activation's.
-
-    Sequence parallelism gathers the input of the first products once more for their weight gradient, a
-    quarter more traffic (arXiv:2205.05198 section 4.2.2).
-    """
+    """One block backward: both gradients of every product, attention's backward, the norms' and activation's."""
     matmul, attention, elementwise = as_measured(
         block_matmul_backward_s(case),
         block_attention_s(case, backward=True),
-        BACKWARD_ELEMENTWISE * forward.elementwise,
+        block_elementwise_s(case, backward=True),
         case.measured_backward_s,
     )
     ring = 2 * context_parallel_s(case)
-    regather = np.where((case.sequence_parallel > 0) & (case.backward_all_reduces <= 2), 1.25, 1.0)
+    shown = case.backward_gathers - case.hidden_gathers * (1 - case.dp_exposed)
     return Pass(
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
-        tensor_parallel=tensor_parallel_s(case, case.backward_all_reduces) * regather * tensor_parallel_exposed(case),
+        tensor_parallel=tensor_parallel_s(case, case.backward_all_reduces, shown) * tensor_parallel_exposed(case),
         context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
         host=case.launch_gap_s,
     )
@@ -211,7 +222,8 @@ def recompute_s(case: StepCase, forward: Pass) -> Array:
         + case.selective_elementwise * forward.elementwise
     )
     last_product = case.hidden * case.ffn / case.layer_matmul_parameters
-    skipped = case.early_stop * (last_product * forward.matmul + 0.5 * forward.tensor_parallel)
+    last_collective = np.where(case.sequence_parallel > 0, 1 / case.forward_gathers, 0.5)
+    skipped = case.early_stop * (last_product * forward.matmul + last_collective * forward.tensor_parallel)
     full = forward.total - skipped
     again = np.where(case.recompute == FULL, full, np.where(case.recompute == SELECTIVE, selective, 0.0))
     return again * case.recompute_share
@@ -227,8 +239,11 @@ def head_matmul_s(case: StepCase) -> Array:
 
 
 def head_s(case: StepCase) -> Array:
-    """Seconds of output projection and loss, forward and backward: three products, and the passes over the
-    logits in fp32; or as measured."""
-    logits_bytes = LOSS_BYTES * tokens_per_pass(case) * case.vocab / case.tp
-    computed_s = 3 * head_matmul_s(case) + logits_bytes / case.memory_bytes_per_s
+    """Seconds of output projection and loss, forward and backward: three products, and the loss' passes over the
+    logits, which some stacks gather whole first; or as measured."""
+    logits = tokens_per_pass(case) * case.vocab
+    whole = (case.splits_vocabulary == 0) & (case.tp > 1)
+    gathered_s = np.where(whole, gather_time_s(case, BF16 * logits, case.tp, np.ones_like(case.tp)), 0.0)
+    loss_s = case.loss_bytes * logits / np.where(whole, 1.0, case.tp) / case.memory_bytes_per_s
+    computed_s = 3 * head_matmul_s(case) + loss_s + gathered_s
     return np.where(np.isnan(case.measured_head_s), computed_s, case.measured_head_s)

@@ -38,14 +38,18 @@ def sharded_weights(case: StepCase) -> Array:
     return np.asarray((case.sharding == FSDP) | (case.sharding == HSDP))
 
 
-def fsdp_layer_s(case: StepCase, work_s: Array, gathers: float, scatters: float) -> Array:
+def fsdp_layer_s(case: StepCase, work_s: Array, gathers: float, scatters: Array | float) -> Array:
     """Exposed seconds of one block's weight gathers and gradient scatters in one pass, behind the `work_s` of
-    that pass (arXiv:2304.11277)."""
+    that pass (arXiv:2304.11277), with the copies about them. Where gradients stay whole until the last micro-batch
+    the one scatter is shared out over all of them."""
     weights = BF16 * case.layer_parameters / case.tp
     gradients = case.gradient_bytes * case.layer_parameters / case.tp
     one = gather_time_s(case, weights, case.shard_degree, replica_stride(case))
     scatter = gather_time_s(case, gradients, case.shard_degree, replica_stride(case))
-    comm = gathers * one + scatters * scatter
+    scatters = scatters / np.where(case.accumulates_whole > 0, np.maximum(case.micro_batches, 1), 1.0)
+    copied = gathers * case.gather_copy_bytes + scatters * case.scatter_copy_bytes
+    copies_s = copied * case.layer_parameters / case.tp / case.memory_bytes_per_s
+    comm = gathers * one + scatters * scatter + copies_s
     active = np.logical_and(sharded_weights(case), case.shard_degree > 1)
     return np.where(active, overlapped(work_s, comm, case.fsdp_exposed), 0.0)
 
@@ -86,7 +90,9 @@ def optimizer_s(case: StepCase, parameters: Array) -> Array:
 
 
 def accumulate_s(case: StepCase, parameters: Array) -> Array:
-    """Seconds per micro-batch to add the gradients of a rank's `parameters` into a buffer: read and write it once."""
-    traffic = 2 * case.gradient_store_bytes * parameters
-    at_once = np.logical_or(sharded_weights(case), case.micro_batches <= 1)
-    return np.where(at_once, 0.0, traffic / case.memory_bytes_per_s)
+    """Seconds per micro-batch to add the gradients of a rank's `parameters` to those of the micro-batches before."""
+    apart = sharded_weights(case) & (case.accumulates_whole == 0)
+    traffic = (
+        case.accumulate_bytes * parameters / np.where(apart, np.minimum(case.shard_degree, case.dp * case.cp), 1.0)
+    )
+    return np.where(case.micro_batches <= 1, 0.0, traffic / case.memory_bytes_per_s)

@@ -13,6 +13,7 @@ from typing import Literal
 from profiler.files import InputError, nearest, read_toml
 from profiler.profile import Recompute
 from profiler.units import Amount
+from sim.kernel_habits import ElementwiseKind, KernelHabits
 from sim.memory_habits import MemoryHabits
 
 STACKS = Path(__file__).parent / "stacks"
@@ -35,13 +36,20 @@ class SoftwareStack:
     frameworks: tuple[str, ...] = ()
     """Lower-case beginnings of framework names that mean this stack."""
     attention: AttentionKernel = "flash2"
-    elementwise: Literal["fused", "compiled", "eager"] = "fused"
+    elementwise: ElementwiseKind = "fused"
     """fused: hand-written norm, rotary and activation kernels; compiled: generated ones; eager: one kernel
     per operation."""
     sequence_parallel: bool = True
     tp_overlap: Literal["none", "async", "userbuffers"] = "none"
     backward_all_reduces: Amount = 2.0
     """Tensor-parallel all-reduces of one block's backward pass: 2, or FairScale's 5."""
+    gathers: tuple[Amount, Amount] = (4.0, 6.0)
+    """Gathers and scatters of one block's activations under sequence parallelism, forward and backward: one of each
+    about each pair of products, and backward the inputs once more for their weight gradients (arXiv:2205.05198
+    section 4.2.2) unless they were kept."""
+    hidden_gathers: Amount = 0.0
+    """Those backward that run beside a product: Megatron-LM's second gather of inputs and its scatter of their
+    gradients."""
     dp_overlap: bool = True
     p2p_overlap: bool = True
     stages_by_work: bool = False
@@ -73,6 +81,7 @@ class SoftwareStack:
     fp8_rowwise: bool = False
     max_pipeline: bool = True
     """Whether it can run a pipeline over several processes."""
+    kernels: KernelHabits = field(default_factory=KernelHabits)
     memory: MemoryHabits = field(default_factory=MemoryHabits)
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)

@@ -131,8 +131,8 @@ def test_only_what_draws_more_than_the_cap_is_slowed() -> None:
 def test_the_energy_of_a_capped_matmul_by_hand() -> None:
     gpu = load_gpu("h100-sxm")
     held = capped_parts_s(gpu, seconds(matmul=1.0), 500.0)
-    # 500 of 693 W: ((500/693 - 0.11) / 0.89) ^ (1 / 1.37)
-    assert 1 / held["matmul"] == pytest.approx(((500 / 693 - 0.11) / 0.89) ** (1 / 1.37))
+    # 500 of 693 W: ((500/693 - 0.11) / 0.89) ^ (1 / 1.67)
+    assert 1 / held["matmul"] == pytest.approx(((500 / 693 - 0.11) / 0.89) ** (1 / 1.67))
     assert capped_power_w(gpu, held, 500.0) == pytest.approx(500.0)
 
 
