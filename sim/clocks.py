@@ -24,7 +24,7 @@ def speed_at_power(power_share: Array) -> Array:
     0 where no clock draws so little. The whole step is slowed, which overstates it where communication is exposed.
 
     >>> [round(float(s), 2) for s in speed_at_power(np.array([1.0, 0.85, 0.7, 0.2]))]
-    [1.0, 0.9, 0.79, 0.0]
+    [1.0, 0.9, 0.78, 0.0]
     """
     above_idle = np.maximum(power_share - IDLE_SHARE, 0.0) / (1 - IDLE_SHARE)
     found: Array = np.where(power_share >= LEAST_SHARE, above_idle ** (1 / POWER_EXPONENT), 0.0)
