@@ -113,8 +113,8 @@ def test_less_power_is_never_faster_and_full_power_is_full_speed(one: float, oth
 
 
 def test_published_power_limits_come_back() -> None:
-    """An H100 at 500 of 693 W multiplies as much slower as published runs of 500 W parts are; at 600 W steps take 10 to
-    15 % longer by a vendor's account."""
+    """An H100 at 500 of 693 W multiplies as much slower as published runs of 500 W parts do; at 600 W steps take 10
+    to 15 % longer by a vendor's account."""
     fitted = load_calibration().values()
     held = fitted["matmul_h100_500w"] / fitted["matmul_h100"]
     assert speed_at_power(np.array([500 / 693]))[0] == pytest.approx(held, rel=0.02)
