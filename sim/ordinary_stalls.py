@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sim.campaign_replicas import ReplicaJob
 
 _GUESSES = 8
-"""How often it is guessed anew which failures strike replicas that are away; two or three times are usual."""
+"""How often it is guessed anew which failures strike replicas that are away."""
 
 
 class _Stalls(NamedTuple):
