@@ -175,7 +175,6 @@ class StepCase:
     pipeline_inside_data: Array
     """1 where the stages of a pipeline are nearer to each other than its replicas."""
     gradient_bytes: Array
-    gradient_store_bytes: Array
     step_fixed_s: Array
     pass_fixed_s: Array
     launch_gap_s: Array

@@ -254,7 +254,6 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
         "pipeline_inside_data": stack.pipeline_inside_data,
         "p2p_exposed": 0.0 if stack.p2p_overlap else 1.0,
         "gradient_bytes": stack.gradient_bytes,
-        "gradient_store_bytes": stack.gradient_store_bytes,
         "step_fixed_s": k["step_fixed_s"],
         "pass_fixed_s": k["pass_fixed_s"],
         "launch_gap_s": k["launch_gap_s"] if stack.launch_bound else 0.0,

@@ -35,9 +35,7 @@ def test_kinds_add_up_and_none_is_negative(s: Situation) -> None:
 
 def test_mixed_precision_adam_is_sixteen_bytes_per_parameter() -> None:
     """ZeRO, arXiv:1910.02054 section 3.1: 2 weights, 2 gradients, 12 optimizer, before anything is sharded."""
-    case = replace(
-        Situation(layout=ParallelLayout(sharding="none"), global_batch=1).case(), gradient_store_bytes=np.full(1, 2.0)
-    )
+    case = Situation(layout=ParallelLayout(sharding="none"), global_batch=1).case()
     state = [kind(case, name) / 8_030_261_248 for name in ("weights", "gradients", "optimizer")]
     assert state == pytest.approx([2, 2, 12], rel=1e-5)
 
