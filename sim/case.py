@@ -39,6 +39,7 @@ class CoreShape:
     backward_flops_per_s: Array
     half: Array
     backward_half: Array
+    full_gain: Array
     mask: Array
     fill: Array
     softmax: Array
@@ -110,6 +111,7 @@ class StepCase:
     attention_half: Array
     """How fused attention slows down with its shape (`sim.kernels.attention`)."""
     attention_backward_half: Array
+    attention_full_gain: Array
     attention_mask: Array
     attention_fill: Array
     attention_softmax: Array
@@ -142,6 +144,8 @@ class StepCase:
     rotary_backward: Array
     copies_forward: Array
     copies_backward: Array
+    repeats_heads: Array
+    """1 where keys and values are written out for every query head before attention."""
     gathered_passes: Array
     """Passes over the whole tensor beside each gather or scatter of activations."""
     loss_bytes: Array
@@ -171,6 +175,13 @@ class StepCase:
     dp_exposed: Array
     fsdp_exposed: Array
     cp_exposed: Array
+    gathers_first: Array
+    """1 where context parallelism gathers keys and values before attention, and below its other habits
+    (`sim.context_habits`)."""
+    passed_gradient_bytes: Array
+    sends_home: Array
+    merge_forward: Array
+    merge_backward: Array
     p2p_exposed: Array
     head_layers: Array
     """Layers' work that the head counts for when stages are cut; 0 where only layers are counted."""
@@ -232,6 +243,7 @@ class StepCase:
             backward_flops_per_s=self.attention_backward_flops_per_s,
             half=self.attention_half,
             backward_half=self.attention_backward_half,
+            full_gain=self.attention_full_gain,
             mask=self.attention_mask,
             fill=self.attention_fill,
             softmax=self.attention_softmax,

@@ -162,6 +162,7 @@ def rate_columns(
         "switch_reduces": node.switched and node.switch_reduces,
         **_stack_columns(stack, precision, k),
         **_habit_columns(stack),
+        **_context_columns(stack),
         **_memory_columns(stack, precision),
     }
 
@@ -175,6 +176,7 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
     return {
         **{f"{name}_forward": both[0] for name, both in passes.items()},
         **{f"{name}_backward": both[1] for name, both in passes.items()},
+        "repeats_heads": habits.repeats_heads,
         "gathered_passes": habits.gathered * laid_out,
         "loss_bytes": habits.loss_bytes,
         "accumulate_bytes": habits.accumulate_bytes,
@@ -185,6 +187,18 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
         "forward_gathers": stack.gathers[0] - (stack.shared_gathers if stack.elementwise == "compiled" else 0.0),
         "backward_gathers": stack.gathers[1],
         "hidden_gathers": stack.hidden_gathers,
+    }
+
+
+def _context_columns(stack: SoftwareStack) -> dict[str, float]:
+    """What the stack does for context parallelism."""
+    habits = stack.context
+    return {
+        "gathers_first": habits.gathers_first,
+        "passed_gradient_bytes": habits.gradient_bytes,
+        "sends_home": habits.sends_home,
+        "merge_forward": habits.merge[0],
+        "merge_backward": habits.merge[1],
     }
 
 
@@ -204,6 +218,7 @@ def _kernel_columns(gpu: Gpu, stack: SoftwareStack, precision: Precision, k: Map
         "attention_backward_flops_per_s": rate * core.backward_flops_per_s / core.flops_per_s,
         "attention_half": core.half,
         "attention_backward_half": core.backward_half,
+        "attention_full_gain": core.full_gain,
         "attention_mask": core.mask,
         "attention_fill": core.fill,
         "attention_softmax": core.softmax,

@@ -61,6 +61,9 @@ class KernelHabits(ElementwisePasses):
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
     source: str = "Megatron-Core and Transformer Engine"
+    repeats_heads: bool = False
+    """True where keys and values are written out for every query head before attention (repeat_kv), and their
+    gradients added up over them behind it; context parallelism then passes on all of that."""
     gathered: Amount = 0.0
     """Passes over the whole tensor that each gather or scatter of activations adds (DTensor along the sequence:
     chunks are put together after the gather, and laid out before the scatter)."""

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.case import RECOMPUTES, Array, StepCase
+from sim.context import BF16 as BF16
+from sim.context import attention_slowdown, context_parallel_s, merge_s
 from sim.kernels import attention, matmul
 from sim.kernels.matmul import BlockShapes, block_shapes
 from sim.kernels.tables import Values
-from sim.network import all_reduce_time_s, gather_time_s, overlapped
+from sim.network import all_reduce_time_s, gather_time_s
 
 FULL = RECOMPUTES.index("full")
 SELECTIVE = RECOMPUTES.index("selective")
-
-BF16 = 2.0
-"""Bytes of a 16-bit number."""
 
 # Bytes that Transformer Engine moves to quantise one element for an fp8 product (module/linear.py and
 # layernorm_linear.py: norms write fp8 themselves; with sequence parallelism transposes wait for the backward pass).
@@ -110,8 +109,11 @@ def block_attention_s(case: StepCase, *, backward: bool = False) -> Array:
     full_flops = 4 * case.micro_batch * case.seq_len**2 * case.attention_width / (case.tp * case.cp)
     curve = case.attention_shape
     heads = case.micro_batch * case.heads / case.tp
-    slow = attention.slowdown(case.seq_len, heads, curve) * attention.head_dim_slowdown(case.head_dim, curve)
-    flash = 0.5 * full_flops / case.attention_flops_per_s * slow
+    slow = attention_slowdown(case, backward=backward) * attention.head_dim_slowdown(case.head_dim, curve)
+    rate = case.attention_flops_per_s
+    if backward:
+        rate = case.attention_backward_flops_per_s / attention.BACKWARD_FLOPS
+    flash = 0.5 * full_flops / rate * slow
     scores = heads * case.seq_len**2 / case.cp
     aligned = np.where(case.head_dim % 8 == 0, 1.0, case.misaligned_rate)
     unfused = (
@@ -119,7 +121,6 @@ def block_attention_s(case: StepCase, *, backward: bool = False) -> Array:
         + BF16 * scores * case.softmax_passes / case.memory_bytes_per_s
     )
     if backward:
-        flash = flash * attention.backward_over_forward(case.seq_len, heads, curve)
         unfused = 2 * unfused
     return np.where(case.unfused > 0, unfused, flash)
 
@@ -127,7 +128,7 @@ def block_attention_s(case: StepCase, *, backward: bool = False) -> Array:
 def block_elementwise_s(case: StepCase, *, backward: bool = False) -> Array:
     """Seconds of norms, residuals, activation and rotary embedding of one pass, by the bytes that the stack's kernels
     move (`sim.kernel_habits`): norms and residuals over the sequence-parallel ranks, the rest over the
-    tensor-parallel ones, and copies about each gather or scatter of whole activations."""
+    tensor-parallel ones, copies about each gather or scatter of whole activations, and merging on a ring."""
 
     def passes(operation: str) -> Array:
         counted: Array = getattr(case, f"{operation}_{'backward' if backward else 'forward'}")
@@ -137,12 +138,22 @@ def block_elementwise_s(case: StepCase, *, backward: bool = False) -> Array:
     hidden = 2 * (passes("norm") + passes("residual")) * case.hidden / over_sequence
     activation = np.where(case.gated > 0, passes("gated"), passes("plain")) * case.ffn / case.tp
     rotary = passes("rotary") * (case.attention_width + case.kv_width) / case.tp
-    copies = passes("copies") * (case.attention_width + 2 * case.kv_width) / case.tp
+    copies = (
+        passes("copies") * (case.attention_width + 2 * case.kv_width) + repeated_heads(case, backward)
+    ) / case.tp
     gathers = case.backward_gathers if backward else case.forward_gathers
     split = (case.sequence_parallel > 0) & (case.tp > 1)
     laid_out = np.where(split, gathers * case.gathered_passes * case.hidden, 0.0)
     numbers = hidden + activation + rotary + copies + laid_out
-    return np.asarray(BF16 * tokens_per_pass(case) * numbers / case.memory_bytes_per_s)
+    merged_s = merge_s(case, backward=backward)
+    return np.asarray(BF16 * tokens_per_pass(case) * numbers / case.memory_bytes_per_s + merged_s)
+
+
+def repeated_heads(case: StepCase, backward: bool) -> Array:
+    """Numbers per token that are read and written to give every query head its own key and value: both written whole
+    forward; backward the gradients of both read whole and written back for the heads that there are."""
+    numbers = 2 * (case.attention_width + (case.kv_width if backward else 0.0))
+    return np.where((case.repeats_heads > 0) & (case.kv_width < case.attention_width), numbers, 0.0)
 
 
 def tensor_parallel_s(case: StepCase, all_reduces: Array, gathers: Array) -> Array:
@@ -165,12 +176,6 @@ def tensor_parallel_exposed(case: StepCase) -> Array:
     return np.where(case.tp > case.gpus_per_node, 1.0, case.tp_exposed)
 
 
-def context_parallel_s(case: StepCase) -> Array:
-    """Seconds to pass keys and values round the context-parallel ring once (arXiv:2310.01889)."""
-    size_bytes = BF16 * 2 * case.micro_batch * case.seq_len * case.kv_width / case.tp
-    return np.where(case.cp > 1, gather_time_s(case, size_bytes, case.cp, case.tp), 0.0)
-
-
 def as_measured(matmul: Array, attention: Array, elementwise: Array, measured_s: Array) -> tuple[Array, Array, Array]:
     """Scale a block's parts so that they add up to its measured seconds, where there are any."""
     scale = np.where(np.isnan(measured_s), 1.0, measured_s / (matmul + attention + elementwise))
@@ -182,14 +187,13 @@ def forward_pass(case: StepCase) -> Pass:
     matmul, attention, elementwise = as_measured(
         block_matmul_s(case), block_attention_s(case), block_elementwise_s(case), case.measured_forward_s
     )
-    ring = context_parallel_s(case)
     return Pass(
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
         tensor_parallel=tensor_parallel_s(case, np.full_like(case.tp, 2.0), case.forward_gathers)
         * tensor_parallel_exposed(case),
-        context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
+        context_parallel=context_parallel_s(case, attention, backward=False),
         host=case.launch_gap_s,
     )
 
@@ -202,14 +206,13 @@ def backward_pass(case: StepCase, forward: Pass) -> Pass:
         block_elementwise_s(case, backward=True),
         case.measured_backward_s,
     )
-    ring = 2 * context_parallel_s(case)
     shown = case.backward_gathers - case.hidden_gathers * (1 - case.dp_exposed)
     return Pass(
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
         tensor_parallel=tensor_parallel_s(case, case.backward_all_reduces, shown) * tensor_parallel_exposed(case),
-        context_parallel=np.where(case.cp > 1, overlapped(attention, ring, case.cp_exposed), 0.0),
+        context_parallel=context_parallel_s(case, attention, backward=True),
         host=case.launch_gap_s,
     )
 

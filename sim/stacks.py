@@ -13,6 +13,7 @@ from typing import Literal
 from profiler.files import InputError, nearest, read_toml
 from profiler.profile import Recompute
 from profiler.units import Amount
+from sim.context_habits import ContextHabits
 from sim.kernel_habits import ElementwiseKind, KernelHabits
 from sim.memory_habits import MemoryHabits
 
@@ -85,6 +86,7 @@ class SoftwareStack:
     max_pipeline: bool = True
     """Whether it can run a pipeline over several processes."""
     kernels: KernelHabits = field(default_factory=KernelHabits)
+    context: ContextHabits = field(default_factory=ContextHabits)
     memory: MemoryHabits = field(default_factory=MemoryHabits)
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
