@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from planner.kept import kept
 from planner.plan_file import LayoutChoice, PhaseRequest, PlanRequest
-from planner.search import kept_search
+from planner.search import LayoutSpace, kept_fastest
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Profile
@@ -185,16 +185,16 @@ def _layout(
     """The layout stated, or the best one, and how many were compared."""
     choice = phase.layout or request.training.layout
     if choice is None:
-        found = kept_search(
-            architecture=architecture,
-            cluster=cluster,
-            stack=stack,
-            seq_len=phase.seq_len,
-            global_batch=phase.global_batch,
-            precision=request.training.precision,
-            keep=1,
+        layout, searched = kept_fastest(
+            LayoutSpace(
+                architecture=architecture,
+                cluster=cluster,
+                stack=stack,
+                seq_len=phase.seq_len,
+                global_batch=phase.global_batch,
+                precision=request.training.precision,
+            )
         )
-        layout, searched = found.best.layout, found.evaluated
     else:
         check_heads(choice.tp, architecture)
         layout, searched = stated_layout(choice, cluster), 0

@@ -15,6 +15,7 @@ from profiler.profile import Recompute
 from profiler.units import Amount
 from sim.kernel_habits import ElementwiseKind, KernelHabits
 from sim.memory_habits import MemoryHabits
+from sim.schedule_order import PipelineSchedule
 
 STACKS = Path(__file__).parent / "stacks"
 DEFAULT_STACK = "megatron-core"
@@ -81,6 +82,8 @@ class SoftwareStack:
     fp8_rowwise: bool = False
     max_pipeline: bool = True
     """Whether it can run a pipeline over several processes."""
+    schedules: tuple[PipelineSchedule, ...] = ("1f1b",)
+    """Pipeline schedules that it has, for a search to try."""
     kernels: KernelHabits = field(default_factory=KernelHabits)
     memory: MemoryHabits = field(default_factory=MemoryHabits)
     notes: tuple[str, ...] = ()
