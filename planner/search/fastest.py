@@ -19,8 +19,8 @@ SHARED = 512
 ROUNDING = 1e-9
 
 
-def find_fastest(space: LayoutSpace, keep: int) -> Leaders:
-    """The `keep` fastest layouts that fit.
+def find_fastest(space: LayoutSpace, keep: int) -> tuple[Leaders, int]:
+    """The `keep` fastest layouts that fit, and how many there are in all.
 
     Branch and bound: spreads over the GPUs are taken in the order of what each takes at least with any pipeline,
     their layouts in the order of what each takes at least whatever its ranks share out (`sim.step.least_s`), and
@@ -29,13 +29,14 @@ def find_fastest(space: LayoutSpace, keep: int) -> Leaders:
     """
     fastest, spreads = Leaders(keep), space.spreads()
     columns, there = space.staged(spreads)
+    count = space.count(spreads, there)
     bound_s = _least_s(space, {**columns, "recompute": np.zeros(1)}, there).min(axis=(0, 1))
     for here in _in_order(bound_s, fastest, SPREADS):
         columns, there = space.staged(select(spreads, here))
         staged_s = _least_s(space, columns, there)
         for at in _in_order(staged_s.ravel(), fastest, STAGED):
             _offer(space, entries(columns, staged_s.shape, at), staged_s.flat[at], fastest)
-    return fastest
+    return fastest, count
 
 
 def _least_s(space: LayoutSpace, columns: Columns, there: NDArray[np.bool_]) -> Array:

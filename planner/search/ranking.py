@@ -61,8 +61,8 @@ def fastest_layout(space: LayoutSpace) -> tuple[ParallelLayout, int]:
         InputError: no layout divides the batch and the GPUs, none fits in memory (says by how much), or a precision
         that the GPU lacks.
     """
-    fastest = _find(space, 1)
-    return space.layout(fastest.rows[0]), space.count()
+    fastest, evaluated = _find(space, 1)
+    return space.layout(fastest.rows[0]), evaluated
 
 
 kept_fastest = kept(128)(fastest_layout)
@@ -78,9 +78,9 @@ def search_layouts(space: LayoutSpace, keep: int = 20, chunk: int = CHUNK) -> Se
         InputError: as `fastest_layout`.
     """
     started = time.perf_counter()
-    layouts = [space.layout(row) for row in _find(space, keep).rows]
+    fastest, evaluated = _find(space, keep)
+    layouts = [space.layout(row) for row in fastest.rows]
     losses, misses = explain_losses(space, layouts[0], chunk, keep)
-    evaluated = space.count()
     return SearchResult(
         space=space,
         evaluated=evaluated,
@@ -95,17 +95,17 @@ kept_search = kept(32)(search_layouts)
 """`search_layouts`, with its last answers kept."""
 
 
-def _find(space: LayoutSpace, keep: int) -> Leaders:
+def _find(space: LayoutSpace, keep: int) -> tuple[Leaders, int]:
     check_precision(space.precision, space.cluster.gpu)
-    fastest = find_fastest(space, keep)
+    fastest, evaluated = find_fastest(space, keep)
     if not fastest.rows.size:
-        raise InputError(_none_found(space))
-    return fastest
+        raise InputError(_none_found(space, evaluated))
+    return fastest, evaluated
 
 
-def _none_found(space: LayoutSpace) -> str:
+def _none_found(space: LayoutSpace, evaluated: int) -> str:
     """Why no layout was found, and what to do."""
-    a, cluster, leanest, evaluated = space.architecture, space.cluster, Leaders(1), space.count()
+    a, cluster, leanest = space.architecture, space.cluster, Leaders(1)
     if evaluated == 0:
         return (
             f"no layout of {a.name} divides {cluster.gpus} GPUs and a batch of {space.global_batch} sequences; "

@@ -119,11 +119,9 @@ class LayoutSpace:
             "shard_degree": np.where(degrees[option] > 0, degrees[option], ranks),
         }
 
-    def count(self) -> int:
-        """How many layouts there are."""
-        spreads = self.spreads()
+    def count(self, spreads: Columns, there: NDArray[np.bool_]) -> int:
+        """How many layouts some spreads have, given those of `staged` that there are."""
         shardings = self._can_share(spreads)[0].sum(axis=1)
-        _, there = self.staged(spreads)
         return int((shardings * there.sum(axis=(0, 1))).sum()) * len(RECOMPUTES)
 
     def _micro_batches(self, columns: Columns) -> Array:

@@ -80,7 +80,8 @@ def test_leaving_out_what_cannot_win_loses_nothing(
         shape, case = shape_of(block), where.case(block)
         fits = np.broadcast_to(memory_use(case).total, shape) <= where.cluster.gpu.memory_bytes
         whole.offer(np.broadcast_to(step_times(case).total, shape), block, fits)
-    found = find_fastest(where, keep)
+    found, count = find_fastest(where, keep)
+    assert count == sum(int(np.prod(shape_of(block))) for block in where.blocks())
     np.testing.assert_array_equal(found.rows, whole.rows)
     np.testing.assert_allclose(found.scores, whole.scores, rtol=1e-13)
 
