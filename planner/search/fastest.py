@@ -13,7 +13,7 @@ from sim.sharding import FSDP, ZERO1, ZERO2
 from sim.step import least_s, step_times
 
 SPREADS = 512
-STAGED = 2048
+STAGED = 3072
 SHARED = 512
 """Spreads, layouts and layouts with all their shardings that are bounded or evaluated at once."""
 ROUNDING = 1e-9
