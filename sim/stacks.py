@@ -14,6 +14,7 @@ from profiler.files import InputError, nearest, read_toml
 from profiler.profile import Recompute
 from profiler.units import Amount
 from sim.kernel_habits import ElementwiseKind, KernelHabits
+from sim.layout import Sharding
 from sim.memory_habits import MemoryHabits
 from sim.schedule_order import PipelineSchedule
 
@@ -84,6 +85,9 @@ class SoftwareStack:
     """Whether it can run a pipeline over several processes."""
     schedules: tuple[PipelineSchedule, ...] = ("1f1b",)
     """Pipeline schedules that it has, for a search to try."""
+    shardings: tuple[Sharding, ...] = ("zero1", "zero2", "fsdp", "hsdp", "ddp")
+    """What its data-parallel ranks can share out, for a search to try; the first is what it does when nothing is
+    said."""
     kernels: KernelHabits = field(default_factory=KernelHabits)
     memory: MemoryHabits = field(default_factory=MemoryHabits)
     notes: tuple[str, ...] = ()

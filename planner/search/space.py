@@ -14,7 +14,7 @@ from sim.case_columns import build_case
 from sim.hardware import Cluster
 from sim.layout import ParallelLayout
 from sim.schedule_order import SCHEDULES, SPLIT
-from sim.sharding import HSDP, ZERO2
+from sim.sharding import HSDP
 from sim.stacks import SoftwareStack
 
 CHUNK = 65_536
@@ -46,10 +46,9 @@ class LayoutSpace:
     ones leave two halves of at least 512 tokens to a rank; every number of stages that leaves the last one a layer;
     the pipeline schedules that the stack has, 1F1B with virtual stages that split a stage evenly, zero-bubble ones
     where at least two micro-batches pass for each stage (with fewer they have bubbles, which the closed form was not
-    checked for); every micro-batch that divides a replica's share; every sharding, hybrid ones at every degree;
-    recompute none, selective and full; sequence parallelism off too where the stack has it. Not among them: ZeRO-2
-    over several micro-batches, which reduces gradients after each one (DeepSpeed refuses it with a pipeline), and
-    recompute of some of the layers.
+    checked for); every micro-batch that divides a replica's share; the shardings that the stack has, hybrid ones at
+    every degree; recompute none, selective and full; sequence parallelism off too where the stack has it. Not among
+    them: recompute of some of the layers.
     """
 
     architecture: ModelArchitecture
@@ -109,7 +108,7 @@ class LayoutSpace:
         return {**spreads, "schedule": schedule, "vp": np.maximum(vp, 1), **_RECOMPUTES}, there
 
     def shared(self, columns: Columns) -> Columns:
-        """Each entry of `columns` once for every sharding that its ranks and micro-batches allow."""
+        """Each entry of `columns` once for every sharding that its ranks allow."""
         can, degrees = self._can_share(columns)
         at, option = np.nonzero(can)
         ranks = columns["dp"][at] * columns["cp"][at]
@@ -132,11 +131,10 @@ class LayoutSpace:
         degrees, 0 for the others."""
         degrees = np.array([0] * HSDP + [d for d in _divisors(self.cluster.gpus) if d > 1], dtype=np.float64)
         sharding = np.minimum(np.arange(degrees.size), HSDP)
+        has = np.isin(sharding, [NONE, *(SHARDINGS.index(name) for name in self.stack.shardings)])
         ranks = (columns["dp"] * columns["cp"])[:, None]
-        at_once = (columns["dp"] * columns["micro_batch"] == self.global_batch)[:, None]
         hybrid = (degrees < ranks) & (ranks % np.maximum(degrees, 1) == 0)
-        can = ((sharding == NONE) == (ranks == 1)) & ((sharding != ZERO2) | at_once) & ((sharding != HSDP) | hybrid)
-        return can, degrees
+        return has & ((sharding == NONE) == (ranks == 1)) & ((sharding != HSDP) | hybrid), degrees
 
     def _depths(self) -> list[int]:
         """Numbers of pipeline stages: those that split the layers, or the layers with embedding and head, evenly, or
