@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from planner.phases import stated_layout
 from planner.plan_file import LayoutChoice, plan_request
+from planner.planned_campaign import request_phases
 from planner.search import SearchResult
 from planner.search.fastest import find_fastest
 from planner.search.leaders import Leaders
@@ -22,6 +23,7 @@ from profiler.files import InputError
 from sim.hardware import build_cluster
 from sim.layout import ParallelLayout
 from sim.memory import memory_use
+from sim.stacks import available_stacks, load_stack
 from sim.step import step_times
 from tests.planner.searches import SMALL, STACKS, layouts, run, space, step
 
@@ -222,12 +224,34 @@ def test_a_found_layout_can_be_stated_in_a_plan(layout: ParallelLayout) -> None:
     }
     choice = plan_request(data, source="here").training.layout
     assert choice is not None
-    assert stated_layout(choice, build_cluster("h100-sxm", 64)) == layout
+    assert stated_layout(choice, build_cluster("h100-sxm", 64), load_stack("megatron-core")) == layout
 
 
 def test_a_shard_degree_that_does_not_divide_is_one_sentence() -> None:
     with pytest.raises(InputError, match="shard_degree is 5, which does not divide the 32"):
-        stated_layout(LayoutChoice(tp=2, sharding="hsdp", shard_degree=5), build_cluster("h100-sxm", 64))
+        stated_layout(
+            LayoutChoice(tp=2, sharding="hsdp", shard_degree=5),
+            build_cluster("h100-sxm", 64),
+            load_stack("torchtitan"),
+        )
+
+
+@pytest.mark.parametrize("stack", available_stacks())
+def test_what_is_not_said_of_a_layout_is_the_stacks_habit_and_needs_no_note(stack: str) -> None:
+    data = {"model": "llama3.1-8b", "tokens": "1T", "cluster": {"gpus": 64}, "training": {"stack": stack}}
+    data["training"]["layout"] = {"tp": 8, "recompute": "full"}
+    (phase,) = request_phases(plan_request(data, source="here"))
+    assert phase.step.layout.sharding == load_stack(stack).shardings[0]
+    assert not any("taken as stated" in note for note in phase.notes)
+
+
+def test_a_layout_that_the_stack_does_not_run_is_planned_with_a_note() -> None:
+    layout = {"tp": 8, "pp": 2, "vp": 2, "schedule": "zb-v", "sharding": "zero1"}
+    data = {"model": "llama3.1-8b", "tokens": "1T", "cluster": {"gpus": 64}, "training": {"layout": layout}}
+    (phase,) = request_phases(plan_request(data, source="here"))
+    (note,) = (note for note in phase.notes if "taken as stated" in note)
+    assert note.startswith("phase 'pre-training': the schedule zb-v is taken as stated; Megatron-Core")
+    assert note.endswith("has 1f1b")
 
 
 @pytest.mark.parametrize(
