@@ -122,8 +122,10 @@ class StepCase:
     pod_gpus: Array
     """GPUs that reach each other at full rate; infinite where all do."""
     oversubscription: Array
-    switch_reduction: Array
-    """Rate of an all-reduce inside a node over a ring's, where a switch adds up; 1 where none does."""
+    links: Array
+    """Index into `sim.kernels.collectives.LINKS`, whose timings say what small messages and few ranks lose."""
+    switch_reduces: Array
+    """1 where a switch adds up an all-reduce inside a node."""
     # stack
     unfused: Array
     softmax_passes: Array

@@ -12,7 +12,7 @@ from sim.calibration import load_calibration
 from sim.case import RECOMPUTES, SELECTIVES, SHARDINGS, StepCase
 from sim.hardware import Fabric, Gpu, Node
 from sim.kernels.attention import AttentionLibrary, attention_curve
-from sim.kernels.collectives import switch_reduction
+from sim.kernels.collectives import LINKS
 from sim.kernels.matmul import matmul_curve
 from sim.kernels.measured import MeasuredStep
 from sim.layout import ParallelLayout
@@ -157,7 +157,8 @@ def rate_columns(
         "fabric_latency_s": fabric.latency_s,
         "pod_gpus": fabric.pod_gpus or math.inf,
         "oversubscription": fabric.oversubscription,
-        "switch_reduction": switch_reduction() if node.switched and node.switch_reduces else 1.0,
+        "links": LINKS.index("a100" if a100 else "h100"),
+        "switch_reduces": node.switched and node.switch_reduces,
         **_stack_columns(stack, precision, k),
         **_habit_columns(stack),
         **_memory_columns(stack, precision),
@@ -180,7 +181,7 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
         "gather_copy_bytes": habits.gather_copy_bytes,
         "scatter_copy_bytes": habits.scatter_copy_bytes,
         "backward_all_reduces": stack.backward_all_reduces,
-        "forward_gathers": stack.gathers[0],
+        "forward_gathers": stack.gathers[0] - (stack.shared_gathers if stack.elementwise == "compiled" else 0.0),
         "backward_gathers": stack.gathers[1],
         "hidden_gathers": stack.hidden_gathers,
     }

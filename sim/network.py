@@ -1,75 +1,105 @@
-"""Collective times over groups of ranks: bandwidth and latency of the slowest link a ring must cross.
+"""Collective times over groups of ranks: fixed times and hops, and the bandwidth of the slowest link they must cross.
 
 Ring costs follow Thakur, Rabenseifner and Gropp, "Optimization of Collective Communication Operations in
 MPICH", IJHPCA 19(1), 2005: (n-1)/n of the buffer crosses each link for an all-gather or reduce-scatter, twice
-that for an all-reduce.
+that for an all-reduce. What NCCL's collectives lose on small messages and on few ranks are curves fitted to its
+timings (`sim.kernels.collectives`); the rate of large ones is a calibrated share of the links'.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.case import Array, StepCase
-
-NVLINK_HOP_S = 3.4e-6
-"""One hop inside a node of a ring that moves large messages: NCCL's Simple protocol (NCCL src/graph/tuning.cc), as
-32 us for an all-gather over eight H100 in nccl-tests."""
-NVLINK_SMALL_HOP_S = 1.2e-6
-"""The same for small messages: 16 us for a 4 KiB all-reduce over 8 H100 is 14 hops (NCCL tables)."""
+from sim.kernels.collectives import SHARP_RANKS, LinkShape, fixed_s, hop_s, link_shape, pair_rate, tree_curves, tree_s
 
 
-def group_bandwidth(case: StepCase, size: Array, stride: Array) -> Array:
-    """Bytes per second that each rank of a group sustains.
+def group_bandwidth(case: StepCase, size: Array, stride: Array, shape: LinkShape | None = None) -> Array:
+    """Bytes per second that each rank of a group sustains, in a gather unless `shape` is another collective's.
 
-    Ranks `stride` apart, `size` of them. A group inside a node runs at NVLink's rate; one that leaves it runs
-    at the rate of the NICs which its ranks in a node can use together, at most NVLink's. Without a switch a group
-    uses only the links to its own members. A group that leaves its pod crosses to the next one once on every ring:
-    its ranks in a pod share what the oversubscribed links give each of them.
+    Ranks `stride` apart, `size` of them. A group inside a node runs at NVLink's rate, of which few ranks lose a
+    part; one that leaves it runs at the rate of the NICs that its ranks in a node can use together, at most NVLink's.
+    Without a switch a group uses only the links to its own members. A group that leaves its pod crosses to the next
+    one once on every ring: its ranks in a pod share what the oversubscribed links give each of them.
     """
-    ranks_in_node = np.clip(np.floor(case.gpus_per_node / stride), 1, np.maximum(size, 1))
-    leaves = size * stride > case.gpus_per_node
+    shape = shape or link_shape("gather", case.links)
+    ranks_in_node = _ranks_in_node(case, size, stride)
     reached = (ranks_in_node - 1) / np.maximum(case.direct_peers, 1)
     inside = case.nvlink_bytes_per_s * np.where(
         (case.direct_peers > 0) & (reached > 0), np.minimum(reached, 1.0), 1.0
     )
-    outside = np.minimum(inside, ranks_in_node * case.nic_bytes_per_s)
+    outside = np.minimum(inside, _between_nodes(case, ranks_in_node, size, stride))
+    within: Array = inside * shape.rate * pair_rate(size, shape.pair_loss)
+    return np.where(_leaves(case, size, stride), outside, within)
+
+
+def _between_nodes(case: StepCase, nics: Array, size: Array, stride: Array) -> Array:
+    """Bytes per second of `nics` NICs, of which those of a group that leaves its pod share its way out."""
     ranks_in_pod = np.clip(np.floor(case.pod_gpus / stride), 1, np.maximum(size, 1))
-    between_pods = np.minimum(outside, ranks_in_pod * case.nic_bytes_per_s / case.oversubscription)
-    outside = np.where(size * stride > case.pod_gpus, between_pods, outside)
-    return np.where(leaves, outside, inside)
+    between_pods = np.minimum(
+        nics * case.nic_bytes_per_s, ranks_in_pod * case.nic_bytes_per_s / case.oversubscription
+    )
+    return np.where(size * stride > case.pod_gpus, between_pods, nics * case.nic_bytes_per_s)
 
 
-def moving_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
+def moving_s(case: StepCase, size_bytes: Array, size: Array, stride: Array, shape: LinkShape | None = None) -> Array:
     """Seconds in which the bytes of one all-gather cross the slowest link."""
     share: Array = (size - 1) / np.maximum(size, 1)
-    return share * size_bytes / group_bandwidth(case, size, stride)
+    return share * size_bytes / group_bandwidth(case, size, stride, shape)
 
 
 def gather_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
     """Seconds to all-gather (or reduce-scatter) `size_bytes` in total over a group: a ring, in which every rank is a
-    hop, over NVLink or from node to node."""
+    hop, over NVLink or from node to node.
+
+    No gather across nodes was timed by size: a hop between them is taken to wait as long as one of an all-reduce's
+    tree does, by the bytes of one node.
+    """
+    shape, tree = link_shape("gather", case.links), tree_curves()["all-reduce"]
     nodes = _nodes(case, size, stride)
-    between = np.where(nodes > 1, nodes, 0.0)
-    hops_s = (size - nodes) * NVLINK_HOP_S + between * case.fabric_latency_s
-    whole: Array = moving_s(case, size_bytes, size, stride) + hops_s
-    return whole
+    inside_s = fixed_s(size_bytes, np.maximum(size - nodes, 0.0), shape)
+    between_s = np.where(nodes > 1, nodes, 0.0) * hop_s(size_bytes / nodes, case.fabric_latency_s, tree)
+    moving = moving_s(case, size_bytes, size, stride, shape)
+    return np.where(size > 1, moving + inside_s + between_s, 0.0)
 
 
 def all_reduce_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
     """Seconds to all-reduce a buffer of `size_bytes` over a group: the traffic of a reduce-scatter and an all-gather,
     up and down a tree between nodes (Sanders, Speck and Träff, Parallel Computing 35, 2009); inside a node a switch
     may add up instead (NVLink SHARP, which NCCL takes from five ranks on)."""
-    nodes = _nodes(case, size, stride)
-    inside = np.maximum(size / nodes - 1, 0.0)
-    hops_s = inside * NVLINK_SMALL_HOP_S + 2 * np.log2(nodes) * case.fabric_latency_s
-    in_switch = (size > 4) & (size * stride <= case.gpus_per_node)
-    moving = moving_s(case, size_bytes, size, stride) / np.where(in_switch, case.switch_reduction, 1.0)
-    both: Array = 2 * (moving + hops_s)
-    return both
+    ring, sharp = link_shape("all-reduce", case.links), link_shape("all-reduce-sharp", case.links)
+    nodes, leaves = _nodes(case, size, stride), _leaves(case, size, stride)
+    hops = np.maximum(size / nodes - 1, 0.0)
+    around = np.where(leaves, ring.base_s + hops * ring.hop_s, fixed_s(size_bytes, hops, ring))
+    climbing = tree_s(size_bytes, nodes, case.fabric_latency_s, tree_curves()["all-reduce"])
+    ring_s = around + climbing + 2 * moving_s(case, size_bytes, size, stride, ring)
+    crossing = 2 * (SHARP_RANKS - 1) / SHARP_RANKS * size_bytes / (case.nvlink_bytes_per_s * sharp.rate)
+    in_switch = (case.switch_reduces > 0) & (size > 4) & ~leaves
+    whole = np.where(in_switch, fixed_s(size_bytes, np.zeros_like(size), sharp) + crossing, ring_s)
+    return np.where(size > 1, whole, 0.0)
+
+
+def send_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
+    """Seconds until the slowest neighbours of a group of `size` ranks, `stride` apart, have sent `size_bytes`: over
+    NVLink where all are in one node, otherwise over one NIC each."""
+    shape = link_shape("gather", case.links)
+    leaves = _leaves(case, size, stride)
+    outside = _between_nodes(case, np.ones_like(size), size, stride)
+    rate = np.where(leaves, np.minimum(outside, case.nvlink_bytes_per_s), case.nvlink_bytes_per_s)
+    return np.asarray(size_bytes / rate + shape.base_s + np.where(leaves, case.fabric_latency_s, 0.0))
+
+
+def _leaves(case: StepCase, size: Array, stride: Array) -> NDArray[np.bool_]:
+    """True where a group does not fit into a node."""
+    return np.asarray(size * stride > case.gpus_per_node)
+
+
+def _ranks_in_node(case: StepCase, size: Array, stride: Array) -> Array:
+    return np.clip(np.floor(case.gpus_per_node / stride), 1, np.maximum(size, 1))
 
 
 def _nodes(case: StepCase, size: Array, stride: Array) -> Array:
     """Nodes that a group of `size` ranks, `stride` apart, is spread over."""
-    ranks_in_node = np.clip(np.floor(case.gpus_per_node / stride), 1, np.maximum(size, 1))
-    return np.asarray(np.maximum(size / ranks_in_node, 1))
+    return np.asarray(np.maximum(size / _ranks_in_node(case, size, stride), 1))
 
 
 def overlapped(work_s: Array, comm_s: Array, exposed: Array) -> Array:

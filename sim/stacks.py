@@ -49,6 +49,9 @@ class SoftwareStack:
     """Gathers and scatters of one block's activations under sequence parallelism, forward and backward: one of each
     about each pair of products, and backward the inputs once more for their weight gradients (arXiv:2205.05198
     section 4.2.2) unless they were kept."""
+    shared_gathers: Amount = 0.0
+    """Those forward of an input that another product gathers too: eager code gathers it again, compiled code once
+    (AOTAutograd drops common subexpressions, `torch._functorch.config.cse`)."""
     hidden_gathers: Amount = 0.0
     """Those backward that run beside a product: Megatron-LM's second gather of inputs and its scatter of their
     gradients."""

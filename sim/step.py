@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.case import Array, StepCase
-from sim.network import group_bandwidth
+from sim.network import send_time_s
 from sim.passes import BF16, Pass, backward_pass, forward_pass, head_matmul_s, head_s, recompute_s, tokens_per_pass
 from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
 from sim.sharding import accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s, rank_parameters, stage_layers
@@ -49,7 +49,7 @@ def p2p_s(case: StepCase) -> Array:
     """
     size_bytes = BF16 * tokens_per_pass(case) * case.hidden / case.tp
     replicas = np.where(case.pipeline_inside_data > 0, 1.0, case.dp)
-    one = size_bytes / group_bandwidth(case, case.pp, case.tp * case.cp * replicas) + case.fabric_latency_s
+    one = send_time_s(case, size_bytes, case.pp, case.tp * case.cp * replicas)
     return np.where(case.pp > 1, one, 0.0)
 
 

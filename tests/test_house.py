@@ -18,7 +18,7 @@ from sim.calibration import load_calibration
 from sim.climate import load_climate
 from sim.hardware import load_fabric, load_gpu, load_node, load_storage
 from sim.kernels.attention import attention_curves
-from sim.kernels.collectives import collective_curves
+from sim.kernels.collectives import collective_curves, tree_curves
 from sim.kernels.elementwise import elementwise_curves
 from sim.kernels.matmul import matmul_curves
 from sim.reliability import load_reliability
@@ -115,6 +115,7 @@ LOADERS: dict[str, Any] = {
 CURVES: dict[str, Any] = {
     "attention": attention_curves,
     "collectives": collective_curves,
+    "collectives-nodes": tree_curves,
     "elementwise": elementwise_curves,
     "matmul": matmul_curves,
 }

@@ -9,10 +9,11 @@ import pytest
 
 from profiler.files import InputError, parse_toml, validated
 from sim.hardware import load_gpu
-from sim.kernels.collectives import CollectiveCurve, collective_s
+from sim.kernels.collectives import CollectiveCurve, TreeCurve, collective_s, tree_s
+from sim.kernels.collectives import collective_curves as collective_curves_that_ship
 from sim.kernels.elementwise import elementwise_curves
 from sim.kernels.fits.__main__ import SOURCES, toml_text
-from sim.kernels.fits.collectives import collective_curves
+from sim.kernels.fits.collectives import PARTS, collective_curves, tree_curves
 from sim.kernels.fits.matmul import CHOSEN, matmul_curves
 from sim.kernels.fits.regression import Parameter, fitted, read
 from sim.kernels.tables import TABLES, Evidence
@@ -54,24 +55,50 @@ def test_products_are_found_again(tmp_path: Path) -> None:
         assert (curve.burst, curve.sustained) == pytest.approx((0.8, 0.7), rel=0.005)
 
 
-def test_all_reduces_are_found_again(tmp_path: Path) -> None:
+COLLECTIVE_COLUMNS = ["gpu", "op", "ranks", "nodes", "bytes", "time_us", "src", "fabric", "note"]
+
+
+def test_collectives_are_found_again(tmp_path: Path) -> None:
     true = CollectiveCurve(
-        base_s=6e-6, hop_s=1e-6, large_base_s=20e-6, large_hop_s=2e-6, change_bytes=5e6, bus_bytes_per_s=340e9,
-        pair_loss=0.2, evidence=EVIDENCE,
+        base_s=6e-6, hop_s=1e-6, large_s=20e-6, change_bytes=5e6, bus_bytes_per_s=340e9, pair_loss=0.2,
+        evidence=EVIDENCE,
     )  # fmt: skip
-    part, op = "H100-SXM5-80GB", "all_reduce"
+
+    def time_us(op: str, n: int, size: float) -> float:
+        return 1e6 * float(collective_s(size, n, n - 1, 2 if op == "all_reduce" else 1, true))
+
     rows = [
-        (part, op, n, size, 1e6 * float(collective_s(size, n, n - 1, true)), "C1", "NVSwitch", "NCCL -n")
-        for n in (2, 4, 8)
+        (part, op, n, 1, size, time_us(op, n, size), "C1", "NVSwitch", "NCCL -n")
+        for part, op, n in product(sum(PARTS.values(), ()), ("all_reduce", "all_gather", "reduce_scatter"), (2, 4, 8))
         for size in (4096 * 2**i for i in range(18))
     ]
-    columns = ["gpu", "op", "ranks", "bytes", "time_us", "src", "fabric", "note"]
-    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "collectives_measured.csv", index=False)
-    found = collective_curves(tmp_path)["h100-all-reduce"]
+    pd.DataFrame(rows, columns=COLLECTIVE_COLUMNS).to_csv(tmp_path / "collectives_measured.csv", index=False)
+    curves = collective_curves(tmp_path)
+    for name in ("h100-all-reduce", "h100-gather", "a100-all-reduce", "a100-gather"):
+        found = curves[name]
+        assert found.evidence.error_p90 < 0.01
+        assert found.bus_bytes_per_s == pytest.approx(340e9, rel=0.02)
+        assert (found.base_s, found.hop_s) == pytest.approx((6e-6, 1e-6), rel=0.05)
+        assert found.pair_loss == pytest.approx(0.2, abs=0.03)
+
+
+def test_trees_are_found_again(tmp_path: Path) -> None:
+    true = TreeCurve(level=3, large_level=7, change_bytes=4e6, line_share=0.9, evidence=EVIDENCE)
+    inside = collective_curves_that_ship()["h100-all-reduce"]
+
+    def time_us(nodes: int, size: float) -> float:
+        moving_s = 2 * (8 * nodes - 1) / (8 * nodes) * size / 360e9
+        return 1e6 * float(inside.base_s + 7 * inside.hop_s + tree_s(size, nodes, 10e-6, true) + moving_s)
+
+    rows = [
+        ("H100", "all_reduce", 8 * nodes, nodes, size, time_us(nodes, size), "C6", "IB", "")
+        for nodes in (4, 32, 512)
+        for size in (2.0**i for i in range(20, 35))
+    ]
+    pd.DataFrame(rows, columns=COLLECTIVE_COLUMNS).to_csv(tmp_path / "collectives_measured.csv", index=False)
+    found = tree_curves(tmp_path, inside)["all-reduce"]
     assert found.evidence.error_p90 < 0.01
-    assert found.bus_bytes_per_s == pytest.approx(340e9, rel=0.02)
-    assert (found.base_s, found.hop_s) == pytest.approx((6e-6, 1e-6), rel=0.05)
-    assert found.pair_loss == pytest.approx(0.2, abs=0.03)
+    assert (found.level, found.large_level, found.line_share) == pytest.approx((3, 7, 0.9), rel=0.03)
 
 
 def test_tables_say_where_they_come_from() -> None:

@@ -7,6 +7,9 @@ import pytest
 
 from planner.estimate import estimate_runs
 from planner.runs import published_runs
+from sim.calibration import load_calibration
+from sim.case_columns import rate_columns
+from sim.hardware import load_fabric, load_gpu, load_node
 from sim.kernel_habits import USUAL, ElementwisePasses, KernelHabits
 from sim.layout import ParallelLayout
 from sim.passes import block_elementwise_s, head_s, tensor_parallel_s
@@ -57,12 +60,18 @@ def test_twice_the_passes_take_twice_as_long_and_sequence_parallelism_shares_nor
 
 
 def test_five_inputs_gathered_apart_cost_seven_collectives_for_four() -> None:
-    """KempnerForge's q, k, v, gate and up each gather their own input: 5 gathers and 2 scatters where 2 and 2 do."""
+    """KempnerForge's q, k, v, gate and up each gather their own input: 5 gathers and 2 scatters where 2 and 2 do.
+    Compiled, the gathers of one input are one (AOTAutograd drops common subexpressions); backward the five scatters
+    of their gradients stay apart."""
     case = Situation(layout=ParallelLayout(tp=4), stack="kempnerforge").case()
     ones = np.ones(1)
     apart, shared = (float(tensor_parallel_s(case, 2 * ones, n * ones)[0]) for n in (7, 4))
     assert apart == pytest.approx(7 / 4 * shared)
-    assert float(case.forward_gathers[0]) == 7
+    assert (float(case.forward_gathers[0]), float(case.backward_gathers[0])) == (4, 7)
+    gpu = load_gpu("h200-sxm")
+    eager = replace(load_stack("kempnerforge"), elementwise="eager")
+    rates = rate_columns(gpu, load_node(gpu.node), 4, load_fabric("400g"), eager, "bf16", load_calibration().values())
+    assert rates["forward_gathers"] == 7
 
 
 def test_gathered_logits_cost_every_rank_the_whole_loss() -> None:

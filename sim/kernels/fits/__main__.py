@@ -14,7 +14,7 @@ from typing import Any
 
 from profiler.files import write_atomic
 from sim.kernels.fits.attention import attention_curves
-from sim.kernels.fits.collectives import collective_curves
+from sim.kernels.fits.collectives import collective_curves, tree_curves
 from sim.kernels.fits.elementwise import elementwise_curves
 from sim.kernels.fits.matmul import matmul_curves
 from sim.kernels.tables import TABLES
@@ -46,6 +46,12 @@ SOURCES: Mapping[str, Mapping[str, str]] = {
     "collectives": {
         "timings": COLLECTOR + ", nccl: nccl-tests out of place, 4 KiB to 512 MiB, 2, 4 and 8 GPUs of one node",
     },
+    "collectives-nodes": {
+        "timings": "arXiv:2411.13055 (figure of all-reduce bus bandwidth on 4 to 512 nodes of H100) and NVIDIA, GTC "
+        "2024 S62129 (NVLSTree, to 1,024 nodes): 1 MiB to 16 GiB, read by eye to 5 GB/s",
+        "caution": "No sweep of an all-gather across nodes was published: its ring is taken to wait at every node "
+        "for one way of a level of the tree.",
+    },
 }
 
 
@@ -69,11 +75,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the raw timings are")
     folder = parser.parse_args().folder
     matmul, medians = matmul_curves(folder)
+    collectives = collective_curves(folder)
     tables: Mapping[str, Mapping[str, Any]] = {
         "matmul": matmul,
         "attention": attention_curves(folder),
         "elementwise": elementwise_curves(folder),
-        "collectives": collective_curves(folder),
+        "collectives": collectives,
+        "collectives-nodes": tree_curves(folder, collectives["h100-all-reduce"]),
     }
     for name, curves in tables.items():
         write_atomic(TABLES / f"{name}.toml", toml_text(name, curves))
