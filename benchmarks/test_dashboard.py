@@ -24,8 +24,8 @@ SERVER: list[int] = []
 """The number of the server's process."""
 
 PLACES = iter([grid.name for grid in grids()])
-GPUS = iter(sorted(2**doublings * odd for odd in (1, 3, 7, 9) for doublings in range(9, 15)))
-"""Sizes of cluster that the layers and the batches of every phase of the 405B divide."""
+GPUS = iter([16_384 * odd // part for part in (4, 2, 1, 8) for odd in (3, 7, 9, 1)])
+"""Sizes of cluster near the plan's that the layers and the batches of every phase of the 405B divide."""
 
 CHANGES: dict[str, Callable[[], str]] = {
     "nothing": lambda: "",

@@ -133,7 +133,7 @@ TABLES = {
 LAYOUT = re.compile(
     r"tp(?P<tp>\d{1,4})_cp(?P<cp>\d{1,4})_pp(?P<pp>\d{1,4})_vp(?P<vp>\d{1,4})_b(?P<micro_batch>\d{1,6})"
     r"_(?P<sharding>none|ddp|zero1|zero2|fsdp|hsdp(?P<shard_degree>\d{1,7}))_(?P<recompute>none|selective|full)"
-    r"(?P<sequence>_sp[01])?"
+    r"(?P<sequence>_sp[01])?(_(?P<schedule>gpipe|zb-h1|zb-h2|zb-v))?"
 )
 
 
@@ -152,15 +152,18 @@ def layout_choice(text: str) -> dict[str, object]:
         choice["shard_degree"] = int(found["shard_degree"])
     if found["sequence"]:
         choice["sequence_parallel"] = found["sequence"].endswith("1")
+    if found["schedule"]:
+        choice["schedule"] = found["schedule"]
     return choice
 
 
 def layout_text(layout: ParallelLayout) -> str:
     """The short form of a layout, for an address; `layout_choice` reads it."""
     sequence = "" if layout.sequence_parallel is None else f"_sp{layout.sequence_parallel:d}"
+    schedule = "" if layout.schedule == "1f1b" else f"_{layout.schedule}"
     return (
         f"tp{layout.tp}_cp{layout.cp}_pp{layout.pp}_vp{layout.vp}_b{layout.micro_batch}"
-        f"_{layout.sharding}{layout.shard_degree or ''}_{layout.recompute}{sequence}"
+        f"_{layout.sharding}{layout.shard_degree or ''}_{layout.recompute}{sequence}{schedule}"
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from planner.kept import kept
 from planner.plan_file import LayoutChoice, PhaseRequest, PlanRequest
-from planner.search import kept_search
+from planner.search import LayoutSpace, kept_fastest
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Profile
@@ -171,7 +171,7 @@ def _plan_phase(
         searched=searched,
         stated=stated is not None,
         architecture_flops_per_token=per_token,
-        notes=(*stack.notes, *_memory_notes(phase.name, step)),
+        notes=(*stack.notes, *_habit_notes(phase.name, layout, stack), *_memory_notes(phase.name, step)),
     )
 
 
@@ -185,19 +185,19 @@ def _layout(
     """The layout stated, or the best one, and how many were compared."""
     choice = phase.layout or request.training.layout
     if choice is None:
-        found = kept_search(
-            architecture=architecture,
-            cluster=cluster,
-            stack=stack,
-            seq_len=phase.seq_len,
-            global_batch=phase.global_batch,
-            precision=request.training.precision,
-            keep=1,
+        layout, searched = kept_fastest(
+            LayoutSpace(
+                architecture=architecture,
+                cluster=cluster,
+                stack=stack,
+                seq_len=phase.seq_len,
+                global_batch=phase.global_batch,
+                precision=request.training.precision,
+            )
         )
-        layout, searched = found.best.layout, found.evaluated
     else:
         check_heads(choice.tp, architecture)
-        layout, searched = stated_layout(choice, cluster), 0
+        layout, searched = stated_layout(choice, cluster, stack), 0
     if not stack.max_pipeline and (layout.pp > 1 or layout.cp > 1):
         raise InputError(f"stack '{stack.name}' runs no pipeline and no context parallelism; pp and cp must be 1.")
     return layout, searched
@@ -215,8 +215,8 @@ def _stated_s(tflops_per_gpu: float, step: StepEstimate, phase: str) -> float:
     return seconds
 
 
-def stated_layout(choice: LayoutChoice, cluster: Cluster) -> ParallelLayout:
-    """A stated layout with the data-parallel degree that fills the cluster.
+def stated_layout(choice: LayoutChoice, cluster: Cluster, stack: SoftwareStack) -> ParallelLayout:
+    """A stated layout with the data-parallel degree that fills the cluster, what is not said as the stack does it.
 
     Raises:
         InputError: the degrees do not divide the GPUs.
@@ -242,12 +242,22 @@ def stated_layout(choice: LayoutChoice, cluster: Cluster) -> ParallelLayout:
         vp=choice.vp,
         dp=cluster.gpus // per_replica,
         micro_batch=choice.micro_batch,
-        sharding=choice.sharding,
+        sharding=choice.sharding or stack.shardings[0],
         shard_degree=choice.shard_degree,
         schedule=choice.schedule,
         recompute=choice.recompute,
         recompute_layers=choice.recompute_layers,
         sequence_parallel=choice.sequence_parallel,
+    )
+
+
+def _habit_notes(name: str, layout: ParallelLayout, stack: SoftwareStack) -> tuple[str, ...]:
+    """What to say of a stated layout that the stack does not run, so that its time is an extrapolation."""
+    has = {"schedule": stack.schedules, "sharding": (*stack.shardings, "none")}
+    return tuple(
+        f"phase '{name}': the {key} {getattr(layout, key)} is taken as stated; {stack.label} has {', '.join(known)}"
+        for key, known in has.items()
+        if getattr(layout, key) not in known
     )
 
 

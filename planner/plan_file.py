@@ -56,8 +56,9 @@ class LayoutChoice:
     """Order in which a stage computes: gpipe, 1f1b (interleaved where vp is over 1), zb-h1, zb-h2 or zb-v."""
     micro_batch: Count = 1
     """Sequences in one forward pass of one replica."""
-    sharding: Sharding = "zero1"
-    """What data-parallel ranks share out: none, ddp, zero1, zero2, fsdp or hsdp."""
+    sharding: Sharding | None = None
+    """What data-parallel ranks share out: none, ddp, zero1, zero2, fsdp or hsdp; the stack's habit where nothing is
+    said."""
     shard_degree: Count | None = None
     """Ranks that share one copy of what is sharded; all data- and context-parallel ranks where nothing is said."""
     recompute: Recompute = "none"

@@ -25,7 +25,7 @@ def _recompute(c: Cells, stack: SoftwareStack) -> Recompute:
 def _sharding(c: Cells, stack: SoftwareStack) -> Sharding:
     text = c.text("sharding").lower()
     if not text:
-        habit: Sharding = "fsdp" if stack.name in ("torchtitan", "fms-fsdp", "llm-foundry", "maxtext") else "zero1"
+        habit = stack.shardings[0]
         c.notes.append(f"sharding not stated: {habit} ({stack.label}'s habit)")
         return habit
     alias = {"zero3": "fsdp", "zero-1": "zero1", "zero-2": "zero2", "zero-3": "fsdp", "fsdp2": "fsdp"}

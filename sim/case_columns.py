@@ -9,7 +9,7 @@ import numpy as np
 from profiler.architecture import ModelArchitecture
 from profiler.profile import Precision
 from sim.calibration import load_calibration
-from sim.case import RECOMPUTES, SELECTIVES, SHARDINGS, Array, StepCase
+from sim.case import RECOMPUTES, SELECTIVES, SHARDINGS, StepCase
 from sim.hardware import Fabric, Gpu, Node
 from sim.kernels.attention import AttentionLibrary, attention_curve
 from sim.kernels.collectives import LINKS
@@ -36,7 +36,7 @@ def build_case(
     gpus_per_node: int,
     fabric: Fabric,
     stack: SoftwareStack,
-    layouts: "Sequence[ParallelLayout] | Mapping[str, Array]",
+    layouts: Sequence[ParallelLayout],
     seq_len: int,
     global_batch: int,
     precision: Precision = "bf16",
@@ -45,7 +45,6 @@ def build_case(
 ) -> StepCase:
     """Put typed objects into arrays, one entry per layout; constants come from the calibration.
 
-    Layouts come as objects, or as the arrays of `layout_columns` where a search makes a million of them.
     `measured` gives, per layout, what a profile says of its step.
     """
     k = load_calibration().values() if calibration is None else calibration
@@ -56,7 +55,7 @@ def build_case(
         "seq_len": seq_len,
         "global_batch": global_batch,
         "fp8": precision == "fp8",
-        **(layouts if isinstance(layouts, Mapping) else layout_columns(layouts, architecture, stack)),
+        **layout_columns(layouts, architecture, stack),
         "measured_forward_s": [step.block.forward_s for step in measured] or math.nan,
         "measured_backward_s": [step.block.backward_s for step in measured] or math.nan,
         "measured_head_s": [step.head.total_s for step in measured] or math.nan,

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
-import numpy as np
-
 from profiler.architecture import AttentionConvention, ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Precision, Profile
-from sim.case import StepCase
+from sim.case import Array, StepCase
 from sim.case_columns import build_case
 from sim.floor import floor_s
 from sim.hardware import Cluster, Gpu
@@ -182,8 +180,8 @@ def from_case(
 ) -> StepEstimate:
     """Entry `index` of an evaluated case as a StepEstimate."""
 
-    def at(values: object) -> float:
-        return float(np.broadcast_to(np.asarray(values), (case.size,))[index])
+    def at(values: Array) -> float:
+        return float(values[index if values.size > 1 else 0])
 
     memory = memory_use(case)
     gpu_power_w = at(step_power_w(cluster.gpu, times))

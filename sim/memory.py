@@ -12,7 +12,7 @@ from sim.case import SELECTIVES, Array, StepCase
 from sim.memory_habits import MemoryLog
 from sim.passes import BF16, FULL, SELECTIVE, tokens_per_pass
 from sim.schedule_order import SCHEDULES
-from sim.sharding import ZERO1, ZERO2, sharded_weights, stage_layers
+from sim.sharding import ZERO1, ZERO2, sharded_weights, stage_layers, whole_share
 
 CONTEXT_BYTES = 2.5 * GIB
 """What the driver hands out outside torch's allocator: the CUDA context and its kernels, 1.3-2 GiB (nvidia-smi on
@@ -176,6 +176,7 @@ def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
     16-bit weights with fp32 master weights and two fp32 moments (12 bytes). Where the weights themselves are sharded
     (FSDP): fp32 weights, gradients and moments in shards; beside them, in 16 bits, the embedding and head and two
     blocks (this one and the next, prefetched), or under a pipeline all of them; one block's gradients on their way.
+    Gradients that are summed whole, or one chunk's of them, are shared out only then (`sim.sharding.whole_share`).
     """
     table = case.embedding_parameters
     tables = stage.embedding * table / np.where(case.splits_vocabulary > 0, case.tp, 1.0)
@@ -186,14 +187,16 @@ def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
     fsdp, plain = np.logical_and(sharded_weights(case), ranks > 1), case.sixteen_bit_state > 0
     shared = fsdp | (case.sharding == ZERO1) | (case.sharding == ZERO2)
     kept = np.where(plain, 2.0, np.where(fsdp, 4.0, case.kept_gradient_bytes))
-    summed = (case.micro_batches > 1) & ((case.accumulates_whole > 0) | (case.pp > 1))
+    summed = whole_share(case)
 
     gathered = BF16 * np.where(case.pp > 1, parameters, np.minimum(2.0, stage.layers) * block + tables)
     shard = np.where(plain, 2.0, 4.0) * parameters / ranks
     weights = np.where(fsdp, shard + gathered, BF16 * parameters)
-    arriving = np.where(summed, 4 * parameters, kept * parameters / ranks + case.gradient_bytes * block)
-    spread = np.where(case.sharding == ZERO2, ranks, 1.0)
-    gradients = np.where(fsdp, arriving, kept * parameters / spread + case.bucket_bytes)
+    arriving = np.where(summed > 0, 4 * parameters, kept * parameters / ranks + case.gradient_bytes * block)
+    whole = kept * parameters + case.bucket_bytes
+    on_the_way = np.where(summed > 0, kept * parameters * summed, case.gradient_bytes * block)
+    divided = np.minimum(kept * parameters / ranks + np.maximum(on_the_way, case.bucket_bytes), whole)
+    gradients = np.where(fsdp, arriving, np.where(case.sharding == ZERO2, divided, whole))
     adam = np.where(plain, 4.0, np.where(fsdp, 8.0, np.where(case.gradients_in_state > 0, 16.0, 12.0)))
     optimizer = adam * parameters / np.where(shared, ranks, 1.0)
     return weights, gradients, optimizer

@@ -14,6 +14,7 @@ micro-batch that comes late delays the next.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +140,7 @@ BLOCK = 4096
 
 
 def pipeline_times(case: PipelineCase, most_s: Array | float = math.inf) -> PipelineTimes:
-    """Seconds of each pipeline; one whose slowest stage alone computes for longer than `most_s` is left at that.
+    """Seconds of each pipeline; one that takes longer than `most_s` by what is certain is left at that (`certain_s`).
 
     Sources: GPipe arXiv:1811.06965; 1F1B and its interleaved form arXiv:2104.04473 section 2.2; ZB-H1 and ZB-H2
     arXiv:2401.10241 section 3; ZB-V arXiv:2405.15362.
@@ -148,10 +149,11 @@ def pipeline_times(case: PipelineCase, most_s: Array | float = math.inf) -> Pipe
     first_s, middle_s, last_s = (c.m * ops.t for ops in (c.first, c.middle, c.last))
     last_s = last_s + c.m * c.deferred
     work_s = (first_s + np.maximum(c.n * c.v - 2, 0) * middle_s + last_s) / c.n
-    slowest_s = _slowest_s(schedule, c, first_s, middle_s, last_s)
+    slowest_s = np.broadcast_to(_slowest_s(case), shape).ravel()
+    least_s = np.broadcast_to(certain_s(case), shape).ravel()
 
-    worth = slowest_s * (1 - ROUNDING) <= np.broadcast_to(most_s, shape).ravel()
-    free_s, total_s = slowest_s.copy(), slowest_s.copy()
+    worth = least_s * (1 - ROUNDING) <= np.broadcast_to(most_s, shape).ravel()
+    free_s, total_s = least_s.copy(), least_s.copy()
     for (name, several), longest in LONGEST.items():
         of_kind = np.flatnonzero((schedule == SCHEDULES.index(name)) & ((c.v > 1) == several) & (c.n > 1) & worth)
         for start in range(0, of_kind.size, BLOCK):
@@ -188,13 +190,30 @@ def _flat(case: PipelineCase) -> tuple[tuple[int, ...], Array, Array, Array, Pip
     return shape, schedule, p2p_s, exposed, pipeline
 
 
-def _slowest_s(schedule: Array, c: Pipeline, first_s: Array, middle_s: Array, last_s: Array) -> Array:
+def _slowest_s(case: PipelineCase) -> Array:
     """Seconds that the slowest stage computes."""
-    more = (c.v - 1) * middle_s
-    by_chunk = np.maximum(np.maximum(first_s, last_s) + more, np.where(c.n > 2, middle_s + more, 0.0))
-    folded = np.maximum(first_s + last_s, 2 * middle_s)
-    slowest: Array = np.where(schedule == SCHEDULES.index("zb-v"), folded, by_chunk)
-    return np.where(c.n > 1, slowest, first_s + last_s)
+    first, middle, last = (case.micro_batches * chunk.total_s for chunk in (case.first, case.middle, case.last))
+    last = last + case.micro_batches * case.deferred_s
+    more = (case.vp - 1) * middle
+    by_chunk = np.maximum(np.maximum(first, last) + more, np.where(case.pp > 2, middle + more, 0.0))
+    folded = np.maximum(first + last, 2 * middle)
+    slowest = np.where(case.schedule == SCHEDULES.index("zb-v"), folded, by_chunk)
+    return np.where(case.pp > 1, slowest, first + last)
+
+
+def certain_s(case: PipelineCase) -> Array:
+    """Seconds that each pipeline takes at least: what its slowest stage computes, or the way up to the last stage,
+    through all it computes but what it defers, and back. That way is not certain where stages begin the next step
+    one after another, or weight gradients are computed on the way back.
+    """
+    between, more = np.maximum(case.pp - 2, 0), case.vp - 1
+    first, middle, last = (chunk.total_s for chunk in (case.first, case.middle, case.last))
+    there_and_back = first + between * middle + 2 * (case.pp - 1) * case.p2p_s
+    there_and_back = there_and_back + case.micro_batches * (
+        last + more * (middle + 2 * case.p2p_exposed * case.p2p_s)
+    )
+    split = reduce(np.logical_or, (case.schedule == SCHEDULES.index(name) for name in SPLIT))
+    return np.maximum(_slowest_s(case), np.where(split | (case.pp == 1), 0.0, there_and_back))
 
 
 def _at(here: NDArray[np.intp], c: Pipeline) -> Pipeline:

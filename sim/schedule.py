@@ -10,13 +10,14 @@ step.
 import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import simpy
 
 from profiler.files import InputError
 from sim.schedule_noise import Noise
-from sim.schedule_order import Kind, Operation, PipelineShape
+from sim.schedule_order import Kind, Operation, PipelineShape, rounds
 
 Events = Generator[simpy.Event, Any, None]
 
@@ -72,6 +73,9 @@ class StepWork:
     """Share of a gather or reduction within a pass that slows the computation beside it."""
     reduce_s: float = 0.0
     """Reducing a stage's gradients once, with the last backward of each chunk."""
+    by_round: bool = False
+    """Whether it reduces them with the last backward of each round of micro-batches (`sim.schedule_order.rounds`).
+    Without a pipeline each reduction is then waited for before the next forward (DeepSpeed's epilogue)."""
     gather_s: float = 0.0
     """Gathering a stage's weights once, with the first forward of each chunk."""
     overlaps: bool = True
@@ -83,6 +87,12 @@ class StepWork:
     """Once a step, all stages alike."""
     slowest_gpu: float = 0.0
     """Share of the step by which the slowest of many GPUs delays them all."""
+
+    @property
+    def reduced_after(self) -> tuple[int, ...]:
+        """After how many micro-batches a chunk's gradients are reduced."""
+        count = self.shape.micro_batches
+        return tuple(accumulate(rounds(self.shape.stages, count))) if self.by_round else (count,)
 
     @property
     def post_validated(self) -> bool:
@@ -210,7 +220,8 @@ class _Step:
         state.left[key] -= 1
         cost = self._cost(stage, operation)
         shard = self.env.process(self._shard(stage, operation, cost.shard_s)) if cost.shard_s else None
-        if kind == self.last_kind and not state.left[key] and work.overlaps and work.reduce_s:
+        back = kind == self.last_kind and self.shape.micro_batches - state.left[key] in work.reduced_after
+        if back and work.overlaps and work.reduce_s:
             reduction = self._once(stage, "reduce gradients", chunk, work.reduce_s, SHARD)
             state.shards.append(self.env.process(reduction))
         start_s = self.env.now
@@ -224,6 +235,8 @@ class _Step:
             yield from self._busy(stage, "collective", "shards, not hidden", operation, work.shard_exposed * hidden_s)
         if first and gathers and gathers[chunk].is_alive:
             yield gathers[chunk]
+        if back and work.by_round and self.shape.stages == 1:
+            yield self.env.all_of(state.shards)
         if kind != "W":
             yield from self._send(stage, operation)
 
@@ -325,7 +338,8 @@ class _Step:
             deferred_s = work.deferred_s * self.shape.micro_batches
             yield from self._busy(stage, "compute", "head weight gradient", None, deferred_s)
         if not work.overlaps:
-            yield from self._busy(stage, "shard", "reduce gradients", None, work.reduce_s)
+            reduced_s = work.reduce_s * len(work.reduced_after)
+            yield from self._busy(stage, "shard", "reduce gradients", None, reduced_s)
             yield from self._busy(stage, "shard", "gather weights", None, work.gather_s)
         yield self.env.all_of(state.shards)
         yield from self._busy(stage, "collective", "gradients, not hidden", None, work.once_exposed * state.hidden_s)

@@ -8,19 +8,19 @@ from dataclasses import fields
 import numpy as np
 
 from sim.case import Array, StepCase
-from sim.passes import BF16, backward_pass, forward_pass, head_s, recompute_s
+from sim.passes import backward_pass, forward_pass, head_s, recompute_s
 from sim.pipeline import Chunk, chunk_layers
 from sim.schedule import ChunkWork, OperationWork, StepWork
 from sim.schedule_order import SCHEDULES, PipelineShape
 from sim.sharding import (
-    ZERO1,
-    ZERO2,
     accumulate_s,
     fsdp_layer_s,
-    gradient_sync_s,
     optimizer_s,
     rank_parameters,
+    reduces_by_round,
+    reduction_s,
     stage_layers,
+    weight_gather_s,
 )
 from sim.step import WEIGHT_SHARE, head_chunk, p2p_s
 
@@ -40,9 +40,6 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
     )
     head, deferred_s = head_chunk(case, head_s(case))
     parameters = rank_parameters(case, stage_layers(case)[0])
-    sync = gradient_sync_s(case, parameters, np.zeros(1), np.zeros(1))
-    sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
-    reduced = np.where(sharded, case.gradient_bytes / (case.gradient_bytes + BF16), 1.0)
     doublings = np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
     return StepWork(
         shape=shape,
@@ -51,8 +48,9 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         p2p_exposed=at(case.p2p_exposed),
         deferred_s=at(deferred_s),
         shard_exposed=at(case.fsdp_exposed),
-        reduce_s=at(sync * reduced),
-        gather_s=at(sync * (1 - reduced)),
+        reduce_s=at(reduction_s(case, parameters)),
+        by_round=bool(np.broadcast_to(reduces_by_round(case), (case.size,))[index]),
+        gather_s=at(weight_gather_s(case, parameters)),
         overlaps=at(case.dp_overlap) > 0,
         once_exposed=at(case.dp_exposed),
         optimizer_s=at(optimizer_s(case, parameters)),

@@ -1,16 +1,21 @@
 """What sharing out weights, gradients and optimizer state costs: gathers, reductions and the update itself."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.case import SHARDINGS, Array, StepCase
 from sim.network import all_reduce_time_s, gather_time_s, overlapped
 from sim.passes import BF16
 from sim.pipeline import chunk_layers
+from sim.schedule_order import SCHEDULES
+
+Mask = NDArray[np.bool_]
 
 FSDP = SHARDINGS.index("fsdp")
 HSDP = SHARDINGS.index("hsdp")
 ZERO1 = SHARDINGS.index("zero1")
 ZERO2 = SHARDINGS.index("zero2")
+ONE_F_ONE_B = SCHEDULES.index("1f1b")
 
 
 def stage_layers(case: StepCase) -> tuple[Array, Array]:
@@ -38,6 +43,41 @@ def sharded_weights(case: StepCase) -> Array:
     return np.asarray((case.sharding == FSDP) | (case.sharding == HSDP))
 
 
+def whole_gradients(case: StepCase) -> Mask:
+    """True where a rank adds up its gradients over micro-batches before it reduces them.
+
+    ZeRO-1 and plain data parallelism do. Where gradients are shared out, each micro-batch's are reduced as its
+    backward pass makes them and only a rank's own share is kept (DeepSpeed runtime/engine.py, allreduce_gradients:
+    "ZeRO stage >= 2 communicates during non gradient accumulation boundaries as well"; FSDP alike), unless the stack
+    puts that off until the last one, as a pipeline does too (torch.distributed.pipelining stage.py:
+    set_requires_gradient_sync(False)).
+    """
+    shared_out = (case.sharding == ZERO2) | sharded_weights(case)
+    return np.asarray(~shared_out | (case.accumulates_whole > 0) | (case.pp > 1))
+
+
+def reduces_by_round(case: StepCase) -> Mask:
+    """True where gradients are reduced when a round of micro-batches is back (`sim.schedule_order.rounds`): the one
+    micro-batch of a round without a pipeline (ZeRO-2, and between the copies of HSDP), and under ZeRO-2 in an
+    interleaved pipeline those that pass a chunk one after another."""
+    in_turn = (
+        (case.sharding == ZERO2) & (case.schedule == ONE_F_ONE_B) & (case.vp > 1) & (case.accumulates_whole == 0)
+    )
+    return np.asarray(~whole_gradients(case) | in_turn)
+
+
+def reductions(case: StepCase) -> Array:
+    """How often a step reduces all gradients (`reduction_s`). Under FSDP each pass scatters its own
+    (`fsdp_layer_s`)."""
+    return np.where(reduces_by_round(case), np.maximum(np.floor(case.micro_batches / case.pp), 1), 1.0)
+
+
+def whole_share(case: StepCase) -> Array:
+    """Share of a rank's gradients that is held whole while micro-batches are summed: none, all, or one chunk."""
+    share = np.where(reduces_by_round(case), 1 / case.vp, 1.0)
+    return np.where(whole_gradients(case) & (case.micro_batches > 1), share, 0.0)
+
+
 def fsdp_layer_s(case: StepCase, work_s: Array, gathers: float, scatters: Array | float) -> Array:
     """Exposed seconds of one block's weight gathers and gradient scatters in one pass, behind the `work_s` of
     that pass (arXiv:2304.11277), with the copies about them. Where gradients stay whole until the last micro-batch
@@ -46,7 +86,7 @@ def fsdp_layer_s(case: StepCase, work_s: Array, gathers: float, scatters: Array 
     gradients = case.gradient_bytes * case.layer_parameters / case.tp
     one = gather_time_s(case, weights, case.shard_degree, replica_stride(case))
     scatter = gather_time_s(case, gradients, case.shard_degree, replica_stride(case))
-    scatters = scatters / np.where(case.accumulates_whole > 0, np.maximum(case.micro_batches, 1), 1.0)
+    scatters = scatters / np.where(whole_gradients(case), np.maximum(case.micro_batches, 1), 1.0)
     copied = gathers * case.gather_copy_bytes + scatters * case.scatter_copy_bytes
     copies_s = copied * case.layer_parameters / case.tp / case.memory_bytes_per_s
     comm = gathers * one + scatters * scatter + copies_s
@@ -54,28 +94,38 @@ def fsdp_layer_s(case: StepCase, work_s: Array, gathers: float, scatters: Array 
     return np.where(active, overlapped(work_s, comm, case.fsdp_exposed), 0.0)
 
 
-def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backward_s: Array) -> Array:
-    """Exposed seconds of reducing gradients and gathering weights once a step (ZeRO, arXiv:1910.02054), of a
-    rank's `parameters`.
-
-    Hidden, where the stack can: the reduction behind the last backward work (`backward_s`), the gather behind
-    the first forward work (`forward_s`). Weights that are sharded move block by block instead (`fsdp_layer_s`);
-    what is left here is the all-reduce between copies (HSDP).
-    """
-    ranks = case.dp * case.cp
-    stride = replica_stride(case)
-    reduce = gather_time_s(case, case.gradient_bytes * parameters, ranks, stride)
-    gather = gather_time_s(case, BF16 * parameters, ranks, stride)
+def reduction_s(case: StepCase, parameters: Array) -> Array:
+    """Seconds to reduce the gradients of a rank's `parameters` once: scattered (ZeRO, arXiv:1910.02054) or for every
+    rank whole. Sharded weights have theirs scattered block by block (`fsdp_layer_s`); what is left is the all-reduce
+    between copies (HSDP)."""
+    size_bytes = case.gradient_bytes * parameters
+    ranks, stride = case.dp * case.cp, replica_stride(case)
+    scattered = gather_time_s(case, size_bytes, ranks, stride)
     sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
-    reduce = np.where(sharded, reduce, 2 * reduce)
     copies = np.maximum(ranks / case.shard_degree, 1)
-    across = all_reduce_time_s(
-        case, case.gradient_bytes * parameters / case.shard_degree, copies, stride * case.shard_degree
-    )
-    reduce = np.where(sharded_weights(case), np.where(copies > 1, across, 0.0), reduce)
-    gather = np.where(sharded, gather, 0.0)
-    hidden = overlapped(backward_s, reduce, case.dp_exposed) + overlapped(forward_s, gather, case.dp_exposed)
-    return np.where(ranks > 1, np.where(case.dp_overlap > 0, hidden, reduce + gather), 0.0)
+    across = all_reduce_time_s(case, size_bytes / case.shard_degree, copies, stride * case.shard_degree)
+    plain = np.where(sharded, scattered, 2 * scattered)
+    between = np.where(copies > 1, across, 0.0)
+    return np.where(ranks > 1, np.where(sharded_weights(case), between, plain), 0.0)
+
+
+def weight_gather_s(case: StepCase, parameters: Array) -> Array:
+    """Seconds to gather a rank's `parameters` once a step, where each rank updates its share of them (ZeRO)."""
+    ranks = case.dp * case.cp
+    gathered = gather_time_s(case, BF16 * parameters, ranks, replica_stride(case))
+    return np.where(((case.sharding == ZERO1) | (case.sharding == ZERO2)) & (ranks > 1), gathered, 0.0)
+
+
+def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backward_s: Array) -> Array:
+    """Exposed seconds of a step's reductions of gradients and gather of weights, of a rank's `parameters`.
+
+    Hidden, where the stack can: each reduction behind the backward work before it (`backward_s`), the gather behind
+    the first forward work (`forward_s`).
+    """
+    reduce, gather, times = reduction_s(case, parameters), weight_gather_s(case, parameters), reductions(case)
+    exposed = times * overlapped(backward_s, reduce, case.dp_exposed)
+    hidden = exposed + overlapped(forward_s, gather, case.dp_exposed)
+    return np.where(case.dp_overlap > 0, hidden, times * reduce + gather)
 
 
 def optimizer_s(case: StepCase, parameters: Array) -> Array:
@@ -90,9 +140,8 @@ def optimizer_s(case: StepCase, parameters: Array) -> Array:
 
 
 def accumulate_s(case: StepCase, parameters: Array) -> Array:
-    """Seconds per micro-batch to add the gradients of a rank's `parameters` to those of the micro-batches before."""
-    apart = sharded_weights(case) & (case.accumulates_whole == 0)
-    traffic = (
-        case.accumulate_bytes * parameters / np.where(apart, np.minimum(case.shard_degree, case.dp * case.cp), 1.0)
-    )
+    """Seconds per micro-batch to add the gradients of a rank's `parameters`, or of its share of them, to those of the
+    micro-batches before."""
+    ranks = np.minimum(case.shard_degree, case.dp * case.cp)
+    traffic = case.accumulate_bytes * parameters / np.where(whole_gradients(case), 1.0, ranks)
     return np.where(case.micro_batches <= 1, 0.0, traffic / case.memory_bytes_per_s)

@@ -15,7 +15,9 @@ from profiler.profile import Recompute
 from profiler.units import Amount
 from sim.context_habits import ContextHabits
 from sim.kernel_habits import ElementwiseKind, KernelHabits
+from sim.layout import Sharding
 from sim.memory_habits import MemoryHabits
+from sim.schedule_order import PipelineSchedule
 
 STACKS = Path(__file__).parent / "stacks"
 DEFAULT_STACK = "megatron-core"
@@ -85,6 +87,11 @@ class SoftwareStack:
     fp8_rowwise: bool = False
     max_pipeline: bool = True
     """Whether it can run a pipeline over several processes."""
+    schedules: tuple[PipelineSchedule, ...] = ("1f1b",)
+    """Pipeline schedules that it has, for a search to try."""
+    shardings: tuple[Sharding, ...] = ("zero1", "zero2", "fsdp", "hsdp", "ddp")
+    """What its data-parallel ranks can share out, for a search to try; the first is what it does when nothing is
+    said."""
     kernels: KernelHabits = field(default_factory=KernelHabits)
     context: ContextHabits = field(default_factory=ContextHabits)
     memory: MemoryHabits = field(default_factory=MemoryHabits)

@@ -12,7 +12,7 @@ import numpy as np
 from sim.case import Array, StepCase
 from sim.network import send_time_s
 from sim.passes import BF16, Pass, backward_pass, forward_pass, head_matmul_s, head_s, recompute_s, tokens_per_pass
-from sim.pipeline import Chunk, PipelineCase, chunk_layers, pipeline_times
+from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
 from sim.sharding import accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s, rank_parameters, stage_layers
 
 WEIGHT_SHARE = 0.5
@@ -86,11 +86,33 @@ def pipeline_case(
     )
 
 
+def _calls_s(case: StepCase) -> Array:
+    """Seconds of a step that its passes and the step itself take beside what they compute."""
+    calls: Array = case.micro_batches * case.vp * case.pass_fixed_s + case.step_fixed_s
+    return calls
+
+
+def _slowed(case: StepCase) -> Array:
+    """What stragglers make of a step's time."""
+    doublings = np.log2(case.gpus / case.gpus_per_node)
+    return np.asarray(1 + case.straggler_per_doubling * np.maximum(doublings, 0))
+
+
+def least_s(case: StepCase) -> Array:
+    """Seconds that each step takes at least, whatever its ranks share out."""
+    forward = forward_pass(case)
+    backward = backward_pass(case, forward)
+    nothing = np.zeros(1)
+    again = recompute_s(case, forward)
+    pipeline = pipeline_case(case, forward, backward, again, (nothing, nothing), head_s(case))
+    return (certain_s(pipeline) + _calls_s(case)) * _slowed(case)
+
+
 def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     """Seconds of each step and where they go.
 
-    A step that must take longer than `most_s` because of what its slowest stage computes is left at what is certain:
-    its parts and total are then lower bounds, the total above `most_s`.
+    A step that certainly takes longer than `most_s` is left at what is certain (`sim.pipeline.pipeline_times`): its
+    parts and total are then lower bounds, the total above `most_s`.
     """
     forward = forward_pass(case)
     backward = backward_pass(case, forward)
@@ -108,9 +130,8 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     parameters = rank_parameters(case, most)
     gradients = gradient_sync_s(case, parameters, reach * ahead + product, reach * behind + 2 * product)
     update = optimizer_s(case, parameters) + accumulate_s(case, parameters) * passes
-    calls = passes * case.vp * case.pass_fixed_s
-    beside = gradients + update + calls + case.step_fixed_s
-    slowed = 1 + case.straggler_per_doubling * np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
+    calls, slowed = _calls_s(case), _slowed(case)
+    beside = gradients + update + calls
     pipeline = pipeline_times(
         pipeline_case(case, forward, backward, again, fsdp, head), most_s=most_s / slowed - beside
     )
@@ -133,6 +154,6 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
         data_parallel=gradients + own * (fsdp[0] + fsdp[1]),
         optimizer=update,
         host=own * (forward.host + backward.host),
-        other=case.step_fixed_s + calls + total - subtotal,
+        other=calls + total - subtotal,
         total=total,
     )

@@ -1,7 +1,23 @@
 """Which layout: every valid one evaluated in closed form, the best first, and why the others lose."""
 
 from planner.search.losses import LossReason
-from planner.search.ranking import RankedLayout, SearchResult, kept_search, search_layouts
+from planner.search.ranking import (
+    RankedLayout,
+    SearchResult,
+    fastest_layout,
+    kept_fastest,
+    kept_search,
+    search_layouts,
+)
 from planner.search.space import LayoutSpace
 
-__all__ = ["LayoutSpace", "LossReason", "RankedLayout", "SearchResult", "kept_search", "search_layouts"]
+__all__ = [
+    "LayoutSpace",
+    "LossReason",
+    "RankedLayout",
+    "SearchResult",
+    "fastest_layout",
+    "kept_fastest",
+    "kept_search",
+    "search_layouts",
+]

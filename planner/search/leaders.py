@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.search.space import COLUMNS, Columns
+from planner.search.space import COLUMNS, Columns, entries
 from sim.case import Array
 
 
@@ -34,8 +34,8 @@ class Leaders:
         if chosen.size > self.keep:
             enough = scores <= np.partition(scores, self.keep - 1)[self.keep - 1]
             chosen, scores = chosen[enough], scores[enough]
-        at = np.unravel_index(chosen, score.shape)
-        found = np.stack([np.broadcast_to(columns[name], score.shape)[at] for name in COLUMNS], axis=1)
+        some = entries(columns, score.shape, chosen)
+        found = np.stack([some[name] for name in COLUMNS], axis=1)
         rows, scores = np.concatenate([self.rows, found]), np.concatenate([self.scores, scores])
         order = np.lexsort((*rows.T[::-1], scores))[: self.keep]
         self.rows, self.scores = rows[order], scores[order]

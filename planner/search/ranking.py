@@ -1,4 +1,4 @@
-"""The search: every layout evaluated in closed form, the best of those that fit first."""
+"""The search: the fastest layouts that fit, and why every other loses."""
 
 import time
 from collections.abc import Sequence
@@ -7,19 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from planner.kept import kept
+from planner.search.fastest import find_fastest
 from planner.search.leaders import Leaders
 from planner.search.losses import LossReason, explain_losses, loss_sentence
-from planner.search.space import CHUNK, LayoutSpace, fitting_columns, shape_of
-from profiler.architecture import ModelArchitecture
+from planner.search.space import CHUNK, LayoutSpace, shape_of
 from profiler.files import InputError
-from profiler.profile import Precision
 from profiler.units import GIB, JOULES_PER_KWH
 from sim.estimate import check_precision
-from sim.hardware import Cluster
 from sim.layout import ParallelLayout
 from sim.memory import fit, memory_use
 from sim.power import step_power_w
-from sim.stacks import SoftwareStack
 from sim.step import step_times
 
 
@@ -48,8 +45,8 @@ class SearchResult:
     fitting: int
     seconds: float
     layouts: tuple[RankedLayout, ...]
-    losses: tuple[LossReason, ...] = ()
-    """Why all the others lose, the most frequent reason first; looked for, as misses are, only where asked."""
+    losses: tuple[LossReason, ...]
+    """Why all the others lose, the most frequent reason first."""
 
     @property
     def best(self) -> RankedLayout:
@@ -57,81 +54,73 @@ class SearchResult:
         return self.layouts[0]
 
 
-def search_layouts(
-    *,
-    architecture: ModelArchitecture,
-    cluster: Cluster,
-    stack: SoftwareStack,
-    seq_len: int,
-    global_batch: int,
-    precision: Precision = "bf16",
-    keep: int = 20,
-    explain: bool = False,
-    chunk: int = CHUNK,
-) -> SearchResult:
-    """Evaluate the memory of every layout of a `LayoutSpace`, and rank those that fit by step time.
-
-    `explain` counts why each of the others loses and lists the nearest misses, which evaluates all of them twice.
-    The answer does not depend on `chunk`, the number of layouts evaluated at once; memory does.
+def fastest_layout(space: LayoutSpace) -> tuple[ParallelLayout, int]:
+    """The fastest layout of a space that fits in memory, and among how many.
 
     Raises:
         InputError: no layout divides the batch and the GPUs, none fits in memory (says by how much), or a precision
         that the GPU lacks.
     """
-    check_precision(precision, cluster.gpu)
+    fastest, evaluated = _find(space, 1)
+    return space.layout(fastest.rows[0]), evaluated
+
+
+kept_fastest = kept(128)(fastest_layout)
+"""`fastest_layout`, with its last answers kept: a layout does not follow from prices, places or tokens."""
+
+
+def search_layouts(space: LayoutSpace, keep: int = 20, chunk: int = CHUNK) -> SearchResult:
+    """Rank the fastest layouts of a space that fit, list the nearest misses, and count why each of the others loses.
+
+    The answer does not depend on `chunk`, the number of layouts evaluated at once; memory does.
+
+    Raises:
+        InputError: as `fastest_layout`.
+    """
     started = time.perf_counter()
-    space = LayoutSpace(
-        architecture=architecture,
-        cluster=cluster,
-        stack=stack,
-        seq_len=seq_len,
-        global_batch=global_batch,
-        precision=precision,
-    )
-    fastest, leanest = Leaders(keep), Leaders(1)
-    evaluated = fitting = 0
-    for columns in space.blocks(chunk):
-        memory_bytes = np.broadcast_to(memory_use(space.case(columns)).total, shape_of(columns))
-        leanest.offer(memory_bytes, columns)
-        fits = memory_bytes <= cluster.gpu.memory_bytes
-        evaluated += fits.size
-        fitting += int(fits.sum())
-        some, fits = fitting_columns(columns, fits)
-        if fits.size:
-            # what cannot be among the fastest is not timed to the end
-            times = step_times(space.case(some), fastest.worst)
-            fastest.offer(np.broadcast_to(times.total, fits.shape), some, fits)
-    _check_found(space, evaluated, fitting, leanest)
+    fastest, evaluated = _find(space, keep)
     layouts = [space.layout(row) for row in fastest.rows]
-    losses, misses = explain_losses(space, layouts[0], chunk, keep) if explain else ((), [])
-    ranked = rank(space, [*layouts, *misses])
-    seconds = time.perf_counter() - started
+    losses, misses = explain_losses(space, layouts[0], chunk, keep)
     return SearchResult(
-        space=space, evaluated=evaluated, fitting=fitting, seconds=seconds, layouts=ranked, losses=losses
+        space=space,
+        evaluated=evaluated,
+        fitting=evaluated - sum(loss.layouts for loss in losses if loss.unit == "GiB"),
+        seconds=time.perf_counter() - started,
+        layouts=rank(space, [*layouts, *misses]),
+        losses=losses,
     )
 
 
-kept_search = kept(128)(search_layouts)
-"""`search_layouts`, with its last answers kept: a layout does not follow from prices, places or tokens."""
+kept_search = kept(32)(search_layouts)
+"""`search_layouts`, with its last answers kept."""
 
 
-def _check_found(space: LayoutSpace, evaluated: int, fitting: int, leanest: Leaders) -> None:
-    a, cluster = space.architecture, space.cluster
+def _find(space: LayoutSpace, keep: int) -> tuple[Leaders, int]:
+    check_precision(space.precision, space.cluster.gpu)
+    fastest, evaluated = find_fastest(space, keep)
+    if not fastest.rows.size:
+        raise InputError(_none_found(space, evaluated))
+    return fastest, evaluated
+
+
+def _none_found(space: LayoutSpace, evaluated: int) -> str:
+    """Why no layout was found, and what to do."""
+    a, cluster, leanest = space.architecture, space.cluster, Leaders(1)
     if evaluated == 0:
-        raise InputError(
+        return (
             f"no layout of {a.name} divides {cluster.gpus} GPUs and a batch of {space.global_batch} sequences; "
             f"{2 ** round(np.log2(cluster.gpus))} GPUs are the nearest power of two; take a batch that is one too."
         )
-    if fitting == 0:
-        layout, needed_bytes = space.layout(leanest.rows[0]), float(leanest.scores[0])
-        advice = "use more GPUs or a GPU with more memory."
-        if fit(needed_bytes, cluster.gpu.memory_bytes) == "tight":
-            advice = "that is within the model's error: state it as the layout to plan it all the same, or " + advice
-        raise InputError(
-            f"{a.name} does not fit on {cluster.gpus} x {cluster.gpu.label}: the leanest of {evaluated} "
-            f"layouts ({layout.label}) needs {needed_bytes / GIB:.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; "
-            + advice
-        )
+    for columns in space.blocks():
+        leanest.offer(np.broadcast_to(memory_use(space.case(columns)).total, shape_of(columns)), columns)
+    layout, needed_bytes = space.layout(leanest.rows[0]), float(leanest.scores[0])
+    advice = "use more GPUs or a GPU with more memory."
+    if fit(needed_bytes, cluster.gpu.memory_bytes) == "tight":
+        advice = "that is within the model's error: state it as the layout to plan it all the same, or " + advice
+    return (
+        f"{a.name} does not fit on {cluster.gpus} x {cluster.gpu.label}: the leanest of {evaluated} "
+        f"layouts ({layout.label}) needs {needed_bytes / GIB:.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; " + advice
+    )
 
 
 def rank(space: LayoutSpace, layouts: Sequence[ParallelLayout]) -> tuple[RankedLayout, ...]:

@@ -3,6 +3,7 @@
 from planner.phases import asked_phases
 from planner.plan_file import PlanRequest
 from planner.search.ranking import SearchResult, kept_search
+from planner.search.space import LayoutSpace
 from profiler.architecture import load_architecture
 from sim.hardware import build_cluster
 from sim.stacks import load_stack
@@ -16,13 +17,12 @@ def search_request(request: PlanRequest, keep: int) -> SearchResult:
     """
     c = request.cluster
     phase = max(asked_phases(request), key=lambda phase: phase.tokens)
-    return kept_search(
+    space = LayoutSpace(
         architecture=load_architecture(request.model),
         cluster=build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage),
         stack=load_stack(request.training.stack),
         seq_len=phase.seq_len,
         global_batch=phase.global_batch,
         precision=request.training.precision,
-        keep=keep,
-        explain=True,
     )
+    return kept_search(space, keep)

@@ -1,7 +1,8 @@
 """Which layouts there are: every one that can be built, as arrays that broadcast against each other."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +13,29 @@ from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
 from sim.case_columns import build_case
 from sim.hardware import Cluster
 from sim.layout import ParallelLayout
-from sim.schedule_order import SCHEDULES
-from sim.sharding import FSDP, HSDP, ZERO1, ZERO2
+from sim.schedule_order import SCHEDULES, SPLIT
+from sim.sharding import HSDP
 from sim.stacks import SoftwareStack
 
 CHUNK = 65_536
 """Layouts evaluated at once: an array of them is half a megabyte and stays in a core's cache."""
 SHORTEST_SHARD = 1024
 """Context parallelism is not tried below this many tokens per rank."""
-NONE, DDP = SHARDINGS.index("none"), SHARDINGS.index("ddp")
+ZERO_BUBBLE_ROUNDS = 2
+"""Micro-batches for each stage below which zero-bubble schedules are not tried."""
+NONE = SHARDINGS.index("none")
 
 Columns = dict[str, Array]
 """Layouts as the layout fields of a `StepCase`, of shapes that broadcast."""
-COLUMNS = ("tp", "cp", "pp", "vp", "dp", "micro_batch", "sharding", "shard_degree", "recompute", "sequence_parallel")
+COLUMNS = (
+    *("tp", "cp", "pp", "vp", "dp", "micro_batch"),
+    *("sharding", "shard_degree", "recompute", "sequence_parallel", "schedule"),
+)
 """What tells two layouts apart."""
+_RECOMPUTES: Columns = {
+    "recompute": np.arange(len(RECOMPUTES), dtype=np.float64)[None, :, None],
+    "recompute_share": np.ones(1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +44,11 @@ class LayoutSpace:
 
     Tensor-parallel degrees divide the heads and fill nodes evenly, inside a node or over several; context-parallel
     ones leave two halves of at least 512 tokens to a rank; every number of stages that leaves the last one a layer;
-    virtual stages that split a stage evenly; every micro-batch that divides a replica's share; every sharding,
-    hybrid ones at every degree; recompute none, selective and full; sequence parallelism off too where the stack
-    has it. Not among them: ZeRO-2 over several micro-batches, which reduces gradients after each one (DeepSpeed
-    refuses it with a pipeline), and recompute of some of the layers.
+    the pipeline schedules that the stack has, 1F1B with virtual stages that split a stage evenly, zero-bubble ones
+    where at least two micro-batches pass for each stage (with fewer they have bubbles, which the closed form was not
+    checked for); every micro-batch that divides a replica's share; the shardings that the stack has, hybrid ones at
+    every degree; recompute none, selective and full; sequence parallelism off too where the stack has it. Not among
+    them: recompute of some of the layers.
     """
 
     architecture: ModelArchitecture
@@ -50,24 +61,80 @@ class LayoutSpace:
     def blocks(self, chunk: int = CHUNK) -> Iterator[Columns]:
         """The layouts, some `chunk` of them at a time, each block of one pipeline depth.
 
-        Virtual stages run along the first axis, recompute along the second, all else along the third, so that
-        what does not depend on the first two is computed once for all of them.
+        Schedules and virtual stages run along the first axis, recompute along the second, all else along the third,
+        so that what does not depend on the first two is computed once for all of them.
         """
-        recompute = np.arange(len(RECOMPUTES), dtype=np.float64)[None, :, None]
+        spreads = self.spreads()
         for pp in self._depths():
-            vp = np.array(self._virtual_stages(pp), dtype=np.float64)[:, None, None]
-            spreads = self._spreads(pp)
-            width = max(chunk // (vp.size * recompute.size), 1)
-            for start in range(0, spreads["tp"].size, width):
-                part = {name: values[start : start + width] for name, values in spreads.items()}
-                yield {
-                    **part,
-                    "pp": np.array([float(pp)]),
-                    "vp": vp,
-                    "recompute": recompute,
-                    "recompute_share": np.ones(1),
-                    "schedule": np.full(1, float(SCHEDULES.index("1f1b"))),
-                }
+            for options in self._stages(pp):
+                schedule, vp, least = np.array(options, dtype=np.float64).T[:, :, None, None]
+                runs = (spreads["pp"] == pp) & (self._micro_batches(spreads) >= least.max())
+                shared = self.shared(select(spreads, runs))
+                width = max(chunk // (vp.size * len(RECOMPUTES)), 1)
+                for start in range(0, shared["tp"].size, width):
+                    some = select(shared, slice(start, start + width))
+                    yield {**some, "schedule": schedule, "vp": vp, **_RECOMPUTES}
+
+    def spreads(self) -> Columns:
+        """Tensor, context, data and pipeline parallelism with every micro-batch: one entry each, which `staged` and
+        then `shared` make into layouts."""
+        axes = np.meshgrid(
+            self._depths(),
+            self._tensor_degrees(),
+            self._context_degrees(),
+            _divisors(self.global_batch),
+            [1, 0] if self.stack.sequence_parallel else [0],
+            indexing="ij",
+        )
+        pp, tp, cp, micro_batch, sequence_parallel = (axis.ravel() for axis in axes)
+        dp = np.maximum(self.cluster.gpus // (pp * tp * cp), 1)
+        can = (pp * tp * cp * dp == self.cluster.gpus) & (self.global_batch % (dp * micro_batch) == 0)
+        can &= (tp > 1) | (sequence_parallel == self.stack.sequence_parallel)
+        columns = {
+            **{"pp": pp, "tp": tp, "cp": cp, "dp": dp},
+            **{"micro_batch": micro_batch, "sequence_parallel": sequence_parallel},
+        }
+        return {name: values[can].astype(np.float64) for name, values in columns.items()}
+
+    def staged(self, spreads: Columns) -> tuple[Columns, NDArray[np.bool_]]:
+        """Some spreads with every schedule, virtual stages and recompute along axes as those of `blocks`, the first
+        as long as the most that a depth has; and which of them there are."""
+        depths = self._depths()
+        options = [[option for part in self._stages(pp) for option in part] for pp in depths]
+        most = max(len(part) for part in options)
+        padded = np.array([part + [(0, 0, 0)] * (most - len(part)) for part in options], dtype=np.float64)
+        schedule, vp, least = padded[np.searchsorted(depths, spreads["pp"])].T[:, :, None, :]
+        there = (vp > 0) & (self._micro_batches(spreads) >= least)
+        return {**spreads, "schedule": schedule, "vp": np.maximum(vp, 1), **_RECOMPUTES}, there
+
+    def shared(self, columns: Columns) -> Columns:
+        """Each entry of `columns` once for every sharding that its ranks allow."""
+        can, degrees = self._can_share(columns)
+        at, option = np.nonzero(can)
+        ranks = columns["dp"][at] * columns["cp"][at]
+        return {
+            **{name: values[at] for name, values in columns.items()},
+            "sharding": np.minimum(option, HSDP).astype(np.float64),
+            "shard_degree": np.where(degrees[option] > 0, degrees[option], ranks),
+        }
+
+    def count(self, spreads: Columns, there: NDArray[np.bool_]) -> int:
+        """How many layouts some spreads have, given those of `staged` that there are."""
+        shardings = self._can_share(spreads)[0].sum(axis=1)
+        return int((shardings * there.sum(axis=(0, 1))).sum()) * len(RECOMPUTES)
+
+    def _micro_batches(self, columns: Columns) -> Array:
+        return self.global_batch / (columns["dp"] * columns["micro_batch"])
+
+    def _can_share(self, columns: Columns) -> tuple[NDArray[np.bool_], Array]:
+        """Which shardings each entry allows, those of `SHARDINGS` in turn and then hybrid ones by degree; and these
+        degrees, 0 for the others."""
+        degrees = np.array([0] * HSDP + [d for d in _divisors(self.cluster.gpus) if d > 1], dtype=np.float64)
+        sharding = np.minimum(np.arange(degrees.size), HSDP)
+        has = np.isin(sharding, [NONE, *(SHARDINGS.index(name) for name in self.stack.shardings)])
+        ranks = (columns["dp"] * columns["cp"])[:, None]
+        hybrid = (degrees < ranks) & (ranks % np.maximum(degrees, 1) == 0)
+        return has & ((sharding == NONE) == (ranks == 1)) & ((sharding != HSDP) | hybrid), degrees
 
     def _depths(self) -> list[int]:
         """Numbers of pipeline stages: those that split the layers, or the layers with embedding and head, evenly, or
@@ -79,6 +146,17 @@ class LayoutSpace:
             return (layers + 2) % pp == 0 or layers > (pp - 1) * -(-layers // pp)
 
         return [pp for pp in _divisors(self.cluster.gpus) if pp <= most and splits(pp)]
+
+    def _stages(self, pp: int) -> list[list[tuple[int, int, int]]]:
+        """Schedules with chunks per stage and the micro-batches that they need: 1F1B's, then zero-bubble ones."""
+        chunks = self._virtual_stages(pp)
+        folds: dict[str, int] = {"zb-v": 2}
+        split = [
+            (SCHEDULES.index(name), folds.get(name, 1), ZERO_BUBBLE_ROUNDS * pp)
+            for name in self.stack.schedules
+            if name in SPLIT and pp > 1 and folds.get(name, 1) in chunks
+        ]
+        return [[(SCHEDULES.index("1f1b"), vp, 1) for vp in chunks], *([split] if split else [])]
 
     def _virtual_stages(self, pp: int) -> list[int]:
         """Chunks per stage that split its layers, or its layers with embedding and head, evenly."""
@@ -98,34 +176,6 @@ class LayoutSpace:
         most = self.seq_len // SHORTEST_SHARD if self.stack.max_pipeline else 1
         return [1, *(cp for cp in _divisors(self.seq_len // 2) if 1 < cp <= most and self.seq_len % (2 * cp) == 0)]
 
-    def _spreads(self, pp: int) -> Columns:
-        """Everything but pipeline and recompute: one entry per combination that can be built."""
-        per_stage = self.cluster.gpus // pp
-        shardings = [(s, 0) for s in (NONE, DDP, ZERO1, ZERO2, FSDP)]
-        shardings += [(HSDP, degree) for degree in _divisors(per_stage) if degree > 1]
-        habit = int(self.stack.sequence_parallel)
-        axes = np.meshgrid(
-            self._tensor_degrees(),
-            self._context_degrees(),
-            _divisors(self.global_batch),
-            np.arange(len(shardings)),
-            [1, 0] if habit else [0],
-            indexing="ij",
-        )
-        tp, cp, micro_batch, option, sequence_parallel = (axis.ravel() for axis in axes)
-        sharding, degree = np.array(shardings).T[:, option]
-        dp = np.maximum(per_stage // (tp * cp), 1)
-        ranks = dp * cp
-        can: NDArray[np.bool_] = (tp * ranks == per_stage) & (self.global_batch % (dp * micro_batch) == 0)
-        can &= (sharding == NONE) == (ranks == 1)
-        can &= (sharding != ZERO2) | (dp * micro_batch == self.global_batch)
-        can &= (sharding != HSDP) | ((degree < ranks) & (ranks % np.maximum(degree, 1) == 0))
-        can &= (tp > 1) | (sequence_parallel == habit)
-        shared = np.where(degree > 0, degree, ranks)
-        columns = (tp, cp, dp, micro_batch, sharding, shared, sequence_parallel)
-        names = ("tp", "cp", "dp", "micro_batch", "sharding", "shard_degree", "sequence_parallel")
-        return {name: values[can].astype(np.float64) for name, values in zip(names, columns, strict=True)}
-
     def layout(self, row: Array) -> ParallelLayout:
         """The layout that a row of `COLUMNS` stands for; what is the stack's habit stays unsaid."""
         at = dict(zip(COLUMNS, (round(float(value)) for value in row), strict=True))
@@ -137,6 +187,7 @@ class LayoutSpace:
             pp=at["pp"],
             vp=at["vp"],
             dp=at["dp"],
+            schedule=SCHEDULES[at["schedule"]],
             micro_batch=at["micro_batch"],
             sharding=sharding,
             shard_degree=at["shard_degree"] if sharding == "hsdp" else None,
@@ -146,6 +197,16 @@ class LayoutSpace:
 
     def case(self, layouts: Columns | list[ParallelLayout]) -> StepCase:
         """What the closed form needs to evaluate some of the layouts."""
+        if isinstance(layouts, dict):
+            return replace(self._plain, **layouts)
+        return self._case(layouts)
+
+    @cached_property
+    def _plain(self) -> StepCase:
+        """The case of the plainest layout, which holds all that does not depend on the layout."""
+        return self._case([ParallelLayout()])
+
+    def _case(self, layouts: list[ParallelLayout]) -> StepCase:
         return build_case(
             architecture=self.architecture,
             gpu=self.cluster.gpu,
@@ -165,12 +226,15 @@ def shape_of(columns: Columns) -> tuple[int, ...]:
     return np.broadcast_shapes(*(values.shape for values in columns.values()))
 
 
-def fitting_columns(columns: Columns, fits: NDArray[np.bool_]) -> tuple[Columns, NDArray[np.bool_]]:
-    """The columns of a block without the spreads of which nothing fits, and what fits of the others."""
-    some = np.flatnonzero(fits.any(axis=(0, 1)))
-    return {
-        name: values[some] if values.shape == fits.shape[2:] else values for name, values in columns.items()
-    }, fits[:, :, some]
+def select(columns: Columns, here: NDArray[np.generic] | slice) -> Columns:
+    """Some of the entries of columns that are all as long."""
+    return {name: values[here] for name, values in columns.items()}
+
+
+def entries(columns: Columns, shape: tuple[int, ...], at: NDArray[np.intp]) -> Columns:
+    """The columns of some of the layouts, counted along the flattened `shape`."""
+    index = np.unravel_index(at, shape)
+    return {name: np.broadcast_to(values, shape)[index] for name, values in columns.items()}
 
 
 def _divisors(n: int) -> list[int]:

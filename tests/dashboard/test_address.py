@@ -51,6 +51,7 @@ LAYOUTS = st.builds(
     sharding=st.sampled_from(["none", "ddp", "zero1", "zero2", "fsdp"]),
     recompute=st.sampled_from(["none", "selective", "full"]),
     sequence_parallel=st.sampled_from([None, True, False]),
+    schedule=st.sampled_from(["1f1b", "gpipe", "zb-h1", "zb-h2", "zb-v"]),
 )
 
 

@@ -1,7 +1,5 @@
-"""The search: complete, ordered, and no better than the step model says."""
+"""The search: ordered, and no better than the step model says."""
 
-import itertools
-import statistics
 import tracemalloc
 from dataclasses import asdict, replace
 from functools import cache
@@ -13,200 +11,28 @@ from hypothesis import strategies as st
 
 from planner.phases import stated_layout
 from planner.plan_file import LayoutChoice, plan_request
-from planner.search import LayoutSpace, SearchResult, search_layouts
+from planner.planned_campaign import request_phases
+from planner.search import SearchResult
+from planner.search.fastest import find_fastest
+from planner.search.leaders import Leaders
 from planner.search.losses import OVER_NODE
 from planner.search.ranking import rank
 from planner.search.request import search_request
-from planner.search.space import COLUMNS, Columns, shape_of
-from profiler.architecture import ModelArchitecture, load_architecture
+from planner.search.space import shape_of
 from profiler.files import InputError
-from sim.case import RECOMPUTES, SHARDINGS
-from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import build_cluster
-from sim.layout import ParallelLayout, check_layout
+from sim.layout import ParallelLayout
 from sim.memory import memory_use
-from sim.stacks import load_stack
+from sim.stacks import available_stacks, load_stack
 from sim.step import step_times
-
-SMALL = replace(
-    load_architecture("llama3.1-8b"), name="small", layers=6, hidden=512, ffn=1024, heads=8, kv_heads=4, vocab=4096
-)
-STACKS = ("megatron-core", "fairscale-eager", "torchtitan", "megatron-2021")
-
-
-def space(
-    model: str | ModelArchitecture = "llama3.1-8b",
-    gpus: int = 64,
-    stack: str = "megatron-core",
-    batch: int = 512,
-    seq_len: int = 8192,
-    memory_gib: float = 80,
-) -> LayoutSpace:
-    cluster = build_cluster("h100-sxm", gpus)
-    return LayoutSpace(
-        architecture=load_architecture(model) if isinstance(model, str) else model,
-        cluster=replace(cluster, gpu=replace(cluster.gpu, memory_gib=memory_gib)),
-        stack=load_stack(stack),
-        seq_len=seq_len,
-        global_batch=batch,
-    )
-
-
-def run(where: LayoutSpace, keep: int = 10, explain: bool = False, chunk: int = 65_536) -> SearchResult:
-    return search_layouts(
-        architecture=where.architecture,
-        cluster=where.cluster,
-        stack=where.stack,
-        seq_len=where.seq_len,
-        global_batch=where.global_batch,
-        precision=where.precision,
-        keep=keep,
-        explain=explain,
-        chunk=chunk,
-    )
-
-
-def step(where: LayoutSpace, layout: ParallelLayout) -> StepEstimate:
-    return estimate_step(
-        architecture=where.architecture,
-        cluster=where.cluster,
-        layout=layout,
-        stack=where.stack,
-        seq_len=where.seq_len,
-        global_batch=where.global_batch,
-    )
-
-
-def rows(block: Columns) -> np.ndarray:
-    """The layouts of a block, one row of `COLUMNS` each."""
-    shape = shape_of(block)
-    return np.stack([np.broadcast_to(block[name], shape).ravel() for name in COLUMNS], axis=1)
-
-
-def layouts(where: LayoutSpace) -> list[ParallelLayout]:
-    return [where.layout(row) for block in where.blocks() for row in rows(block)]
+from tests.planner.searches import SMALL, STACKS, layouts, run, space, step
 
 
 @cache
 def search(
     model: str = "llama3.1-8b", gpus: int = 64, stack: str = "megatron-core", batch: int = 512
 ) -> SearchResult:
-    return run(space(model, gpus, stack, batch), explain=True)
-
-
-# The space is complete
-
-
-def by_hand(where: LayoutSpace) -> set[ParallelLayout]:
-    """Every layout, degree by degree in plain Python, that the checks let pass and the space's docstring names."""
-    a, stack, gpus, batch = where.architecture, where.stack, where.cluster.gpus, where.global_batch
-    found = set()
-    upto = range(1, gpus + 1)
-    for tp, cp, pp in itertools.product(
-        upto, upto if stack.max_pipeline else [1], upto if stack.max_pipeline else [1]
-    ):
-        per_node = where.cluster.gpus_per_node
-        whole_nodes = per_node % tp == 0 or tp % per_node == 0
-        if gpus % (tp * cp * pp) or not whole_nodes or pp > a.layers or where.seq_len / cp < 1024 * (cp > 1):
-            continue
-        dp = gpus // (tp * cp * pp)
-        shared_by = [degree for degree in range(2, dp * cp) if dp * cp % degree == 0]
-        shardings = [(s, None) for s in SHARDINGS if s != "hsdp" and (s == "none") == (dp * cp == 1)]
-        for micro_batch, vp in itertools.product(range(1, batch + 1), range(1, a.layers + 3)):
-            for (sharding, degree), recompute, sequence in itertools.product(
-                [*shardings, *(("hsdp", degree) for degree in shared_by)],
-                RECOMPUTES,
-                (None, False) if tp > 1 and stack.sequence_parallel else (None,),
-            ):
-                layout = ParallelLayout(
-                    tp=tp,
-                    cp=cp,
-                    pp=pp,
-                    vp=vp,
-                    dp=dp,
-                    micro_batch=micro_batch,
-                    sharding=sharding,
-                    shard_degree=degree,
-                    recompute=recompute,
-                    sequence_parallel=sequence,
-                )
-                if (sharding != "zero2" or dp * micro_batch == batch) and buildable(where, layout):
-                    found.add(layout)
-    return found
-
-
-def buildable(where: LayoutSpace, layout: ParallelLayout) -> bool:
-    a, pp, vp = where.architecture, layout.pp, layout.vp
-    even = [n for n in (a.layers, a.layers + 2) if n % pp == 0]
-    last = a.layers - (pp - 1) * -(-a.layers // pp)
-    if (even and even[0] % (pp * vp)) or (not even and (vp > 1 or last < 1)):
-        return False
-    try:
-        check_layout(layout, a, gpus=where.cluster.gpus, global_batch=where.global_batch, seq_len=where.seq_len)
-    except InputError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize(
-    ("gpus", "batch", "seq_len", "stack"),
-    [
-        (1, 4, 1024, "megatron-core"),
-        (4, 4, 4096, "megatron-core"),
-        (8, 6, 2048, "fairscale-eager"),
-        (16, 16, 2048, "torchtitan"),
-        (24, 12, 1024, "megatron-core"),
-    ],
-)
-def test_the_search_is_a_loop_over_every_layout_by_hand(gpus: int, batch: int, seq_len: int, stack: str) -> None:
-    """The same layouts, none twice; the same ranking as evaluating each alone."""
-    where = space(SMALL, gpus, stack, batch, seq_len)
-    tried = layouts(where)
-    assert len(tried) == len(set(tried))
-    assert set(tried) == by_hand(where)
-    found = run(where, keep=len(tried))
-    ranked = {r.layout: r for r in found.layouts}
-    assert ranked.keys() == set(tried)
-    for layout in tried[:: max(len(tried) // 300, 1)]:
-        alone = step(where, layout)
-        assert ranked[layout].step_time_s == pytest.approx(alone.step_time_s, rel=1e-12), layout.label
-        assert ranked[layout].memory_gib == pytest.approx(alone.peak_memory_bytes / 2**30, rel=1e-12), layout.label
-    # on a GPU that holds half of them, the best is the fastest of that half
-    half = statistics.median_low(r.memory_gib for r in found.layouts)
-    lesser = run(space(SMALL, gpus, stack, batch, seq_len, memory_gib=half), keep=1)
-    held = [r for r in found.layouts if r.memory_gib <= half]
-    assert (lesser.evaluated, lesser.fitting) == (len(tried), len(held))
-    assert lesser.best.step_time_s == min(r.step_time_s for r in held)
-
-
-@settings(max_examples=25)
-@given(
-    nodes=st.sampled_from([1, 2, 3, 8, 64]),
-    batch=st.sampled_from([1, 24, 512, 2048]),
-    seq_len=st.sampled_from([1024, 4096, 8192, 131_072]),
-    stack=st.sampled_from(STACKS),
-)
-def test_every_layout_tried_can_be_built_and_none_twice(nodes: int, batch: int, seq_len: int, stack: str) -> None:
-    where = space("llama3.1-8b", 8 * nodes, stack, batch, seq_len)
-    every = np.concatenate([np.empty((0, len(COLUMNS))), *(rows(block) for block in where.blocks())])
-    assert len(np.unique(every, axis=0)) == len(every)
-    for row in every[:: max(len(every) // 500, 1)]:
-        layout = where.layout(row)
-        check_layout(layout, where.architecture, gpus=8 * nodes, global_batch=batch, seq_len=seq_len)
-        assert stack != "fairscale-eager" or layout.pp == layout.cp == 1
-        assert layout.sharding != "hsdp" or layout.dp * layout.cp % (layout.shard_degree or 0) == 0
-
-
-@pytest.mark.parametrize("sharding", ["zero1", "fsdp"])
-def test_the_published_layout_of_the_405b_is_among_those_tried(sharding: str) -> None:
-    """arXiv:2407.21783 table 4: TP 8, PP 16, DP 128 on 16,384 GPUs."""
-    where = space("llama3.1-405b", 16_384, "meta-internal", 2048)
-    wanted = ParallelLayout(tp=8, pp=16, vp=8, dp=128, sharding=sharding)  # type: ignore[arg-type]
-    assert any(
-        wanted in [where.layout(row) for row in rows(block)[rows(block)[:, COLUMNS.index("tp")] == 8]]
-        for block in where.blocks()
-        if block["pp"] == 16
-    )
+    return run(space(model, gpus, stack, batch))
 
 
 # It is ordered, and says what the step model says
@@ -235,6 +61,31 @@ def test_a_ranked_layout_is_what_the_step_model_says_of_it(model: str, gpus: int
         assert ranked.mfu == pytest.approx(alone.mfu())
         assert ranked.gpu_power_w == pytest.approx(alone.gpu_power_w)
         assert ranked.energy_kwh_per_step == pytest.approx(alone.gpu_power_w * alone.step_time_s * gpus / 3.6e6)
+
+
+@settings(max_examples=40)
+@given(
+    stack=st.sampled_from(STACKS),
+    model=st.sampled_from(["llama3.1-8b", "llama3.1-70b", "llama3.1-405b"]),
+    gpus=st.sampled_from([8, 24, 160, 512, 4096, 10_240]),
+    batch=st.sampled_from([24, 512, 2048, 3072]),
+    seq_len=st.sampled_from([2048, 8192, 131_072]),
+    keep=st.sampled_from([1, 7, 60]),
+)
+def test_leaving_out_what_cannot_win_loses_nothing(
+    stack: str, model: str, gpus: int, batch: int, seq_len: int, keep: int
+) -> None:
+    """The same layouts with the same times as when every one is evaluated."""
+    where = space(model, gpus, stack, batch, seq_len)
+    whole = Leaders(keep)
+    for block in where.blocks():
+        shape, case = shape_of(block), where.case(block)
+        fits = np.broadcast_to(memory_use(case).total, shape) <= where.cluster.gpu.memory_bytes
+        whole.offer(np.broadcast_to(step_times(case).total, shape), block, fits)
+    found, count = find_fastest(where, keep)
+    assert count == sum(int(np.prod(shape_of(block))) for block in where.blocks())
+    np.testing.assert_array_equal(found.rows, whole.rows)
+    np.testing.assert_allclose(found.scores, whole.scores, rtol=1e-13)
 
 
 def test_no_layout_tried_by_hand_beats_it() -> None:
@@ -276,7 +127,7 @@ def test_a_grid_of_layouts_costs_what_each_alone_costs(stack: str, model: str, g
 def test_the_answer_does_not_depend_on_the_chunks(chunk: int, keep: int, gpus: int) -> None:
     where = space(SMALL, gpus, batch=48, seq_len=4096)
     assert max(shape_of(block)[2] for block in where.blocks(chunk)) <= max(chunk // 3, 1)
-    whole, parts = run(where, keep, explain=True, chunk=10**9), run(where, keep, explain=True, chunk=max(chunk, 200))
+    whole, parts = run(where, keep, chunk=10**9), run(where, keep, chunk=max(chunk, 200))
     assert replace(whole, seconds=0) == replace(parts, seconds=0)
 
 
@@ -285,7 +136,7 @@ def test_memory_is_bounded_by_the_chunk_and_not_by_the_layouts() -> None:
     where = space("llama3.1-405b", 16_384, batch=2048)
     run(where, chunk=4096)  # what is read once and kept, catalogue and modules, is not the search's
     tracemalloc.start()
-    evaluated = run(where, explain=True, chunk=4096).evaluated
+    evaluated = run(where, chunk=4096).evaluated
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 4 * 8 * evaluated  # four arrays of the whole space
@@ -373,12 +224,34 @@ def test_a_found_layout_can_be_stated_in_a_plan(layout: ParallelLayout) -> None:
     }
     choice = plan_request(data, source="here").training.layout
     assert choice is not None
-    assert stated_layout(choice, build_cluster("h100-sxm", 64)) == layout
+    assert stated_layout(choice, build_cluster("h100-sxm", 64), load_stack("megatron-core")) == layout
 
 
 def test_a_shard_degree_that_does_not_divide_is_one_sentence() -> None:
     with pytest.raises(InputError, match="shard_degree is 5, which does not divide the 32"):
-        stated_layout(LayoutChoice(tp=2, sharding="hsdp", shard_degree=5), build_cluster("h100-sxm", 64))
+        stated_layout(
+            LayoutChoice(tp=2, sharding="hsdp", shard_degree=5),
+            build_cluster("h100-sxm", 64),
+            load_stack("torchtitan"),
+        )
+
+
+@pytest.mark.parametrize("stack", available_stacks())
+def test_what_is_not_said_of_a_layout_is_the_stacks_habit_and_needs_no_note(stack: str) -> None:
+    data = {"model": "llama3.1-8b", "tokens": "1T", "cluster": {"gpus": 64}, "training": {"stack": stack}}
+    data["training"]["layout"] = {"tp": 8, "recompute": "full"}
+    (phase,) = request_phases(plan_request(data, source="here"))
+    assert phase.step.layout.sharding == load_stack(stack).shardings[0]
+    assert not any("taken as stated" in note for note in phase.notes)
+
+
+def test_a_layout_that_the_stack_does_not_run_is_planned_with_a_note() -> None:
+    layout = {"tp": 8, "pp": 2, "vp": 2, "schedule": "zb-v", "sharding": "zero1"}
+    data = {"model": "llama3.1-8b", "tokens": "1T", "cluster": {"gpus": 64}, "training": {"layout": layout}}
+    (phase,) = request_phases(plan_request(data, source="here"))
+    (note,) = (note for note in phase.notes if "taken as stated" in note)
+    assert note.startswith("phase 'pre-training': the schedule zb-v is taken as stated; Megatron-Core")
+    assert note.endswith("has 1f1b")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""How often gradients are reduced, what that takes and what stays in memory meanwhile."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sim.layout import ParallelLayout, Sharding
+from sim.memory import memory_use
+from sim.passes import backward_pass, forward_pass
+from sim.schedule_order import rounds
+from sim.sharding import (
+    gradient_sync_s,
+    rank_parameters,
+    reduction_s,
+    reductions,
+    stage_layers,
+    weight_gather_s,
+)
+from tests.sim.steps import Situation, situations, total_s
+
+few = settings(max_examples=30, deadline=None)
+SMALL = Situation(layout=ParallelLayout(dp=8, sharding="zero2"), stack="deepspeed", global_batch=64)
+LLAMA = Situation(
+    layout=ParallelLayout(tp=8, pp=16, vp=8, dp=64, sharding="zero2"),
+    model="llama3.1-405b",
+    stack="meta-internal",
+    global_batch=2048,
+)
+
+
+def gradients_bytes(situation: Situation, **layout: object) -> float:
+    return float(np.max(memory_use(situation.case(**layout)).gradients))
+
+
+def test_zero2_reduces_with_every_micro_batch() -> None:
+    """DeepSpeed, issue 2252: "gradient reduction is required after every backward"."""
+    parameters, nothing = np.full(1, 8e9), np.zeros(1)
+    for stage, times in (("zero1", 1), ("zero2", 8)):
+        case = SMALL.case(sharding=stage)
+        reduced_s, gathered_s = (float(f(case, parameters)[0]) for f in (reduction_s, weight_gather_s))
+        exposed_s = float(gradient_sync_s(case, parameters, nothing, nothing)[0])
+        assert exposed_s == pytest.approx(times * reduced_s + gathered_s)
+
+
+@pytest.mark.parametrize("stack", ["deepspeed", "torchtitan", "megatron-deepspeed"])
+def test_zero2_takes_as_long_as_zero1_for_one_micro_batch(stack: str) -> None:
+    s = replace(SMALL, stack=stack, global_batch=8)
+    assert total_s(s.case()) == pytest.approx(total_s(s.case(sharding="zero1")), rel=1e-12)
+
+
+@few
+@given(situations(), st.sampled_from(["zero2", "hsdp"]))
+def test_more_reductions_never_take_less_time(s: Situation, sharding: Sharding) -> None:
+    """Against a stack that adds up whole gradients, but for the time of adding them up."""
+    case = s.case(sharding=sharding, shard_degree=8 if sharding == "hsdp" and s.layout.dp >= 8 else None)
+    whole = replace(case, accumulates_whole=np.ones(1))
+    free = {"accumulate_bytes": np.zeros(1)}
+    assert total_s(replace(case, **free)) >= total_s(replace(whole, **free)) * (1 - 1e-12)
+
+
+@few
+@given(situations())
+def test_zero2_reduces_once_a_round(s: Situation) -> None:
+    """One micro-batch without a pipeline; in an interleaved one those that pass a chunk one after another."""
+    case = s.case(sharding="zero2")
+    if s.layout.pp > 1 and s.layout.vp == 1:
+        assert float(reductions(case)[0]) == 1
+    else:
+        count = round(float(case.micro_batches[0]))
+        assert float(np.max(reductions(case))) == (1 if count == 1 else len(rounds(s.layout.pp, count)))
+    for sharding in ("none", "ddp", "zero1"):
+        assert float(np.max(reductions(s.case(sharding=sharding)))) == 1
+
+
+def test_what_is_summed_whole_is_not_shared_out() -> None:
+    """8.03 G parameters: a rank's eighth and DeepSpeed's buckets, whatever the micro-batches; all of them where the
+    stack adds up before it reduces."""
+    eighth, bucket = 8_030_261_248 * 4 / 8, 2e9
+    assert gradients_bytes(SMALL) == pytest.approx(eighth + bucket, rel=1e-6)
+    assert gradients_bytes(replace(SMALL, global_batch=8)) == gradients_bytes(SMALL)
+    whole = replace(SMALL.case(), accumulates_whole=np.ones(1))
+    assert float(memory_use(whole).gradients[0]) == gradients_bytes(SMALL, sharding="zero1")
+
+
+def test_llama3_holds_one_chunk_of_its_gradients_whole() -> None:
+    """405 G parameters over 8 x 16: whole in fp32 they would take 12 GiB more than the published layout leaves."""
+    whole, held = gradients_bytes(LLAMA, sharding="zero1"), gradients_bytes(LLAMA)
+    assert held == pytest.approx(whole * (1 / 8 + 1 / 64), rel=1e-6)
+    plain = gradients_bytes(LLAMA, vp=1)
+    assert plain == whole  # 1F1B: the micro-batches of a chunk are those of the step
+
+
+def test_llama3_did_not_reduce_every_micro_batch() -> None:
+    """Each would take 0.35 s of the NIC behind 0.21 s of backward: 16 s a step where 12.5 are published."""
+    case = LLAMA.case()
+    assert float(reductions(case)[0]) == 2
+    most, _ = stage_layers(case)
+    one_s = float(reduction_s(case, rank_parameters(case, most))[0])
+    backward_s = float((most * backward_pass(case, forward_pass(case)).total)[0])
+    assert one_s > 1.5 * backward_s
+    assert total_s(case) == pytest.approx(12.504, rel=0.03)
+    assert total_s(case) + 32 * (one_s - backward_s) > 1.25 * 12.504
