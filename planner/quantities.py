@@ -120,11 +120,23 @@ def money(usd: float, *, digits: int = 3) -> str:
     return f"${human(usd, digits=digits)}"
 
 
+def money_unit(most_usd: float) -> tuple[float, str]:
+    """The unit of an axis that reaches `most_usd`: what it is in USD, and its name."""
+    names = {1e9: "billion USD", 1e6: "million USD", 1e3: "thousand USD"}
+    return next(((usd, name) for usd, name in names.items() if most_usd >= usd), (1.0, "USD"))
+
+
+def energy_unit(most_mwh: float) -> tuple[float, str]:
+    """The unit in which so much energy is written: what it is in MWh, and its name."""
+    if abs(most_mwh) >= 1000:
+        return 1000.0, "GWh"
+    return (1.0, "MWh") if abs(most_mwh) >= 1 else (1e-3, "kWh")
+
+
 def energy(mwh: float, *, digits: int = 3) -> str:
     """MWh as kWh, MWh or GWh."""
-    if abs(mwh) >= 1000:
-        return f"{significant(mwh / 1000, digits)} GWh"
-    return f"{significant(mwh, digits)} MWh" if abs(mwh) >= 1 else f"{significant(mwh * 1000, digits)} kWh"
+    scale, unit = energy_unit(mwh)
+    return f"{significant(mwh / scale, digits)} {unit}"
 
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:

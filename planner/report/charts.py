@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from planner.plan import Plan
-from planner.quantities import energy, human, money, significant
+from planner.quantities import energy, energy_unit, human, money, money_unit, significant
 from planner.report import tables
 from planner.report.spec import (
     BARE,
@@ -19,6 +19,7 @@ from planner.report.spec import (
     finished,
     labelled_bars,
     literal_colour,
+    month_bars,
     names,
     quantity,
     sized,
@@ -26,7 +27,7 @@ from planner.report.spec import (
     unrolled,
 )
 from planner.report.theme import LIGHT, Theme
-from planner.report.words import money_span, plan_label, share, whole
+from planner.report.words import money_span, month, plan_label, share, whole
 from planner.sensitivity import Swing
 from profiler.units import DAY_S, GIB, JOULES_PER_MWH
 
@@ -207,7 +208,7 @@ def time_bars(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     frame = tables.time_table(plan)
     lost = frame[(frame["Activity"] != tables.ACTIVITIES["training"][0]) & (frame["Days"] > 0)]
     lost = lost.sort_values("Days", ascending=False)
-    texts = [f"{_time(d)} · {p:.2f} %" for d, p in zip(lost["Days"], lost["Share [%]"], strict=True)]
+    texts = [f"{_time(d)} · {significant(p, 2)} %" for d, p in zip(lost["Days"], lost["Share [%]"], strict=True)]
     lost = lost.assign(label=texts)
     return finished(
         labelled_bars(lost, theme, width, y="Activity", x="Days", title="days"),
@@ -221,7 +222,9 @@ def time_bars(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
 def _time(days: float) -> str:
     if days >= 1:
         return f"{significant(days, 2)} days"
-    return f"{significant(days * 24, 2)} hours" if days >= 1 / 24 else f"{significant(days * 24 * 60, 2)} minutes"
+    if days >= 1 / 24:
+        return f"{significant(days * 24, 2)} hours"
+    return f"{significant(days * 1440, 2)} minutes" if days >= 1 / 1440 else f"{significant(days * DAY_S, 2)} seconds"
 
 
 def _listed(names_: pd.Series, texts: list[str]) -> str:
@@ -235,8 +238,10 @@ def energy_parts(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
         f"{energy(mwh)} · {percent:.0f} %" for mwh, percent in zip(frame["MWh"], frame["Share [%]"], strict=True)
     ]
     total = energy(plan.campaign.total_energy_j / JOULES_PER_MWH)
+    scale, unit = energy_unit(frame["MWh"].max())
+    shown = frame.assign(label=texts, MWh=frame["MWh"] / scale)
     return finished(
-        labelled_bars(frame.assign(label=texts), theme, width, y="Part", x="MWh", title="MWh"),
+        labelled_bars(shown, theme, width, y="Part", x="MWh", title=unit),
         theme,
         title=f"{total} at the meter, {frame['Share [%]'].iloc[0]:.0f} % of it in the GPUs",
         subtitle="Energy of the whole run by part of the site",
@@ -248,22 +253,17 @@ def energy_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec
     """Energy at the site's meter by calendar month."""
     frame = tables.month_table(plan)
     texts = [energy(mwh) for mwh in frame["MWh"]]
-    few = len(frame) < 9
     busiest = int(frame["MWh"].to_numpy().argmax())
-    label = {"mark": {"type": "text", "dy": -8}, "encoding": {"text": {"field": "label"}}}
-    bars = {"mark": {"type": "bar", "color": theme.gpu, "width": {"band": 0.6}}}
-    months = {"field": "Month", "type": "ordinal", "title": None, "axis": {"labelAngle": 0 if few else -60}}
-    body = {
-        "data": data(frame.assign(label=texts)),
-        "encoding": {"x": months, "y": quantity("MWh", "MWh"), "tooltip": tips(("Month", ""), ("label", ""))},
-        "layer": [bars, label] if few else [bars],
-    }
+    scale, unit = energy_unit(frame["MWh"].max())
+    names_ = [month(name) for name in frame["Month"]]
+    shown = pd.DataFrame({"Month": names_, "amount": frame["MWh"] / scale, "label": texts})
+    which = "the busiest month, " if len(frame) > 1 else ""
     return finished(
-        sized(body, width, 250),
+        month_bars(shown, width, title=unit, colour=theme.gpu),
         theme,
-        title=f"{texts[busiest]} in the busiest month, {frame['Month'].iloc[busiest]}",
+        title=f"{texts[busiest]} in {which}{month(frame['Month'].iloc[busiest], full=True)}",
         subtitle=f"Energy at the site’s meter by calendar month, from {plan.request.start}",
-        description="Energy by month: " + _listed(frame["Month"], texts),
+        description="Energy by month: " + _listed(shown["Month"], texts),
     )
 
 
@@ -272,8 +272,9 @@ def cost_ranges(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     frame = tables.cost_table(plan).set_axis(["Way", "low", "expected", "high", "colour"], axis=1)
     rows = list(zip(frame["low"], frame["expected"], frame["high"], strict=True))
     texts = [f"{money(expected)} ({money_span(low, high)})" for low, expected, high in rows]
-    frame[["low", "expected", "high"]] /= 1e6
-    x = quantity("low", "million USD", ticks=5)
+    scale, unit = money_unit(frame["high"].max())
+    frame[["low", "expected", "high"]] /= scale
+    x = quantity("low", unit, ticks=5)
     hue, tooltip = literal_colour(), tips(("Way", ""), ("label", ""))
     bar = {"type": "bar", "height": 10, "opacity": 0.4, "cornerRadius": 5}
     dot = {"type": "point", "filled": True, "size": 130, "opacity": 1}
@@ -307,21 +308,25 @@ def _cost_title(plan: Plan) -> str:
 MOST_BARS = 10
 """Bars of a tornado: more cannot be read on a page; the rest stand in its table."""
 
-OUTCOME_TEXTS: dict[str, tuple[str, str, float, Callable[[float], str]]] = {
-    "cost_usd": ("Cost", "million USD", 1e6, money),
-    "days": ("Days", "days", 1.0, lambda days: f"{significant(days)} days"),
+OUTCOME_TEXTS: dict[str, tuple[str, Callable[[float], tuple[float, str]], Callable[[float], str]]] = {
+    "cost_usd": ("Cost", money_unit, money),
+    "days": ("Days", lambda _: (1.0, "days"), lambda days: f"{significant(days)} days"),
 }
-"""Of an outcome: its name, the unit of its axis and that in the plan's unit, and how it is written."""
+"""Of an outcome: its name, the unit of an axis that reaches so far, and how it is written."""
 
 
 def tornado_bars(
     plan: Plan, outcome: str, swings: Sequence[Swing], theme: Theme = LIGHT, width: Width = HALF
 ) -> Spec:
     """An outcome as each assumption alone goes from its 5th to its 95th percentile, widest first."""
-    label, unit, scale, text = OUTCOME_TEXTS[outcome]
+    label, unit_of, text = OUTCOME_TEXTS[outcome]
     shown, at = swings[:MOST_BARS], plan.intervals[outcome].expected
-    rows = [(s.label, *sorted((s.at_p5, s.at_p95)), f"{text(s.at_p5)} to {text(s.at_p95)}") for s in shown]
+    rows = [
+        (s.label, *sorted((s.at_p5, s.at_p95)), f"{text(s.at_p5)} to {text(s.at_p95)}".replace(" days to", " to"))
+        for s in shown
+    ]
     frame = pd.DataFrame(rows, columns=["Assumption", "low", "high", "label"])
+    scale, unit = unit_of(max([at, *frame["high"]]))
     frame[["low", "high"]] /= scale
     bottom = min([at / scale, *frame["low"]]) * 0.95 if outcome == "days" else 0.0
     top = max([at / scale, *frame["high"]])

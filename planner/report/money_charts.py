@@ -1,7 +1,5 @@
 """Charts of money: renting against buying through the years of use, and cash by month."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
@@ -9,11 +7,11 @@ from planner.break_even import LONGEST_USE_DAYS
 from planner.cashflow import cash_flow
 from planner.ownership import ownership_cost
 from planner.plan import Plan
-from planner.quantities import money
+from planner.quantities import money, money_unit
 from planner.report.charts import HALF, Width
-from planner.report.spec import Spec, data, finished, quantity, sized, tips
+from planner.report.spec import Spec, data, finished, month_bars, months, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
-from planner.report.words import whole
+from planner.report.words import month, whole
 
 POINTS = 60
 
@@ -45,15 +43,16 @@ def break_even_curve(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> S
     if table.empty:
         return None
     frame = table.set_axis(["Day", "Rent", "Buy"], axis=1)
-    frame[["Rent", "Buy"]] /= 1e6
-    lines = frame.melt("Day", var_name="Way", value_name="million")
+    scale, unit = money_unit(float(frame[["Rent", "Buy"]].max().max()))
+    frame[["Rent", "Buy"]] /= scale
+    lines = frame.melt("Day", var_name="Way", value_name="amount")
     x = quantity("Day", "days of use", ticks=6, scale={"nice": False}, grid=False)
-    y = quantity("million", "million USD")
+    y = quantity("amount", unit)
     hue = {"field": "Way", "type": "nominal", "legend": None,
            "scale": {"domain": ["Rent", "Buy"], "range": [theme.accent, theme.own]}}  # fmt: skip
     dash = {"field": "Way", "type": "nominal", "legend": None,
             "scale": {"domain": ["Rent", "Buy"], "range": [[1, 0], [6, 3]]}}  # fmt: skip
-    tooltip = tips(("Way", ""), ("Day", ".0f"), ("million", ".1f"))
+    tooltip = tips(("Way", ""), ("Day", ".0f"), ("amount", ".3s"))
     ends = lines[lines["Day"] == lines["Day"].max()]
     layers: list[Spec] = [
         {"data": data(lines), "mark": {"type": "line", "strokeWidth": 2.5},
@@ -74,13 +73,13 @@ def break_even_curve(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> S
         title=f"{found}; this run takes {whole(plan.days.expected)}",
         subtitle="What has been paid, hardware written off whole, as expected",
         description=f"{found}. This run takes {whole(plan.days.expected)} days: renting for them costs "
-        f"{money(float(np.interp(plan.days.expected, frame['Day'], frame['Rent'])) * 1e6)}.",
+        f"{money(float(np.interp(plan.days.expected, frame['Day'], frame['Rent'])) * scale)}.",
     )
 
 
 def _marks(plan: Plan, frame: pd.DataFrame, theme: Theme) -> list[Spec]:
     """The run's own length as a line, and the break-even as a point, each with its label."""
-    x, y = {"field": "Day", "type": "quantitative"}, {"field": "million", "type": "quantitative"}
+    x, y = {"field": "Day", "type": "quantitative"}, {"field": "amount", "type": "quantitative"}
     run = {"data": {"values": [{"Day": plan.days.expected, "label": "this run"}]}}
     marks: list[Spec] = [
         {**run, "mark": {"type": "rule", "color": theme.ink, "strokeDash": [4, 3]}, "encoding": {"x": x}},
@@ -89,8 +88,8 @@ def _marks(plan: Plan, frame: pd.DataFrame, theme: Theme) -> list[Spec]:
     ]  # fmt: skip
     if plan.break_even_days is None:
         return marks
-    million = float(np.interp(plan.break_even_days, frame["Day"], frame["Rent"]))
-    at = {"Day": plan.break_even_days, "million": million, "label": f"day {whole(plan.break_even_days)}"}
+    amount = float(np.interp(plan.break_even_days, frame["Day"], frame["Rent"]))
+    at = {"Day": plan.break_even_days, "amount": amount, "label": f"day {whole(plan.break_even_days)}"}
     point = {"type": "point", "filled": True, "size": 110, "color": theme.ink, "opacity": 1}
     text = {"type": "text", "align": "left", "dx": 10, "dy": 12, "fontWeight": 600}
     return [
@@ -102,40 +101,22 @@ def _marks(plan: Plan, frame: pd.DataFrame, theme: Theme) -> list[Spec]:
 
 def bill_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """The electricity bill by calendar month."""
-    return _months(
-        plan.bill.usd_by_month,
+    usd = plan.bill.usd_by_month
+    scale, unit = money_unit(max(usd.values()))
+    rows = [(month(name), value / scale, money(value)) for name, value in usd.items()]
+    return finished(
+        month_bars(pd.DataFrame(rows, columns=["Month", "amount", "label"]), width, title=unit,
+                   colour=theme.communication),
         theme,
-        width,
         title=f"The power bill: {money(plan.bill.total_usd)} at {plan.bill.average_usd_per_kwh:.4f} USD per kWh",
         subtitle=f"By calendar month; tariff {plan.bill.tariff}",
-    )
+        description=f"By month: {'; '.join(f'{name} {label}' for name, _, label in rows)}.",
+    )  # fmt: skip
 
 
 def bill_table(plan: Plan) -> pd.DataFrame:
     """The electricity bill by calendar month [USD]."""
     return pd.DataFrame({"Month": list(plan.bill.usd_by_month), "USD": list(plan.bill.usd_by_month.values())})
-
-
-def _months(usd: Mapping[str, float], theme: Theme, width: Width, *, title: str, subtitle: str) -> Spec:
-    frame = pd.DataFrame({"Month": list(usd), "million": [value / 1e6 for value in usd.values()]})
-    frame["label"] = [money(value) for value in usd.values()]
-    few = len(frame) < 9
-    months = {"field": "Month", "type": "ordinal", "title": None, "axis": {"labelAngle": 0 if few else -60}}
-    bars = {"mark": {"type": "bar", "color": theme.communication, "width": {"band": 0.6}}}
-    labels = {"mark": {"type": "text", "dy": -8}, "encoding": {"text": {"field": "label"}}}
-    body = {
-        "data": data(frame),
-        "encoding": {
-            "x": months,
-            "y": quantity("million", "million USD"),
-            "tooltip": tips(("Month", ""), ("label", "")),
-        },
-        "layer": [bars, labels] if few else [bars],
-    }
-    listed = "; ".join(f"{month} {label}" for month, label in zip(frame["Month"], frame["label"], strict=True))
-    return finished(
-        sized(body, width, 250), theme, title=title, subtitle=subtitle, description=f"By month: {listed}."
-    )
 
 
 def bill_parts_table(plan: Plan) -> pd.DataFrame:
@@ -160,36 +141,34 @@ def cash_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """Cash by calendar month, and what has been paid in all by then as a line."""
     flow = cash_flow(plan)
     usd = flow.by_month_usd
-    frame = pd.DataFrame({"Month": list(usd), "million": [value / 1e6 for value in usd.values()]})
-    frame["sum"] = frame["million"].cumsum()
+    scale, unit = money_unit(max(flow.total_usd, *map(abs, usd.values())))
+    frame = pd.DataFrame({"Month": [month(name) for name in usd], "amount": [v / scale for v in usd.values()]})
+    frame["sum"] = frame["amount"].cumsum()
     frame["label"] = [money(value) if value >= 0 else f"{money(-value)} {PAID_BACK}" for value in usd.values()]
-    frame["total"] = [money(value * 1e6) if value > 0 else f"{money(-value * 1e6)} back" for value in frame["sum"]]
-    hue = {"condition": {"test": "datum.million < 0", "value": theme.waiting}, "value": theme.accent}
-    months = {
-        "field": "Month",
-        "type": "ordinal",
-        "title": None,
-        "axis": {"labelAngle": 0 if len(frame) < 9 else -60},
-    }
-    y = quantity("million", "million USD")
+    frame["total"] = [money(v * scale) if v > 0 else f"{money(-v * scale)} back" for v in frame["sum"]]
+    hue = {"condition": {"test": "datum.amount < 0", "value": theme.waiting}, "value": theme.accent}
+    along = {"x": months(frame)}
     tooltip = tips(("Month", ""), ("label", ""), ("total", ""))
     line = {"type": "line", "color": theme.ink, "strokeDash": [4, 3], "point": {"color": theme.ink, "size": 25}}
     last = frame.tail(1).assign(label=[f"in all {frame['total'].iloc[-1]}"])
     total = {"field": "sum", "type": "quantitative"}
+    falls = len(frame) > 1 and usd[list(usd)[-1]] < 0  # then the line comes from above
+    place = {"align": "right" if len(frame) > 1 else "center", "dy": 14 if falls else -10}
     layers: list[Spec] = [
-        {"data": data(frame), "mark": {"type": "bar", "width": {"band": 0.6}},
-         "encoding": {"x": months, "y": y, "color": hue, "tooltip": tooltip}},
-        {"data": data(frame), "mark": line, "encoding": {"x": months, "y": total}},
-        {"data": data(last), "mark": {"type": "text", "align": "right", "dy": -10, "fontWeight": 600},
-         "encoding": {"x": months, "y": total, "text": {"field": "label"}}},
+        {"data": data(frame), "mark": {"type": "bar"},
+         "encoding": {**along, "y": quantity("amount", unit), "color": hue, "tooltip": tooltip}},
+        {"data": data(frame), "mark": line, "encoding": {**along, "y": total}},
+        {"data": data(last), "mark": {"type": "text", "fontWeight": 600, **place},
+         "encoding": {**along, "y": total, "text": {"field": "label"}}},
     ]  # fmt: skip
     most = max(usd, key=lambda month: usd[month])
     tied = flow.most_tied_up_usd
+    which = ", the dearest month" if len(usd) > 1 else ""
     beside = f"; at most {money(tied)} are tied up" if tied > flow.total_usd * 1.001 else ""
     return finished(
         sized({"layer": layers}, width, 290),
         theme,
-        title=f"{money(usd[most])} are paid in {most}, the dearest month{beside}",
+        title=f"{money(usd[most])} is paid in {month(most, full=True)}{which}{beside}",
         subtitle=f"Cash by calendar month as expected, {plan.paid}; dashed: all that has been paid until then",
         description="Cash by month: "
         + "; ".join(f"{month} {label}" for month, label in zip(frame["Month"], frame["label"], strict=True)),

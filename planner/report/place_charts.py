@@ -5,7 +5,7 @@ import pandas as pd
 from planner.carbon import grids
 from planner.comparisons import countries
 from planner.plan import Plan
-from planner.quantities import energy, significant
+from planner.quantities import energy, energy_unit, significant
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
@@ -17,6 +17,8 @@ PLACES = (
     "POL", "ZAF",
 )  # fmt: skip
 """Countries that are shown beside the chosen place, chosen to span the range and to be known to readers."""
+
+THIS_RUN = "this run"
 
 
 def place_table(plan: Plan) -> pd.DataFrame:
@@ -38,16 +40,14 @@ def tonnes_by_place(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Sp
     table = place_table(plan)
     frame = table[table["Place"].isin(labels | {here})].set_axis(["Place", "t", "gram"], axis=1)
     frame = frame.assign(
-        Place=[f"▸ {place}" if place == here else place for place in frame["Place"]],
         colour=["accent" if place == here else "waiting" for place in frame["Place"]],
         label=[tonnes(t) for t in frame["t"]],
     )
     best, worst = frame.iloc[0], frame.iloc[-1]
     return finished(
-        labelled_bars(frame, theme, width, y="Place", x="t", title="tCO2e"),
+        labelled_bars(frame, theme, width, y="Place", x="t", title="tCO2e", marked=here),
         theme,
-        title=f"{tonnes(plan.carbon.location_based_tco2e)} here; {tonnes(best['t'])} in "
-        + best["Place"].removeprefix("▸ "),
+        title=f"{tonnes(plan.carbon.location_based_tco2e)} here; {tonnes(best['t'])} in {best['Place']}",
         subtitle="Location-based, the same electricity at each place",
         description=f"From {tonnes(best['t'])} in {best['Place']} to {tonnes(worst['t'])} in {worst['Place']}; "
         f"{here} {tonnes(plan.carbon.location_based_tco2e)}.",
@@ -61,16 +61,17 @@ def country_table(plan: Plan) -> pd.DataFrame:
     at = sum(country.generation_mwh < mwh for country in ranked)
     near = ranked[max(at - 3, 0) : at + 3]
     rows = [(f"{c.country}, {c.year}", c.generation_mwh, "waiting") for c in near]
-    rows.insert(min(at, 3), ("▸ this run", mwh, "accent"))
+    rows.insert(min(at, 3), (THIS_RUN, mwh, "accent"))
     return pd.DataFrame(rows, columns=["What", "MWh", "colour"])
 
 
 def country_bars(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """The run's electricity beside what some countries generate in a year."""
     frame = country_table(plan)
-    frame = frame.assign(label=[energy(mwh) for mwh in frame["MWh"]])
+    scale, unit = energy_unit(frame["MWh"].max())
+    frame = frame.assign(label=[energy(mwh) for mwh in frame["MWh"]], MWh=frame["MWh"] / scale)
     return finished(
-        labelled_bars(frame, theme, width, y="What", x="MWh", title="MWh"),
+        labelled_bars(frame, theme, width, y="What", x="MWh", title=unit, marked=THIS_RUN),
         theme,
         title=f"{energy(plan.energy_mwh.expected)}: {plan.comparison.sentence.partition(' (')[0]}",
         subtitle="Electricity that countries generate in a year, those nearest to this run",

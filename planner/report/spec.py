@@ -66,6 +66,31 @@ def names(field: str, values: Sequence[str], *, size: int = 12) -> Spec:
     return {"field": field, "type": "nominal", "title": None, "sort": list(values), "axis": axis}
 
 
+FEW_MONTHS = 8
+"""As many bars have room for their numbers above and the names of their months level."""
+
+
+def months(frame: pd.DataFrame) -> Spec:
+    """A channel for the calendar months in the column `Month`, in their order; few of them are no wider than many."""
+    room = {"paddingInner": 0.4, "paddingOuter": max(0.2, 1.2 - 0.4 * len(frame))}
+    axis = {"labelAngle": 0 if len(frame) <= FEW_MONTHS else -60}
+    return {"field": "Month", "type": "ordinal", "title": None, "sort": None, "scale": room, "axis": axis}
+
+
+def month_bars(frame: pd.DataFrame, width: int | str, *, title: str, colour: str) -> Spec:
+    """Upright bars of the columns `Month` and `amount`; where there is room, `label` stands above each."""
+    bars = {"mark": {"type": "bar", "color": colour}}
+    labels = {"mark": {"type": "text", "dy": -8}, "encoding": {"text": {"field": "label"}}}
+    most = float(frame["amount"].max())
+    amount = quantity("amount", title, scale={"domain": [0, most * 1.1 or 1.0]})
+    body = {
+        "data": data(frame),
+        "encoding": {"x": months(frame), "y": amount, "tooltip": tips(("Month", ""), ("label", ""))},
+        "layer": [bars, labels] if len(frame) <= FEW_MONTHS else [bars],
+    }
+    return sized(body, width, 250)
+
+
 def tips(*fields: tuple[str, str]) -> list[Spec]:
     """What appears under the pointer: (field, number format) pairs; an empty format is text."""
     return [
@@ -89,8 +114,8 @@ def unrolled(frame: pd.DataFrame, theme: Theme, width: int | str, *, unit: str, 
     frame = frame[frame["Share [%]"] >= SMALLEST_PERCENT]
     amounts = zip(frame["end"] - frame["start"], frame["Share [%]"], strict=True)
     texts = [f"{significant(value)} {unit} · {percent:.1f} %" for value, percent in amounts]
-    top = max(float(frame["end"].max()) * 1.2, mark_at * 1.02)
     frame = coloured(frame[["Part", "start", "end", "colour"]], theme).assign(label=texts)
+    top = _top(frame, mark_at)
     y = names("Part", frame["Part"].tolist())
     x = quantity("start", "seconds" if unit == "s" else unit, ticks=5, scale={"domain": [0, top], "nice": False})
     tooltip = tips(("Part", ""), ("label", ""))
@@ -103,6 +128,13 @@ def unrolled(frame: pd.DataFrame, theme: Theme, width: int | str, *, unit: str, 
     return sized({"layer": layers}, width, 23 * len(frame) + 112)
 
 
+def _top(frame: pd.DataFrame, mark_at: float) -> float:
+    """Where the axis ends: no further than gives every label a place that the rule does not cross."""
+    tops = [max(float(frame["end"].max()) * room, mark_at * 1.02) for room in (1.2, 1.45, 1.7)]
+    rows = list(zip(frame["start"], frame["end"], frame["label"], strict=True))
+    return next((top for top in tops if all(_clear(*row, top, mark_at) for row in rows)), tops[-1])
+
+
 def _labels(frame: pd.DataFrame, y: Spec, top: float, mark_at: float, theme: Theme) -> list[Spec]:
     """The label of each bar where there is room: after it, before it, or in it."""
     styles = {
@@ -111,7 +143,8 @@ def _labels(frame: pd.DataFrame, y: Spec, top: float, mark_at: float, theme: The
         "in": ("end", "right", -6, theme.paper),
     }
     rows = zip(frame["start"], frame["end"], frame["label"], strict=True)
-    places = pd.Series([_place(*row, top, mark_at) for row in rows], index=frame.index, dtype=object)
+    found = [(_clear(*row, top, mark_at) or ["after"])[0] for row in rows]
+    places = pd.Series(found, index=frame.index, dtype=object)
     return [
         {
             "data": data(frame[places == place]),
@@ -123,13 +156,12 @@ def _labels(frame: pd.DataFrame, y: Spec, top: float, mark_at: float, theme: The
     ]
 
 
-def _place(start: float, end: float, label: str, top: float, mark_at: float) -> str:
+def _clear(start: float, end: float, label: str, top: float, mark_at: float) -> list[str]:
     """Where a label fits without crossing the rule; a character is taken as 2.2 % of the width."""
     need = (len(label) + 1) * 0.022 * top
     spans = {"after": (end, end + need), "before": (start - need, start), "in": (end - need, end)}
     fits = [place for place, (a, b) in spans.items() if a >= (start if place == "in" else 0) and b <= top]
-    clear = [place for place in fits if not spans[place][0] < mark_at < spans[place][1]]
-    return (clear or fits or ["before"])[0]
+    return [place for place in fits if not spans[place][0] < mark_at < spans[place][1]]
 
 
 def _rule(at: float, text: str, theme: Theme) -> list[Spec]:
@@ -144,11 +176,18 @@ def _rule(at: float, text: str, theme: Theme) -> list[Spec]:
     ]
 
 
-def labelled_bars(frame: pd.DataFrame, theme: Theme, width: int | str, *, y: str, x: str, title: str) -> Spec:
-    """Horizontal bars from zero with the text of the column `label` beside them."""
+def labelled_bars(
+    frame: pd.DataFrame, theme: Theme, width: int | str, *, y: str, x: str, title: str, marked: str = ""
+) -> Spec:
+    """Horizontal bars from zero with the text of the column `label` beside them; the name `marked` stands out."""
     shown = coloured(frame[[y, x, "colour", "label"]], theme)
     most = float(shown[x].max()) if len(shown) else 1.0
     rows = names(y, shown[y].tolist())
+    if marked:
+        chosen = {"test": {"field": "value", "equal": marked}}
+        weight = {"condition": {**chosen, "value": "bold"}, "value": "normal"}
+        colour = {"condition": {**chosen, "value": theme.ink}, "value": theme.muted}
+        rows["axis"] = {**rows["axis"], "labelFontWeight": weight, "labelColor": colour}
     room = 20 + CHARACTER * max(map(len, shown["label"]), default=0)
     top = {"expr": f"{most} * width / max(width - {room}, width / 4)"}  # the longest bar leaves its label room
     amount = quantity(x, title, scale={"domainMin": 0, "domainMax": top, "nice": False})

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
 
 from planner.assumptions import Assumption
 from planner.plan import Interval, Plan
-from planner.quantities import NAMES, energy, human, money, percent, significant
+from planner.quantities import NAMES, energy, energy_unit, human, money, percent, significant
 
 KINDS = {
     "measured": "timed on a GPU by this project's profiler",
@@ -75,9 +76,13 @@ def _short(value: float) -> str:
 
 def energy_span(interval: Interval) -> str:
     """`24.5–36.0 GWh`."""
-    high = interval.high
-    scale, unit = (1000, "GWh") if high >= 1000 else (1, "MWh") if high >= 1 else (1e-3, "kWh")
-    return f"{significant(interval.low / scale)}–{significant(high / scale)} {unit}"
+    scale, unit = energy_unit(interval.high)
+    return f"{significant(interval.low / scale)}–{significant(interval.high / scale)} {unit}"
+
+
+def month(iso: str, *, full: bool = False) -> str:
+    """`2026-02` → `Feb 2026`; with `full`, `February 2026`."""
+    return f"{date.fromisoformat(f'{iso}-01'):{'%B' if full else '%b'} %Y}"
 
 
 def emissions(plan: Plan) -> Interval:
