@@ -45,7 +45,7 @@ def test_a_date_is_kept_when_simulated() -> None:
     simulated = simulate_plan(result.request, seed=result.request.seed, replicas=result.request.replicas)
     assert sorted(replica.training_days for replica in simulated.replicas)[len(simulated.replicas) // 2] <= 21
     assert result.plan is not None
-    cost = result.plan.cost.expected
+    cost = result.plan.cost.expected * (1 - 1e-9)  # priced one by one, or all at once
     assert all(c.outcomes["days"] > 21 for c in result.candidates if not c.refused and c.outcomes["cost_usd"] < cost)
 
 
