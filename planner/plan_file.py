@@ -35,6 +35,9 @@ UsdPerGpu = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD
 Teraflops = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="TFLOP/s"))]
 """Numbers, or numbers with a unit that people write: "10 min", "0.08 USD/kWh", "90 %"."""
 
+MOST_REPLICAS = 1000
+"""Campaigns of which a plan takes the median."""
+
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
 
@@ -317,6 +320,11 @@ class PlanRequest:
     stated: Stated = field(default_factory=Stated)
 
     def __post_init__(self) -> None:
+        if self.replicas > MOST_REPLICAS:
+            raise ValueError(
+                f"replicas is {self.replicas}; at most {MOST_REPLICAS} are allowed. `herdplan simulate` gives "
+                "distributions over more."
+            )
         if self.phases:
             planned = sum(phase.tokens for phase in self.phases)
             if abs(planned / self.tokens - 1) > 0.001:

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, replace
 
 from planner.kept import kept
-from sim.campaign import Campaign, CampaignSetup, simulate_replicas
+from sim.campaign import Campaign, CampaignSetup, replica_seeds, simulate_campaign
 from sim.energy import SitePower
+
+HELD = 16
+"""Campaigns kept until the median is known; beyond that it is simulated again, and memory does not grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,14 @@ def typical_campaign(setup: CampaignSetup, seed: int, replicas: int) -> Typical:
 
 @kept(64)
 def _simulated(setup: CampaignSetup, seed: int, replicas: int) -> Typical:
-    found = simulate_replicas(setup, seed, replicas)
-    campaign = sorted(found, key=lambda one: one.duration_s)[len(found) // 2]
-    return Typical(campaign=campaign, durations_s=tuple(one.duration_s for one in found))
+    seeds = replica_seeds(seed, replicas)
+    held: list[Campaign] = []
+    durations_s: list[float] = []
+    for one in seeds:
+        campaign = simulate_campaign(setup, one)
+        durations_s.append(campaign.duration_s)
+        if len(held) < HELD:
+            held.append(campaign)
+    middle = sorted(range(replicas), key=durations_s.__getitem__)[replicas // 2]
+    median = held[middle] if middle < HELD else simulate_campaign(setup, seeds[middle])
+    return Typical(campaign=median, durations_s=tuple(durations_s))

@@ -15,9 +15,11 @@ from planner.model_card import load_model_card
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
 from planner.simulation import simulate_plan
+from planner.typical import typical_campaign
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from profiler.profile import LayerRow, Profile, Provenance
+from sim.campaign import simulate_replicas
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL: Mapping[str, Any] = {
@@ -235,6 +237,20 @@ def test_the_same_seed_is_the_same_plan_and_another_is_not() -> None:
 
     assert text(1) == text(1)
     assert text(1) != text(2)
+
+
+def test_the_median_of_many_replicas_is_that_of_any_number() -> None:
+    """Beyond a few, campaigns are not held while the median is looked for, but it is a replica all the same."""
+    setup = make_plan(plan_request({**SMALL, "cluster": {"gpus": 256}}, source="here")).setup
+    runs = sorted(simulate_replicas(setup, 1, 41), key=lambda run: run.duration_s)
+    found = typical_campaign(setup, 1, 41)
+    assert found.campaign == runs[20].powered(setup.state_parts_w)
+    assert sorted(found.durations_s) == [run.duration_s for run in runs]
+
+
+def test_more_replicas_than_a_plan_takes_are_refused() -> None:
+    with pytest.raises(InputError, match="replicas is 100000; at most 1000 are allowed"):
+        plan_request({**SMALL, "replicas": 100_000}, source="here")
 
 
 def test_simulated_replicas_are_of_the_plan() -> None:
