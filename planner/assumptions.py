@@ -99,13 +99,13 @@ def _machine(cluster: Cluster) -> list[Assumption]:
         ),
         _row(
             "Node beside its GPUs",
-            f"{node.host_load_power_w:.0f} W busy, {node.host_idle_power_w:.0f} W idle",
+            f"{node.host_load_power_w:,.0f} W busy, {node.host_idle_power_w:,.0f} W idle",
             _by_words(node.sources.get("host_load_power_w", "")),
             node.sources.get("host_load_power_w", ""),
         ),
         _row(
             "Fabric",
-            f"{fabric.label}, {fabric.latency_s * 1e6:.0f} us per hop",
+            f"{fabric.label}, {fabric.latency_s * 1e6:.0f} µs per hop",
             "published",
             fabric.sources.get("bandwidth_bytes_per_s", ""),
         ),

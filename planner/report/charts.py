@@ -321,7 +321,10 @@ def tornado_bars(
     """An outcome as each assumption alone goes from its 5th to its 95th percentile, widest first."""
     label, unit_of, text = OUTCOME_TEXTS[outcome]
     shown, at = swings[:MOST_BARS], plan.intervals[outcome].expected
-    rows = [(s.label, *sorted((s.at_p5, s.at_p95)), f"{text(s.at_p5)} to {text(s.at_p95)}") for s in shown]
+    rows = [
+        (s.label, *sorted((s.at_p5, s.at_p95)), f"{text(s.at_p5)} to {text(s.at_p95)}".replace(" days to", " to"))
+        for s in shown
+    ]
     frame = pd.DataFrame(rows, columns=["Assumption", "low", "high", "label"])
     scale, unit = unit_of(max([at, *frame["high"]]))
     frame[["low", "high"]] /= scale

@@ -1,6 +1,6 @@
 """The part of one plan: time, layout, money, power, how sure, trust, every assumption, how to get it again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from planner.report.spec import Spec
+
+OUTCOME_TEXTS: dict[str, Callable[[float], str]] = {
+    "days": lambda days: f"{significant(days)} days",
+    "gpu_hours": human,
+    "cost_usd": money,
+    "energy_mwh": energy,
+    "tco2e": words.tonnes,
+    "peak_mw": lambda megawatts: f"{significant(megawatts)} MW",
+}
+"""How each outcome of `planner.uncertainty.OUTCOMES` is written."""
 
 DRAWN_ONLY = ("colour", "start", "end")
 """Columns of a chart's table that place its marks and say nothing more."""
@@ -228,10 +238,10 @@ def _sure(plan: Plan) -> tuple[Block, ...]:
 def _intervals(plan: Plan) -> Table:
     from planner.uncertainty import OUTCOMES
 
-    rows: list[tuple[object, ...]] = [
-        (OUTCOMES[name], significant(i.low), significant(i.expected), significant(i.high))
-        for name, i in plan.intervals.items()
-    ]
+    rows: list[tuple[object, ...]] = []
+    for name, i in plan.intervals.items():
+        label, text = OUTCOMES[name].partition(" [")[0], OUTCOME_TEXTS[name]
+        rows.append((label, text(i.low), text(i.expected), text(i.high)))
     columns: tuple[tuple[str, Role], ...] = (
         ("Outcome", "text"),
         ("5 %", "number"),

@@ -6,6 +6,7 @@ file is tagged for screen readers (PDF/UA-1) and carries no time but a date that
 
 import json
 import re
+import textwrap
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
 FACE = "Libertinus Serif"
 """The text face that typst carries, for charts as well: the same file on a machine without fonts."""
 
-HALF_PX = 450
-"""Width at which a chart of half a page is drawn."""
+WIDE_PX, HALF_PX = 740, 400
+"""Widths at which a chart of the whole and of half a page's width is drawn."""
+
+TITLE_PX, SUBTITLE_PX = 7.0, 5.6
+"""Widths of a character of a chart's title and of its subtitle, on average."""
 
 BREAKS = re.compile(r"([/_,;:.\-=&?])(?=\S)")
 """Where a long source or address may break."""
@@ -41,6 +45,7 @@ def render_pdf(report: Document) -> bytes:
         "board": _sections(report.board, charts),
         "parts": [
             {
+                "key": part.key,
                 "name": clean(part.name),
                 "label": clean(part.label),
                 "answer": clean(part.answer),
@@ -109,6 +114,15 @@ def _cell(cell: Cell, column: Column) -> dict[str, Any]:
 
 
 def _drawing(figure: Figure) -> str:
-    """The chart in the report's face, the small ones narrower than on a screen so that paper shows them larger."""
-    chart = figure.chart if figure.wide else {**figure.chart, "width": HALF_PX}
-    return re.sub(r'font-family="[^"]*"', f'font-family="{FACE}"', plain_svg(chart))
+    """The chart in the report's face, narrower than on a screen so that paper shows its letters larger."""
+    chart, width = figure.chart, WIDE_PX if figure.wide else HALF_PX
+    title = {
+        "text": textwrap.wrap(figure.title, int(width / TITLE_PX)),
+        "subtitle": textwrap.wrap(str(chart["title"]["subtitle"]), int(width / SUBTITLE_PX)),
+    }
+    if "vconcat" in chart:
+        sized: dict[str, Any] = {"vconcat": [{**row, "width": width} for row in chart["vconcat"]]}
+    else:
+        sized = {"width": width}
+    drawn = plain_svg({**chart, "title": title, **sized})
+    return re.sub(r'font-family="[^"]*"', f'font-family="{FACE}"', drawn)

@@ -15,9 +15,11 @@ import pytest
 
 from planner.plan import Plan
 from planner.plan_file import parse_plan_request
-from planner.quantities import money, significant
+from planner.quantities import money
+from planner.report.details import OUTCOME_TEXTS
 from planner.report.document import clean
 from planner.report.formats import FORMATS, write_report
+from planner.report.plan_text import plan_file_text
 from planner.report.words import answer
 from profiler.files import InputError
 from tests.report.conftest import HOSTILE
@@ -81,9 +83,9 @@ def test_figures_in_prose_are_the_plans(plan: Plan, reports: dict[str, bytes], k
                 assert bare(money(usd)) in text
         assert bare(money(cost.low)) in text
         assert bare(money(cost.high)) in text
-    for interval in plan.intervals.values():
-        assert significant(interval.low) in text
-        assert significant(interval.high) in text
+    for name, interval in plan.intervals.items():
+        assert bare(OUTCOME_TEXTS[name](interval.low)) in text
+        assert bare(OUTCOME_TEXTS[name](interval.high)) in text
     assert bare(plan.card_explanation) in text
 
 
@@ -116,6 +118,12 @@ def test_pdf_is_tagged_described_and_holds_its_fonts(reports: dict[str, bytes]) 
             [inner] = font.get_object()["/DescendantFonts"]
             assert set(inner.get_object()["/FontDescriptor"]) & {"/FontFile2", "/FontFile3"}
     assert not any("/URI" in str(note.get_object()) for page in reader.pages for note in page.get("/Annots", ()))
+
+
+def test_the_pdf_holds_the_plan_file_as_it_is(hostile_plan: Plan, reports: dict[str, bytes]) -> None:
+    attached = pypdf.PdfReader(io.BytesIO(reports["pdf"])).attachments
+    texts = {content.decode() for contents in attached.values() for content in contents}
+    assert plan_file_text(hostile_plan.request) in texts
 
 
 def test_hostile_names_are_text_in_html(reports: dict[str, bytes]) -> None:
