@@ -88,7 +88,7 @@ def _site_prices(plan: Plan) -> Iterator[Price]:
     yield _same("demand", "Demand charge", "USD per kW and month", tariff.demand_usd_per_kw_month, cited)
     yield _same("fixed", "Fixed charge", "USD per month", tariff.fixed_usd_per_month, cited)
     pue = _settled(meter_kwh / machines_kwh, request.site.pue)
-    yield _same("pue", "PUE, mean over the run", "", pue, "the plan, over the hours of the run")
+    yield _same("pue", "PUE, mean over the run", "kWh per kWh", pue, "the plan, over the hours of the run")
     settled = _settled(intensity, plan.grid.intensity_kg_per_kwh)
     yield _same("intensity", "Grid, carbon intensity", "kgCO2e per kWh", settled, plan.grid.source)
 

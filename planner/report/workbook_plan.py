@@ -156,15 +156,16 @@ def _bill(page: _Sheet, prices: dict[str, int], energy: int) -> int:
     bill = page.plan.bill
     page.heading("Electricity bill", "How")
     [own_pue] = [price.levels[1] for price in plan_prices(page.plan) if price.key == "pue"]
+    machines_kw = peaks_kw(page.plan) / own_pue
     peaks = page.fixed(
-        "Peaks of all months, added up", "kW", peaks_kw(page.plan), "#,##0", "the highest hour of each"
+        "Peaks of all months, added up", "kW", machines_kw, "#,##0", "machines, the highest hour of each"
     )
-    months = page.fixed("Calendar months", "", len(bill.months), "0", ", ".join(bill.months))
+    months = page.fixed("Calendar months", "months", len(bill.months), "0", ", ".join(bill.months))
     parts = (
         ("Energy", "{energy}*1000*{price}", bill.energy_usd, {"energy": energy, "price": prices["energy"]}),
         (
             "Demand",
-            f"{{peaks}}*{{rate}}*{{pue}}/{own_pue!r}",
+            "{peaks}*{pue}*{rate}",
             bill.demand_usd,
             {"peaks": peaks, "rate": prices["demand"], "pue": prices["pue"]},
         ),
