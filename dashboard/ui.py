@@ -189,7 +189,8 @@ def rows(columns: list[tuple[str, bool]], cells: list[list[str]], *, total: int 
         inner = "".join(f"<{tag}{' class=n' if number else ''}>{escape(v)}</{tag}>" for v, (_, number) in marked)
         return f"<tr{kind}>{inner}</tr>"
 
-    wide = " class=wide" if len(columns) > 4 else ""
+    facts = len(columns) == 2 and not columns[1][1]
+    wide = " class=wide" if len(columns) > 4 else " class=facts" if facts else ""
     head = row("th", [name for name, _ in columns])
     body = "".join(row("td", values, " class=total" if i == total else "") for i, values in enumerate(cells))
     st.html(f"<div {SCROLLS}><table{wide}><thead>{head}</thead><tbody>{body}</tbody></table></div>")

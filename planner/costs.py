@@ -13,7 +13,7 @@ import numpy as np
 from planner.market import amount
 from planner.market.prices import Level, Quote, Value, assumptions, given_price, how_spread, recent, spread, vendors
 from planner.market.prices import PriceRange as PriceRange
-from planner.quantities import percent
+from planner.quantities import human, percent
 from profiler.files import InputError, nearest
 from profiler.units import MONTH_DAYS
 from sim.hardware import load_gpu
@@ -210,7 +210,10 @@ def rent_item(rental: Rental, gpu_hours: Value) -> CostItem:
     return CostItem(
         name="Rent of GPUs",
         usd=lambda at: gpu_hours * at(price),
-        how=lambda: f"{gpu_hours:,.0f} GPU-hours at {price.expected:.2f} USD, electricity included ({rental.how})",
+        how=lambda: (
+            f"{human(float(gpu_hours), 'GPU-hours')}, spares included, at {price.expected:.2f} USD, electricity included "
+            f"({rental.how})"
+        ),
         ranges=(price,),
     )
 

@@ -141,4 +141,9 @@ def energy(mwh: float, *, digits: int = 3) -> str:
 
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
     """`0.3987` → `39.9 %`; with `signed`, `0.02` → `+2.0 %`."""
-    return f"{share * 100:{'+' if signed else ''}.{digits}f} %"
+    return f"{signed_number(share * 100, f'.{digits}f') if signed else f'{share * 100:.{digits}f}'} %"
+
+
+def signed_number(value: float, form: str) -> str:
+    """`-2.04, ".1f"` → `−2.0`, with a minus as wide as the plus."""
+    return f"{'−' if value < 0 else '+'}{abs(value):{form}}"

@@ -9,19 +9,22 @@ from dashboard.address import MOST_GPUS, machine_keys
 from dashboard.plans import search_of
 from dashboard.scenarios import layout_text
 from planner.pareto import ClusterComparison, compare_clusters
+from planner.plan import Plan
 from planner.plan_file import PlanRequest
 from planner.quantities import percent, significant
 from planner.report import charts, layout_charts, tables
 from planner.report.plan_text import plan_file_text
 from planner.search import LossReason, SearchResult
 from profiler.files import InputError
-from sim.estimate import StepEstimate
 from sim.hardware import load_gpu, names
 
 LEAST_SAID = 0.1
 """Percent or GiB; less is beyond what the model can tell apart."""
 
 FACTORS = (0.5, 1.0, 2.0)
+WIDTHS = {"Days": 56, "Cost [M USD]": 92, "Memory [GiB]": 96, "MFU [%]": 66, "Step [s]": 64, "Layout": 404}
+"""Of columns [px]; what follows them takes the rest."""
+
 COMPARED = ("h100-sxm", "h200-sxm", "b200-sxm")
 
 
@@ -43,8 +46,8 @@ def _pick_cluster(comparison: ClusterComparison) -> Callable[[int], None]:
     return picked
 
 
-def _layouts(result: SearchResult, step: StepEstimate) -> None:
-    look, picked = ui.theme(), _pick_layout(result)
+def _layouts(result: SearchResult, plan: Plan) -> None:
+    look, picked, step = ui.theme(), _pick_layout(result), plan.main_phase.step
     left, right = st.columns(2, gap="large")
     with left:
         ui.chart("layout-scatter", layout_charts.layout_scatter(result, step, look, "container"), picked=picked)
@@ -52,7 +55,7 @@ def _layouts(result: SearchResult, step: StepEstimate) -> None:
         table = layout_charts.layout_memory_table(result)
         ui.chart("layout-memory", layout_charts.layout_memory(result, look, "container"), table)
     ui.note("The best layouts, then the nearest that do not fit. Click a row to plan with its layout.")
-    ui.picking_table("layouts", layout_charts.layout_table(result), picked, widths={"Layout": 390})
+    ui.picking_table("layouts", layout_charts.layout_table(result, plan), picked, widths=WIDTHS)
     ui.heading("Why the others lose")
     cells = [[loss.reason, f"{loss.layouts:,}", _near(loss)] for loss in result.losses]
     ui.rows([("Reason", False), ("Layouts", True), ("The nearest", True)], cells)
@@ -109,7 +112,7 @@ ui.answer(
     )
     + f"{layout.label}."
 )
-_layouts(result, plan.main_phase.step)
+_layouts(result, plan)
 left, right = st.columns([5, 6], gap="large")
 with left:
     ui.heading("The layout of this plan")

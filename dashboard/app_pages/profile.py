@@ -45,6 +45,12 @@ def _sentence(profile: Profile, what: str) -> str:
     return f"This is {what}: {rows:,} rows {p.origin} on {p.device}{taken}."
 
 
+def _worded(note: str) -> str:
+    """`idle_power_w: two logs` → `Idle power w: two logs`."""
+    head, colon, rest = note.partition(": ")
+    return f"{head.replace('_', ' ').capitalize()}: {rest}" if colon and head.isidentifier() else note
+
+
 def _provenance(profile: Profile) -> None:
     p = profile.provenance
     facts = [
@@ -57,7 +63,7 @@ def _provenance(profile: Profile) -> None:
         ("Copy ceiling", f"{p.copy_bytes_per_s / 1e9:,.0f} GB/s" if p.copy_bytes_per_s else ""),
         ("Power limit", f"{p.power_limit_w:,.0f} W" if p.power_limit_w else ""),
         ("Idle power", f"{p.idle_power_w:,.0f} W" if p.idle_power_w else ""),
-        ("Notes", "; ".join(p.notes)),
+        *(("Note", _worded(note)) for note in p.notes),
     ]  # fmt: skip
     ui.heading("Where it comes from")
     ui.rows([("What", False), ("Value", False)], [[what, value] for what, value in facts if value])

@@ -9,7 +9,7 @@ from dashboard.plans import validation
 from dashboard.uploads import read_runs_upload
 from planner.assumptions import Assumption
 from planner.estimate import estimate_runs, predictions_csv
-from planner.quantities import significant
+from planner.quantities import percent, significant
 from planner.report import words
 from planner.report.trust import error_table, validation_by_source, validation_errors, validation_scatter
 from planner.validation import Validation
@@ -29,16 +29,24 @@ def _published(result: Validation) -> None:
     with right:
         ui.chart("validation-errors", validation_errors(result, look, "container"))
         ui.heading("The worst misses")
-        misses = [[c.run.id, c.run.source_id, f"{c.error_pct:+.0f} %"] for c in result.worst[:8]]
+        misses = [[c.run.id, c.run.source_id, percent(c.error_pct / 100, 0, signed=True)] for c in result.worst[:8]]
         ui.rows([("Run", False), ("Source", False), ("Error", True)], misses)
     by_source = validation_by_source(result, load_calibration().left_out_by_source, look, "container")
     ui.chart("validation-sources", by_source, error_table(result.by_source))
 
 
+PLAIN = ("single", "small", "mid", "large", "long", "context", "longseq", "schedules")
+
+
+def _regime(name: str) -> str:
+    """`fsdp_small` → `FSDP small`: what is no plain word is an abbreviation."""
+    return " ".join(word if word in PLAIN else word.upper() for word in name.split("_"))
+
+
 def _regimes(result: Validation) -> None:
     """The errors of each regime as texts; of few runs nothing is said of nine in ten."""
     cells = [
-        [name.replace("_", " "), f"{runs}", f"{median:.1f} %", "" if p90 != p90 else f"{p90:.1f} %"]
+        [_regime(name), f"{runs}", f"{median:.1f} %", "" if p90 != p90 else f"{p90:.1f} %"]
         for name, runs, median, p90, _ in error_table(result.by_regime).itertuples(index=False)
     ]
     columns = [("Regime", False), ("Runs", True), ("Half within", True), ("Nine in ten", True)]
@@ -68,7 +76,7 @@ def _own_runs() -> None:
     cells = []
     for run, found in zip(runs, predictions, strict=True):
         seen, said = run.observed_step_time_s, found.step_time_s
-        error = f"{100 * (said / seen - 1):+.1f} %" if seen and said else ""
+        error = percent(said / seen - 1, signed=True) if seen and said else ""
         texts = [f"{significant(value)} s" if value else "not stated" for value in (seen, said)]
         cells.append([run.id, *texts, error, found.note])
     columns = [("Run", False), ("Published", True), ("Predicted", True), ("Error", True), ("Note", False)]

@@ -320,7 +320,8 @@ def tornado_bars(
 ) -> Spec:
     """An outcome as each assumption alone goes from its 5th to its 95th percentile, widest first."""
     label, unit_of, text = OUTCOME_TEXTS[outcome]
-    shown, at = swings[:MOST_BARS], plan.intervals[outcome].expected
+    felt = [swing for swing in swings if text(swing.at_p5) != text(swing.at_p95)]
+    shown, at = felt[:MOST_BARS], plan.intervals[outcome].expected
     rows = [
         (s.label, *sorted((s.at_p5, s.at_p95)), f"{text(s.at_p5)} to {text(s.at_p95)}".replace(" days to", " to"))
         for s in shown

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from planner.pareto import ClusterComparison, Contender
+from planner.plan import Plan
 from planner.quantities import money, significant
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, names, quantity, sized, tips
@@ -23,21 +24,31 @@ PICK = "pick"
 MOST_MEMORY_ROWS = 12
 
 
-def layout_table(result: SearchResult) -> pd.DataFrame:
-    """The ranked layouts, the best first, then the nearest that do not fit."""
+def layout_table(result: SearchResult, plan: Plan) -> pd.DataFrame:
+    """The ranked layouts, the best first, then the nearest that do not fit.
+
+    Days and dollars are the plan's with the main phase's steps as long as the layout's and nothing else changed.
+    """
+    step_s = np.array([r.step_time_s for r in result.layouts])
+    main = plan.main_phase
+    longer = 1 + main.training_s / plan.training_s * (step_s / main.step_time_s - 1)
+    found = plan.response.outcomes({"step_time": longer})
     rows = [
         (
-            r.layout.label,
-            r.step_time_s,
-            r.mfu * 100,
+            days if r.fits else None,
+            usd / 1e6 if r.fits else None,
             r.memory_gib,
+            r.mfu * 100,
+            r.step_time_s,
+            r.layout.label,
             r.reason or ("the fastest that fits" if i == 0 else "as fast"),
             r.gpu_power_w,
             r.energy_kwh_per_step,
         )
-        for i, r in enumerate(result.layouts)
+        for i, (r, days, usd) in enumerate(zip(result.layouts, found["days"], found["cost_usd"], strict=True))
     ]
-    columns = ["Layout", "Step [s]", "MFU [%]", "Memory [GiB]", "Why not", "GPU power [W]", "Energy a step [kWh]"]
+    columns = ["Days", "Cost [M USD]", "Memory [GiB]", "MFU [%]", "Step [s]", "Layout", "Why not", "GPU power [W]",
+               "Energy a step [kWh]"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -88,7 +99,7 @@ def layout_scatter(result: SearchResult, step: StepEstimate, theme: Theme = LIGH
     return finished(
         sized({"layer": [rule, points]}, width, 340),
         theme,
-        title=f"The fastest of {result.evaluated:,} layouts takes {significant(best_layout.step_time_s)} s a step",
+        title=f"The fastest layout that fits takes {significant(best_layout.step_time_s)} s a step",
         subtitle=f"The {len(result.layouts)} best and nearest; dashed: what a GPU holds. Click one to plan with it",
         description=f"{result.fitting:,} of {result.evaluated:,} layouts fit in {capacity:.0f} GiB; the fastest, "
         f"{best_layout.layout.label}, takes {significant(best_layout.step_time_s)} s.",
@@ -153,12 +164,12 @@ def cluster_table(comparison: ClusterComparison) -> pd.DataFrame:
     """Clusters with what each takes: the front, then those beaten and by whom."""
     rows = [(*_row(c), "on the front") for c in comparison.front]
     rows += [(*_row(c), f"beaten by {by}") for c, by in comparison.beaten]
-    columns = ["GPU", "GPUs", "Days", "USD", "MWh", "tCO2e", "MFU [%]", "Layout", "Standing"]
+    columns = ["GPU", "GPUs", "Days", "Cost [M USD]", "MWh", "tCO2e", "MFU [%]", "Layout", "Standing"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _row(c: Contender) -> tuple[object, ...]:
-    return c.gpu, c.gpus, c.days, c.cost_usd, c.energy_mwh, c.emissions_tco2e, c.mfu * 100, c.layout
+    return c.gpu, c.gpus, c.days, c.cost_usd / 1e6, c.energy_mwh, c.emissions_tco2e, c.mfu * 100, c.layout
 
 
 def cluster_front(comparison: ClusterComparison, theme: Theme = LIGHT, width: Width = HALF) -> Spec:

@@ -5,7 +5,7 @@ import pandas as pd
 from planner.carbon import grids
 from planner.comparisons import countries
 from planner.plan import Plan
-from planner.quantities import energy, energy_unit, significant
+from planner.quantities import energy, energy_unit, signed_number, significant
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
@@ -113,4 +113,4 @@ def swing_bars(table: pd.DataFrame, peak_mw: float, theme: Theme = LIGHT, width:
 
 def _swing(row: object) -> str:
     largest, times, ramp = (getattr(row, name) for name in ("largest", "Times", "ramp"))
-    return f"{largest:+.3g} MW · {times:,}× · {ramp:.2g} MW/s"
+    return f"{signed_number(largest, '.3g')} MW · {times:,}× · {ramp:.2g} MW/s"

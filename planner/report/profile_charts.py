@@ -80,7 +80,10 @@ def _of_ceiling(row: LayerRow, flops: float, moved: float, profile: Profile) -> 
 
 def _labels(frame: pd.DataFrame) -> list[str]:
     parts = zip(*(frame[name] for name in ("Workload", "TP", "Micro-batch", "Sequence", "Execution")), strict=True)
-    return [f"{work} · tp {tp}, b {batch}, {seq:,}, {execution}" for work, tp, batch, seq, execution in parts]
+    return [
+        f"{work.replace('_', ' ')} TP{tp} · {batch} × {seq:,} · {execution}"
+        for work, tp, batch, seq, execution in parts
+    ]
 
 
 def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) -> Spec | None:
@@ -91,11 +94,12 @@ def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) ->
         return None
     shown = _thinned(frame)
     shown = shown.assign(row=_labels(shown), share=shown["Of the ceiling [%]"])
-    kinds = ["matmul", "copy"]
+    hues = {"matmul": theme.compute, "copy": theme.memory}
+    kinds = [kind for kind in hues if kind in set(shown["Ceiling"])]
     known = profile.provenance.origin
     median = float(frame["Of the ceiling [%]"].median())
-    by = {"field": "Ceiling", "type": "nominal", "title": None, "scale": {"domain": kinds}}
-    hue = {**by, "scale": {"domain": kinds, "range": [theme.compute, theme.memory]}, "legend": {"orient": "top"}}
+    by = {"field": "Ceiling", "type": "nominal", "title": None}
+    hue = {**by, "scale": {"domain": kinds, "range": [hues[kind] for kind in kinds]}, "legend": {"orient": "top"}}
     shown["label"] = [f"{value:.0f} %" for value in shown["share"]]
     y = names("row", shown["row"].tolist(), size=11)
     y["axis"] = {**y["axis"], "labelLimit": 260}
@@ -114,7 +118,7 @@ def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) ->
         sized(body, width, 20 * len(shown) + 150),
         theme,
         title=f"Half the kernels reach {median:.0f} % of their ceiling or more",
-        subtitle=f"Forward and backward together, {known}; ceiling: "
+        subtitle=f"Micro-batch × tokens, forward and backward together, {known}; ceiling: "
         f"{'measured' if known == 'measured' else 'datasheet'} matmul or copy rate, whichever is nearer",
         description=f"Share of the ceiling of {len(frame)} rows of {profile.name}, median {median:.0f} %.",
     )

@@ -73,15 +73,16 @@ def validation_errors(result: Validation, theme: Theme = LIGHT, width: Width = H
     ends = _decades(frame)
     worst = result.worst[0]
     most = math.ceil(abs(worst.error_pct) / 10) * 10
+    missed = percent(worst.error_pct / 100, 0, signed=True)
     band = pd.DataFrame([(x, -100 * BAND, 100 * BAND) for x in ends], columns=["published", "low", "high"])
     y = quantity("low", "error [%]", ticks=6, scale={"domain": [-most, most]})
     points = _points(frame, {"field": "error", "type": "quantitative"}, theme)
     return finished(
         sized({"layer": [_band(band, _axis("published", "published [s]", ends), y, theme), points]}, width, 380),
         theme,
-        title=f"The worst miss is {worst.error_pct:+.0f} %: {worst.run.id}",
+        title=f"The worst miss is {missed}: {worst.run.id}",
         subtitle="Error of the predicted step time. Above zero: predicted too slow",
-        description=f"Signed errors of {len(frame):,} runs; the largest is {worst.error_pct:+.0f} %.",
+        description=f"Signed errors of {len(frame):,} runs; the largest is {missed}.",
     )
 
 
@@ -101,7 +102,7 @@ def _points(frame: pd.DataFrame, y: Spec, theme: Theme) -> Spec:
     kinds = ["16-bit", "fp8"]
     by = {"field": "Precision", "type": "nominal", "legend": None}
     hues, shapes = [theme.accent, theme.communication], ["circle", "triangle-up"]
-    shown = frame.assign(Error=[f"{error:+.1f} %" for error in frame["error"]])
+    shown = frame.assign(Error=[percent(error / 100, signed=True) for error in frame["error"]])
     return {
         "data": data(shown),
         "mark": {"type": "point", "filled": True, "size": 42, "opacity": 0.6},
@@ -153,7 +154,7 @@ def validation_by_source(
         sized({"layer": layers}, width, 22 * len(order) + 120),
         theme,
         title=f"Half of {summary.runs} published runs within {summary.median_pct:.1f} %, "
-        f"nine in ten within {summary.p90_pct or 0.0:.0f} %",
+        f"nine in ten within {summary.p90_pct or 0.0:.1f} %",
         subtitle="A point a run, its source beside it; red ticks: the median with that source left out of the fit; "
         "shaded: what the same run measured twice differs by",
         description="Signed step-time error of every published run by source, with the left-out median of each.",

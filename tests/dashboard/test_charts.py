@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dashboard.scenarios import base
+from dashboard.scenarios import base, layout_choice, layout_text
 from dashboard.screenshots import reduced
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
@@ -126,6 +126,20 @@ def test_the_front_of_layouts_holds_none_that_is_beaten() -> None:
         )
         assert best == (layout.fits and not beaten)
     assert front[0] or any(front)
+
+
+def test_days_and_dollars_of_a_layout_are_those_of_a_plan_with_it(plan: Plan) -> None:
+    result = search_request(plan.request, 30)
+    table = layout_charts.layout_table(result, plan)
+    fits = [r.fits for r in result.layouts]
+    assert table["Days"].notna().tolist() == fits
+    assert table.loc[0, "Days"] == pytest.approx(plan.days.expected, rel=0.01)
+    slowest = max((i for i, fit in enumerate(fits) if fit), key=lambda i: result.layouts[i].step_time_s)
+    data = parse_toml(plan_file_text(plan.request), source="a test")
+    data["training"]["layout"] = layout_choice(layout_text(result.layouts[slowest].layout))
+    again = make_plan(plan_request(data, source="a test"))
+    assert table.loc[slowest, "Days"] == pytest.approx(again.days.expected, rel=0.02)
+    assert table.loc[slowest, "Cost [M USD]"] == pytest.approx(again.cost.expected / 1e6, rel=0.02)
 
 
 def test_memory_by_kind_adds_up(plan: Plan) -> None:
