@@ -115,8 +115,8 @@ def chart(
     if table is not None:
         shown = table.drop(columns=[c for c in ("colour", "start", "end") if c in table.columns])
         with st.expander("Table"):
-            st.dataframe(shown, hide_index=True, width="stretch", alt=str(spec["title"]["text"]),
-                         column_config=_formats(shown))  # fmt: skip
+            st.dataframe(_whole(shown), hide_index=True, width="stretch", alt=str(spec["title"]["text"]),
+                         column_config=_formats(shown, {}))  # fmt: skip
 
 
 def _on_pick(key: str, picked: Callable[[int], None]) -> None:
@@ -141,20 +141,28 @@ def picking_table(
         if chosen and 0 <= chosen[0] < len(table):
             picked(chosen[0])
 
-    narrow = {column: st.column_config.Column(width=pixels) for column, pixels in (widths or {}).items()}
-    st.dataframe(table, hide_index=True, height=height, key=key, on_select=on_select, selection_mode="single-row",
-                 column_config=_formats(table) | narrow)  # fmt: skip
+    st.dataframe(_whole(table), hide_index=True, height=height, key=key, on_select=on_select,
+                 selection_mode="single-row", column_config=_formats(table, widths or {}))  # fmt: skip
 
 
-def _formats(table: pd.DataFrame) -> dict[str, Any]:
-    """Numbers as people write them: three significant digits, or whole with thousands apart."""
-    found = {}
+def _is_whole(column: pd.Series) -> bool:
+    """Whether a column of numbers is shown without decimals."""
+    return bool(pd.api.types.is_integer_dtype(column) or column.abs().max() >= 1000)
+
+
+def _whole(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the numbers of large columns rounded: a browser would show their decimals."""
+    return table.round({str(name): 0 for name in table.select_dtypes("number") if _is_whole(table[name])})
+
+
+def _formats(table: pd.DataFrame, widths: Mapping[str, int]) -> dict[str, Any]:
+    """Numbers as people write them: three significant digits, or whole with thousands apart; widths in pixels."""
+    found: dict[str, Any] = {name: st.column_config.Column(width=pixels) for name, pixels in widths.items()}
     for name in table.select_dtypes("number").columns:
         most = float(table[name].abs().max()) if len(table) else 0.0
-        whole = most >= 1000 or pd.api.types.is_integer_dtype(table[name])
         even = len(table) and float(table[name].abs().min()) >= 1  # then "6.70" beside "6.69"
-        form = "localized" if whole else "%.1f" if most >= 10 else "%.2f" if even else "%.3g"
-        found[str(name)] = st.column_config.NumberColumn(format=form)
+        form = "localized" if _is_whole(table[name]) else "%.1f" if most >= 10 else "%.2f" if even else "%.3g"
+        found[str(name)] = st.column_config.NumberColumn(format=form, width=widths.get(str(name)))
     return found
 
 

@@ -8,26 +8,11 @@ from planner.campaign_files import gantt_frame
 from planner.campaign_text import ACTIVITY_NAMES
 from planner.quantities import percent, significant
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
+from planner.report.tables import ACTIVITIES
 from planner.report.theme import LIGHT, Theme
 from profiler.files import write_atomic
 from profiler.units import DAY_S, duration
 from sim.campaign import PLANNED, REJOIN, Campaign
-
-COLOURS = {
-    "training": "accent",
-    "checkpointing": "memory",
-    "lost_work": "lost",
-    "stragglers": "host",
-    "fewer_replicas": "own",
-    "pauses": "soft",
-    "detection": "communication",
-    "drain": "network",
-    "restart": "compute",
-    "waiting_for_repair": "waiting",
-    "maintenance": "cooling",
-    "curtailment": "ink",
-}
-"""The theme's colour of each activity."""
 
 MOST_POINTS = 240
 """Intervals of a line: more cannot be told apart on a page."""
@@ -44,7 +29,7 @@ def time_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Sp
         {
             "Activity": [ACTIVITY_NAMES[name] for name in ranked],
             "Days": [spent[name] / DAY_S for name in ranked],
-            "colour": [COLOURS[name] for name in ranked],
+            "colour": [ACTIVITIES[name][1] for name in ranked],
             "label": [
                 f"{duration(spent[name])} · {percent(spent[name] / campaign.duration_s, 2)}" for name in ranked
             ],
@@ -84,7 +69,7 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720
         "field": "label",
         "type": "nominal",
         "title": None,
-        "scale": {"domain": [ACTIVITY_NAMES[n] for n in seen], "range": [colours[COLOURS[n]] for n in seen]},
+        "scale": {"domain": [ACTIVITY_NAMES[n] for n in seen], "range": [colours[ACTIVITIES[n][1]] for n in seen]},
         "legend": {"orient": "top", "direction": "horizontal", "columns": 2},
     }
     body = {

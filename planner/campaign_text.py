@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from planner.quantities import energy, human, money, significant
+from planner.quantities import energy, human, money, percent, significant
 from profiler.units import JOULES_PER_MWH, duration
 from sim.campaign import Campaign
 from sim.campaign_setup import CampaignSetup
@@ -35,13 +35,13 @@ MOST_CAUSES = 5
 
 FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "training_days": ("days", lambda x: f"{x:.1f}"),
-    "ettr": ("effective time", lambda x: f"{x:.2%}"),
+    "ettr": ("effective time", lambda x: percent(x, 2)),
     "goodput_tokens_per_s": ("tokens per second kept", lambda x: human(x)),
     "unexpected_interruptions": ("failures", lambda x: f"{x:,.0f}"),
     "energy_mwh": ("electricity", energy),
     "peak_power_mw": ("highest power", lambda x: f"{significant(x)} MW"),
-    "electricity_usd": ("its bill", money),
-    "cost_usd": ("cost as asked", money),
+    "electricity_usd": ("electricity bill", money),
+    "cost_usd": ("cost", money),
     "emissions_tco2e": ("emissions", lambda x: f"{significant(x)} t"),
     "water_m3": ("water", lambda x: f"{significant(x)} m³"),
 }

@@ -211,8 +211,8 @@ def rent_item(rental: Rental, gpu_hours: Value) -> CostItem:
         name="Rent of GPUs",
         usd=lambda at: gpu_hours * at(price),
         how=lambda: (
-            f"{human(float(gpu_hours), 'GPU-hours')}, spares included, at {price.expected:.2f} USD, electricity included "
-            f"({rental.how})"
+            f"{human(float(gpu_hours), 'GPU-hours')}, spares included, at {price.expected:.2f} USD, electricity "
+            f"included ({rental.how})"
         ),
         ranges=(price,),
     )

@@ -22,7 +22,7 @@ LEAST_SAID = 0.1
 """Percent or GiB; less is beyond what the model can tell apart."""
 
 FACTORS = (0.5, 1.0, 2.0)
-WIDTHS = {"Days": 56, "Cost [M USD]": 92, "Memory [GiB]": 96, "MFU [%]": 66, "Step [s]": 64, "Layout": 404}
+WIDTHS = {"Days": 56, "Cost [M USD]": 92, "Memory [GiB]": 96, "MFU [%]": 66, "Layout": 412}
 """Of columns [px]; what follows them takes the rest."""
 
 COMPARED = ("h100-sxm", "h200-sxm", "b200-sxm")

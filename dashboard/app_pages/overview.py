@@ -36,7 +36,8 @@ def _card(found: Outcome, key: str) -> str:
     kind = "hp-card chosen" if key == chosen() else "hp-card"
     title = f"<h3>{escape(found.label)}</h3>"
     if found.plan is None:
-        return f"<div class='{kind}'>{title}<div class='hp-problem'>{ui.sentence(found.problem)}</div></div>"
+        said = "No plan, as said above." if key == chosen() else ui.sentence(found.problem)
+        return f"<div class='{kind}'>{title}<div class='hp-problem'>{said}</div></div>"
     machine = f"{found.plan.cluster.gpus:,} × {found.plan.cluster.gpu.label}"
     return f"<div class='{kind}'>{title}<p class='machine'>{escape(machine)}</p>{_figures(found.plan)}</div>"
 

@@ -39,15 +39,15 @@ def layout_table(result: SearchResult, plan: Plan) -> pd.DataFrame:
             usd / 1e6 if r.fits else None,
             r.memory_gib,
             r.mfu * 100,
-            r.step_time_s,
             r.layout.label,
             r.reason or ("the fastest that fits" if i == 0 else "as fast"),
+            r.step_time_s,
             r.gpu_power_w,
             r.energy_kwh_per_step,
         )
         for i, (r, days, usd) in enumerate(zip(result.layouts, found["days"], found["cost_usd"], strict=True))
     ]
-    columns = ["Days", "Cost [M USD]", "Memory [GiB]", "MFU [%]", "Step [s]", "Layout", "Why not", "GPU power [W]",
+    columns = ["Days", "Cost [M USD]", "Memory [GiB]", "MFU [%]", "Layout", "Why not", "Step [s]", "GPU power [W]",
                "Energy a step [kWh]"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
@@ -177,13 +177,20 @@ def cluster_front(comparison: ClusterComparison, theme: Theme = LIGHT, width: Wi
     found = [*comparison.front, *(c for c, _ in comparison.beaten)]
     kinds = ["on the front", "beaten"]
     rows = [
-        (i, c.name, c.cost_usd / 1e6, c.days, kinds[i >= len(comparison.front)], money(c.cost_usd))
+        (
+            i,
+            f"{c.gpus:,} × {c.gpu.upper()}",
+            c.cost_usd / 1e6,
+            c.days,
+            kinds[i >= len(comparison.front)],
+            money(c.cost_usd),
+        )
         for i, c in enumerate(found)
     ]
     frame = pd.DataFrame(rows, columns=["key", "Cluster", "million", "days", "Kind", "cost"])
     by = {"field": "Kind", "type": "nominal", "title": None}
     x = quantity("million", "million USD", ticks=6, grid=False)
-    y = quantity("days", "days", scale={"type": "log", "zero": False})
+    y = quantity("days", "days")
     tooltip = tips(("Cluster", ""), ("days", ".3s"), ("cost", ""))
     points = {
         "data": data(frame),
@@ -199,13 +206,13 @@ def cluster_front(comparison: ClusterComparison, theme: Theme = LIGHT, width: Wi
     }
     named = frame[frame["Kind"] == kinds[0]].sort_values("million")
     label = {"type": "text", "align": "left", "dx": 9, "dy": -7}
-    text = {
-        "data": data(named),
-        "mark": label,
-        "encoding": {"x": x, "y": y, "text": {"field": "Cluster"}},
-    }
+    halo = {**label, "stroke": theme.paper, "strokeWidth": 4}  # of what lies beneath nothing crosses a name
+    texts = [
+        {"data": data(named), "mark": mark, "encoding": {"x": x, "y": y, "text": {"field": "Cluster"}}}
+        for mark in (halo, label)
+    ]
     return finished(
-        sized({"layer": [points, text]}, width, 400),
+        sized({"layer": [points, *texts]}, width, 400),
         theme,
         title=f"{len(comparison.front)} of {len(found)} clusters are beaten by none",
         subtitle="In days, dollars, MWh and tonnes together; crosses are beaten. Click one to plan with it",

@@ -42,15 +42,16 @@ ACTIVITIES = {
     "checkpointing": ("Held up by checkpoints", "memory"),
     "lost_work": ("Work lost and done again", "lost"),
     "detection": ("Noticing the failure", "communication"),
-    "restart": ("Restarting", "communication"),
+    "restart": ("Restarting", "cooling"),
     "waiting_for_repair": ("Waiting for repair", "waiting"),
-    "maintenance": ("Planned maintenance", "waiting"),
+    "maintenance": ("Planned maintenance", "soft"),
     "stragglers": ("Slowed by stragglers", "host"),
     "fewer_replicas": ("Running on fewer replicas", "own"),
     "pauses": ("Evaluation and other pauses", "waiting"),
-    "drain": ("Taking nodes out", "communication"),
+    "drain": ("Taking nodes out", "memory"),
     "curtailment": ("Slowed or paused for power", "ink"),
 }
+"""Activities by their label and the thing that gives their colour; those of one interruption differ."""
 
 ENERGY_PARTS = {
     "gpu": ("GPUs", "gpu"),
