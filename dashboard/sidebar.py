@@ -65,6 +65,7 @@ def _assumptions() -> None:
         )
         st.selectbox("Commitment of a rental", COMMITMENTS, key="commitment")
         st.number_input("Days paid before the first step", 0.0, 1000.0, step=1.0, key="preparation_days")
+        ui.note("All of them, each with its value, its source and how it is known: the page Can I trust it?")
 
 
 def _keep() -> None:

@@ -46,9 +46,12 @@ def _sentence(profile: Profile, what: str) -> str:
 
 
 def _worded(note: str) -> str:
-    """`idle_power_w: two logs` → `Idle power w: two logs`."""
+    """`idle_power_w: two logs` → `Idle power: two logs`."""
     head, colon, rest = note.partition(": ")
-    return f"{head.replace('_', ' ').capitalize()}: {rest}" if colon and head.isidentifier() else note
+    if not colon or not head.isidentifier():
+        return note
+    name = head.removesuffix("_w").removesuffix("_kgco2e").replace("_", " ")
+    return f"{name.capitalize()}: {rest}"
 
 
 def _provenance(profile: Profile) -> None:
