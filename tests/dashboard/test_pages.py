@@ -110,7 +110,7 @@ def test_an_uploaded_plan_becomes_the_chosen_one(start: Start) -> None:
         (b'model = "llama3.1-8b"\ntokens = "-1"', "tokens"),
         (b'model = "/etc/passwd.toml"\ntokens = "1T"', "only use what the catalogue holds"),
         (b"a = " + b"[" * 5000, "mine.toml"),
-        (b'model = "llama3.1-8b"\ntokens = "1T"\nreplicas = 100000000', "more than this page plans"),
+        (b'model = "llama3.1-8b"\ntokens = "1T"\nreplicas = 999', "more than this page plans"),
     ],
 )
 def test_a_bad_upload_is_explained(start: Start, content: bytes, sentence: str) -> None:

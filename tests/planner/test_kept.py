@@ -191,7 +191,7 @@ def test_money_place_and_pue_simulate_no_campaign_again(name: str, monkeypatch: 
     def again(*_: object) -> None:
         pytest.fail("simulated again")
 
-    monkeypatch.setattr(planner.typical, "simulate_replicas", again)
+    monkeypatch.setattr(planner.typical, "simulate_campaign", again)
     assert make_plan(changed(name)).intervals
 
 
