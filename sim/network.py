@@ -6,6 +6,7 @@ that for an all-reduce.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.case import Array, StepCase
 
@@ -14,6 +15,11 @@ NVLINK_HOP_S = 3.4e-6
 32 us for an all-gather over eight H100 in nccl-tests."""
 NVLINK_SMALL_HOP_S = 1.2e-6
 """The same for small messages: 16 us for a 4 KiB all-reduce over 8 H100 is 14 hops (NCCL tables)."""
+
+
+def leaves_node(case: StepCase, size: Array, stride: Array) -> NDArray[np.bool_]:
+    """Whether a group of `size` ranks, `stride` apart, is spread over several nodes."""
+    return np.asarray(size * stride > case.gpus_per_node)
 
 
 def group_bandwidth(case: StepCase, size: Array, stride: Array) -> Array:
@@ -25,7 +31,6 @@ def group_bandwidth(case: StepCase, size: Array, stride: Array) -> Array:
     its ranks in a pod share what the oversubscribed links give each of them.
     """
     ranks_in_node = np.clip(np.floor(case.gpus_per_node / stride), 1, np.maximum(size, 1))
-    leaves = size * stride > case.gpus_per_node
     reached = (ranks_in_node - 1) / np.maximum(case.direct_peers, 1)
     inside = case.nvlink_bytes_per_s * np.where(
         (case.direct_peers > 0) & (reached > 0), np.minimum(reached, 1.0), 1.0
@@ -34,7 +39,7 @@ def group_bandwidth(case: StepCase, size: Array, stride: Array) -> Array:
     ranks_in_pod = np.clip(np.floor(case.pod_gpus / stride), 1, np.maximum(size, 1))
     between_pods = np.minimum(outside, ranks_in_pod * case.nic_bytes_per_s / case.oversubscription)
     outside = np.where(size * stride > case.pod_gpus, between_pods, outside)
-    return np.where(leaves, outside, inside)
+    return np.where(leaves_node(case, size, stride), outside, inside)
 
 
 def moving_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
