@@ -9,8 +9,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from sim.pipeline import Chunk, PipelineCase, pipeline_times
-from sim.schedule import ChunkWork, OperationWork, StepWork, simulate_step
+from sim.schedule import simulate_step
 from sim.schedule_order import SCHEDULES, PipelineSchedule, PipelineShape
+from sim.schedule_work import ChunkWork, OperationWork, StepWork
 
 
 def pipelines(count: int, schedule: PipelineSchedule, vp: int) -> PipelineCase:
@@ -39,7 +40,7 @@ def test_a_hundred_thousand_closed_forms(benchmark: BenchmarkFixture, schedule: 
 @pytest.mark.parametrize(("stages", "chunks", "micro_batches"), [(16, 8, 16), (8, 8, 64), (35, 3, 240)])
 def test_one_step_event_by_event(benchmark: BenchmarkFixture, stages: int, chunks: int, micro_batches: int) -> None:
     shape = PipelineShape(schedule="1f1b", stages=stages, chunks=chunks, micro_batches=micro_batches)
-    passes = OperationWork(compute_s=0.01, collective_s=0.001)
+    passes = OperationWork(compute_s=0.01, tensor_s=0.001, tensor_hidden_s=0.004, context_s=0.002)
     chunk = ChunkWork(forward=passes, backward=passes, weight=OperationWork(compute_s=0.01))
     work = StepWork(shape=shape, chunks=(chunk,) * shape.depth, p2p_s=1e-3, reduce_s=0.1)
     timeline = benchmark(simulate_step, work)

@@ -20,7 +20,8 @@ from profiler.profile import Profile
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import load_gpu
 from sim.roofline import roofline_profile
-from sim.schedule import StepWork, Timeline, simulate_step
+from sim.schedule import Timeline, simulate_step
+from sim.schedule_work import StepWork
 from sim.stacks import load_stack
 
 LAYOUTS = 40

@@ -32,7 +32,7 @@ def print_uncertainty(
 ) -> None:
     """The intervals, then what moves one outcome most."""
     screen = console()
-    table = Table(title=f"{found.name}: how sure", title_justify="left", title_style="bold")
+    table = Table(title=f"{escape(found.name)}: how sure", title_justify="left", title_style="bold")
     for column in ("", "plan", "5 %", "50 %", "95 %"):
         table.add_column(column, justify="right" if column else "left")
     for name, quantiles in found.outcomes.items():
@@ -100,7 +100,7 @@ def print_goal(result: GoalResult) -> None:
 def print_taken(rows: Sequence[Taken], plan: Plan) -> None:
     """Every key with its value, then every assumption with its source."""
     screen = console()
-    keys = Table(title=f"{plan.name}: keys", title_justify="left", title_style="bold")
+    keys = Table(title=f"{escape(plan.name)}: keys", title_justify="left", title_style="bold")
     for column in ("key", "value", "from", ""):
         keys.add_column(column, overflow="fold")
     for row in rows:

@@ -9,6 +9,7 @@ from planner.carbon import tdp_accounting
 from planner.market import rows
 from planner.quantities import human, significant
 from profiler.architecture import ModelArchitecture
+from sim.hardware import Gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,16 @@ class ModelCard:
     def recomputed_tco2e(self) -> float:
         """The card's way of counting with its one grid factor."""
         return tdp_accounting(self.gpu_hours, self.tdp_w)
+
+
+TOKENS = (13e12, 18e12)
+"""Plans of so many tokens are held against the card, which says "15T+"."""
+
+
+def card_of_plan(architecture: ModelArchitecture, tokens: float, gpu: Gpu) -> ModelCard | None:
+    """The card's row for a plan: `None` where it is of other tokens, or not on the card's H100."""
+    comparable = TOKENS[0] <= tokens <= TOKENS[1] and gpu.name.startswith("h100")
+    return load_model_card(architecture) if comparable else None
 
 
 def load_model_card(architecture: ModelArchitecture) -> ModelCard | None:

@@ -16,7 +16,7 @@ from planner.charges import Charges
 from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, water_as_much_as
 from planner.costs import CostBreakdown
 from planner.metering import campaign_bill, campaign_water, hourly_kwh
-from planner.model_card import ModelCard, explain_card, load_model_card
+from planner.model_card import ModelCard, card_of_plan, explain_card
 from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
@@ -300,7 +300,7 @@ def make_plan(request: PlanRequest) -> Plan:
         ),
         water=campaign_water(request, campaign, grid),
         comparison=as_much_as(campaign.total_energy_j / JOULES_PER_MWH),
-        card=load_model_card(architecture),
+        card=card_of_plan(architecture, request.tokens, cluster.gpu),
         step_error_p90=error,
         profile=profile,
         assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, error),

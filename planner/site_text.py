@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from planner.break_even import LONGEST_USE_DAYS
@@ -17,7 +18,9 @@ from planner.terminal import console
 
 def print_places(ranking: Ranking, keep: int) -> None:
     """The best places and the plan's own."""
-    table = Table(title=f"{ranking.name}: best place for {ranking.goal}", title_justify="left", title_style="bold")
+    table = Table(
+        title=f"{escape(ranking.name)}: best place for {ranking.goal}", title_justify="left", title_style="bold"
+    )
     for column in ("", "cost", "electricity", "tCO2e", "water, m3"):
         table.add_column(column, justify="right" if column else "left")
     for option in ranking.options[:keep]:
@@ -51,7 +54,7 @@ def print_starts(ranking: StartRanking, keep: int) -> None:
     if ranking.why_alike:
         screen.print(f"{ranking.name}: every first day is alike: {ranking.why_alike}", markup=False)
         return
-    title = f"{ranking.name}: best first day for {ranking.goal}"
+    title = f"{escape(ranking.name)}: best first day for {ranking.goal}"
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in ("first day", "last day", "cost", "electricity", "MWh", "tCO2e"):
         table.add_column(column, justify="left" if "day" in column else "right")
@@ -77,7 +80,7 @@ def _start(option: StartOption, suffix: str = "") -> tuple[str, ...]:
 
 def print_caps(sweep: CapSweep) -> None:
     """The caps as a table, and the best of them."""
-    title = f"{sweep.name}: a lower power cap on every GPU"
+    title = f"{escape(sweep.name)}: a lower power cap on every GPU"
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in ("cap", "step", "days", "energy", "peak", "rented", "owned", "tCO2e", ""):
         table.add_column(column, justify="right" if column else "left")
@@ -108,7 +111,7 @@ def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: Ca
     """Each way to have the GPUs line by line, the break-even, and the payments by month."""
     screen = console()
     for name, cost in costs:
-        table = Table(title=f"{plan.name}: {name}", title_justify="left", title_style="bold")
+        table = Table(title=f"{escape(plan.name)}: {name}", title_justify="left", title_style="bold")
         for column in ("", "low", "expected", "high", "how"):
             table.add_column(column, justify="left" if column in ("", "how") else "right")
         for line in cost.lines:

@@ -12,11 +12,14 @@ from profiler.files import InputError
 from sim.estimate import step_case
 from sim.hardware import Cluster
 from sim.roofline import load_profile
-from sim.schedule import StepWork, Timeline, simulate_step
+from sim.schedule import Timeline, simulate_step
 from sim.schedule_noise import Noise
-from sim.schedule_work import step_work
+from sim.schedule_work import StepWork, step_work
 from sim.stacks import load_stack
 from sim.trace import StageSummary, stage_summaries
+
+LEAST = 0.0005
+"""Share of a step from which on it is said that its transfers share links."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,8 @@ class PlanTimeline:
     timeline: Timeline
     undisturbed_s: float
     """The step without jitter and stragglers."""
+    apart_s: float
+    """The same if every transfer had its link to itself."""
 
     @property
     def stages(self) -> tuple[StageSummary, ...]:
@@ -54,6 +59,7 @@ class PlanTimeline:
             "micro_batches": shape.micro_batches,
             "step_time_s": self.timeline.total_s,
             "undisturbed_s": self.undisturbed_s,
+            "links_apart_s": self.apart_s,
             "closed_form_s": self.closed_form_s,
             "difference": self.difference,
             "seed": self.noise.seed,
@@ -89,6 +95,7 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
         noise=noise,
         timeline=simulate_step(work, noise) if disturbed else plain,
         undisturbed_s=plain.total_s,
+        apart_s=simulate_step(work, shared_links=False).total_s if work.shared_links else plain.total_s,
     )
 
 
@@ -116,6 +123,10 @@ def summary_lines(found: PlanTimeline) -> list[str]:
         f"{significant(found.undisturbed_s, 4)} s event by event, {significant(found.closed_form_s, 4)} s in closed "
         f"form ({found.difference:+.1%})",
     ]
+    shared = found.undisturbed_s / found.apart_s - 1
+    if abs(shared) >= LEAST:
+        alone = significant(found.apart_s, 4)
+        lines.append(f"{alone} s had each transfer its link to itself ({shared:+.1%} by sharing)")
     if found.timeline.total_s != found.undisturbed_s:
         change = found.timeline.total_s / found.undisturbed_s - 1
         lines.append(
@@ -134,8 +145,8 @@ def print_timeline(found: PlanTimeline) -> None:
     for line in summary_lines(found):
         screen.print(line, markup=False)
     table = Table()
-    columns = ("stage", "computing [s]", "communicating [s]", "host [s]", "waiting [s]", "waiting", "link in use [s]")
-    for name in columns:
+    columns = ("stage", "computing, s", "communicating, s", "host, s", "waiting, s", "waiting, %")
+    for name in (*columns, "NVLink in use, s", "NIC in use, s"):
         table.add_column(name, justify="right")
     for stage in found.stages:
         seconds = (stage.compute_s, stage.collective_s, stage.host_s, stage.waiting_s)
@@ -143,6 +154,7 @@ def print_timeline(found: PlanTimeline) -> None:
             str(stage.stage),
             *(f"{x:.3f}" for x in seconds),
             f"{stage.waiting_s / found.timeline.total_s:.1%}",
-            f"{stage.link_s:.3f}",
+            f"{stage.nvlink_s:.3f}",
+            f"{stage.nic_s:.3f}",
         )
     screen.print(table)

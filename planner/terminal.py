@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from planner.assumptions import Kind
@@ -49,9 +50,9 @@ def _plan_table(plans: Sequence[Plan]) -> Table:
     table = Table(title="What it takes", title_justify="left", title_style="bold")
     table.add_column("")
     for plan in plans:
-        table.add_column(plan.name, justify="right", overflow="fold")
+        table.add_column(escape(plan.name), justify="right", overflow="fold")
     for label, cell in ROWS:
-        table.add_row(label, *(cell(plan) for plan in plans))
+        table.add_row(label, *(escape(cell(plan)) for plan in plans))
     return table
 
 

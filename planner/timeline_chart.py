@@ -40,7 +40,7 @@ def timeline_bars(timeline: Timeline) -> pd.DataFrame:
 
 
 def _kind(stream: str, name: str) -> str:
-    if stream == "collective":
+    if stream == "exposed":
         return "communication"
     return "weight gradient" if name == "head weight gradient" else name if name in COLOURS else OVERHEAD
 

@@ -40,9 +40,9 @@ def merge_s(case: StepCase, *, backward: bool) -> Array:
     return np.where((case.cp > 1) & (case.gathers_first == 0), bytes_moved / case.memory_bytes_per_s, 0.0)
 
 
-def context_parallel_s(case: StepCase, attention_s: Array, *, backward: bool) -> Array:
-    """Exposed seconds of passing keys and values round the ranks, beside `attention_s` of attention unless they are
-    gathered first; backward they and their gradients (arXiv:2310.01889; arXiv:2407.21783 section 3.3.2)."""
+def passing_s(case: StepCase, *, backward: bool) -> tuple[Array, Array]:
+    """Seconds of passing keys and values round the ranks, backward they and their gradients; and of sending the
+    gradients home afterwards (arXiv:2310.01889)."""
     width = np.where(case.repeats_heads > 0, case.attention_width, case.kv_width)
     size_bytes = BF16 * 2 * case.micro_batch * case.seq_len * width / case.tp
     gradient_bytes = size_bytes * case.passed_gradient_bytes / BF16
@@ -51,5 +51,16 @@ def context_parallel_s(case: StepCase, attention_s: Array, *, backward: bool) ->
     if backward:
         passing = passing + gather_time_s(case, gradient_bytes, case.cp, case.tp)
         home = case.sends_home * send_time_s(case, gradient_bytes / case.cp, case.cp, case.tp)
-    exposed = np.where(case.gathers_first > 0, 1.0, case.cp_exposed)
-    return np.where(case.cp > 1, overlapped(attention_s, passing, exposed) + home, 0.0)
+    return np.where(case.cp > 1, passing, 0.0), np.where(case.cp > 1, home, 0.0)
+
+
+def context_exposed(case: StepCase) -> Array:
+    """Share of what is passed that shows beside attention: all where it is gathered first (arXiv:2407.21783 section
+    3.3.2)."""
+    return np.where(case.gathers_first > 0, 1.0, case.cp_exposed)
+
+
+def context_parallel_s(case: StepCase, attention_s: Array, *, backward: bool) -> Array:
+    """Exposed seconds of `passing_s` beside `attention_s` of attention; nothing hides what is sent home."""
+    passing, home = passing_s(case, backward=backward)
+    return np.asarray(overlapped(attention_s, passing, context_exposed(case)) + home)

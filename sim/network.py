@@ -29,7 +29,7 @@ def group_bandwidth(case: StepCase, size: Array, stride: Array, shape: LinkShape
     )
     outside = np.minimum(inside, _between_nodes(case, ranks_in_node, size, stride))
     within: Array = inside * shape.rate * pair_rate(size, shape.pair_loss)
-    return np.where(_leaves(case, size, stride), outside, within)
+    return np.where(leaves_node(case, size, stride), outside, within)
 
 
 def _between_nodes(case: StepCase, nics: Array, size: Array, stride: Array) -> Array:
@@ -67,7 +67,7 @@ def all_reduce_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Ar
     up and down a tree between nodes (Sanders, Speck and Träff, Parallel Computing 35, 2009); inside a node a switch
     may add up instead (NVLink SHARP, which NCCL takes from five ranks on)."""
     ring, sharp = link_shape("all-reduce", case.links), link_shape("all-reduce-sharp", case.links)
-    nodes, leaves = _nodes(case, size, stride), _leaves(case, size, stride)
+    nodes, leaves = _nodes(case, size, stride), leaves_node(case, size, stride)
     hops = np.maximum(size / nodes - 1, 0.0)
     around = np.where(leaves, ring.base_s + hops * ring.hop_s, fixed_s(size_bytes, hops, ring))
     climbing = tree_s(size_bytes, nodes, case.fabric_latency_s, tree_curves()["all-reduce"])
@@ -82,13 +82,13 @@ def send_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -
     """Seconds until the slowest neighbours of a group of `size` ranks, `stride` apart, have sent `size_bytes`: over
     NVLink where all are in one node, otherwise over one NIC each."""
     shape = link_shape("gather", case.links)
-    leaves = _leaves(case, size, stride)
+    leaves = leaves_node(case, size, stride)
     outside = _between_nodes(case, np.ones_like(size), size, stride)
     rate = np.where(leaves, np.minimum(outside, case.nvlink_bytes_per_s), case.nvlink_bytes_per_s)
     return np.asarray(size_bytes / rate + shape.base_s + np.where(leaves, case.fabric_latency_s, 0.0))
 
 
-def _leaves(case: StepCase, size: Array, stride: Array) -> NDArray[np.bool_]:
+def leaves_node(case: StepCase, size: Array, stride: Array) -> NDArray[np.bool_]:
     """True where a group does not fit into a node."""
     return np.asarray(size * stride > case.gpus_per_node)
 

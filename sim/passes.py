@@ -170,6 +170,11 @@ def tensor_parallel_s(case: StepCase, all_reduces: Array, gathers: Array) -> Arr
     return np.where(case.tp > 1, whole, 0.0)
 
 
+def forward_gathers_s(case: StepCase) -> Array:
+    """Seconds of one forward pass' collectives over activations, hidden or not."""
+    return tensor_parallel_s(case, np.full_like(case.tp, 2.0), case.forward_gathers)
+
+
 def tensor_parallel_exposed(case: StepCase) -> Array:
     """Share of the tensor-parallel communication that shows. What hides it copies over NVLink (Transformer Engine's
     userbuffers), so a group that leaves its node waits for all of it."""
@@ -191,8 +196,7 @@ def forward_pass(case: StepCase) -> Pass:
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
-        tensor_parallel=tensor_parallel_s(case, np.full_like(case.tp, 2.0), case.forward_gathers)
-        * tensor_parallel_exposed(case),
+        tensor_parallel=forward_gathers_s(case) * tensor_parallel_exposed(case),
         context_parallel=context_parallel_s(case, attention, backward=False),
         host=case.launch_gap_s,
     )
@@ -217,19 +221,47 @@ def backward_pass(case: StepCase, forward: Pass) -> Pass:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recomputed:
+    """Shares of one block's forward that the backward pass runs again."""
+
+    matmul: Array
+    attention: Array
+    elementwise: Array
+    tensor_parallel: Array
+    rest: Array
+    """Context-parallel communication and host gaps."""
+
+    def computed_s(self, forward: Pass) -> Array:
+        """Seconds of it in which nothing is communicated."""
+        kernels = (self.matmul * forward.matmul, self.attention * forward.attention)
+        return kernels[0] + kernels[1] + self.elementwise * forward.elementwise + self.rest * forward.host
+
+
+def recomputed(case: StepCase) -> Recomputed:
+    """What the stack's policy runs again; full recompute may stop before the last product and the collective behind
+    it."""
+    full, selective = case.recompute == FULL, case.recompute == SELECTIVE
+    last_product = case.early_stop * case.hidden * case.ffn / case.layer_matmul_parameters
+    last_collective = case.early_stop * np.where(case.sequence_parallel > 0, 1 / case.forward_gathers, 0.5)
+
+    def share(whole: Array | float, part: Array | float) -> Array:
+        return np.where(full, whole, np.where(selective, part, 0.0)) * case.recompute_share
+
+    return Recomputed(
+        matmul=share(1 - last_product, case.selective_matmul),
+        attention=share(1.0, case.selective_attention),
+        elementwise=share(1.0, case.selective_elementwise),
+        tensor_parallel=share(1 - last_collective, case.selective_matmul),
+        rest=share(1.0, 0.0),
+    )
+
+
 def recompute_s(case: StepCase, forward: Pass) -> Array:
     """Seconds of one block's forward that the backward pass runs again."""
-    selective = (
-        case.selective_matmul * (forward.matmul + forward.tensor_parallel)
-        + case.selective_attention * forward.attention
-        + case.selective_elementwise * forward.elementwise
-    )
-    last_product = case.hidden * case.ffn / case.layer_matmul_parameters
-    last_collective = np.where(case.sequence_parallel > 0, 1 / case.forward_gathers, 0.5)
-    skipped = case.early_stop * (last_product * forward.matmul + last_collective * forward.tensor_parallel)
-    full = forward.total - skipped
-    again = np.where(case.recompute == FULL, full, np.where(case.recompute == SELECTIVE, selective, 0.0))
-    return again * case.recompute_share
+    again = recomputed(case)
+    communicated = again.tensor_parallel * forward.tensor_parallel + again.rest * forward.context_parallel
+    return again.computed_s(forward) + communicated
 
 
 def head_matmul_s(case: StepCase) -> Array:

@@ -1,103 +1,37 @@
 """One optimizer step, event by event: the reference for the closed form (`sim/pipeline.py`, `sim/step.py`).
 
-One SimPy process per stage of one replica computes in the order of the schedule (`sim/schedule_order.py`). A
-micro-batch's activations and gradients travel over the sender's link, which they share with the gathers and
-reductions of weights and gradients, sends first. What overlaps is whatever happens to run at the same time; nothing
-is added up afterwards. Replicas are taken to be alike, and the tensor- and context-parallel ranks of a stage to be in
-step.
+One SimPy process per stage of one replica computes in the order of the schedule (`sim/schedule_order.py`). Beside it
+stand streams of communication, each of which does one thing at a time: collectives over activations (tensor), keys
+and values (context), gathers and reductions within a pass (shard) and once a step or round (sync), and sends to other
+stages (send). All of them move over the GPU's links, which several streams share (`sim/schedule_link.py`). What
+overlaps is whatever happens to run at the same time; nothing is added up afterwards.
+
+Replicas are taken to be alike, the tensor- and context-parallel ranks of a stage to be in step, and what comes in
+over a link not to be in the way of what goes out.
 """
 
-import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import simpy
 
 from profiler.files import InputError
+from sim.schedule_link import LINKS, Link
 from sim.schedule_noise import Noise
-from sim.schedule_order import Kind, Operation, PipelineShape, rounds
+from sim.schedule_order import Kind, Operation
+from sim.schedule_work import OperationWork, StepWork, Stream
 
 Events = Generator[simpy.Event, Any, None]
 
 NAMES: Mapping[Kind, str] = {"F": "forward", "B": "backward", "W": "weight gradient"}
-MOST_PIECES = 256
-"""Pieces into which a chunk's reduction or gather is cut at most. Each takes as long as a send, so that a send which
-finds the link in use takes up to twice as long, as it would at half the rate."""
 
-SEND, SHARD = 0, 1
-"""Priorities on a link; the weights of a later chunk come after those of an earlier one."""
+MOVED: Mapping[Stream, str] = {"tensor": "collectives", "context": "keys and values", "shard": "shards"}
+"""What the streams beside a pass move."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class OperationWork:
-    """Seconds of one operation on one chunk, undisturbed."""
-
-    compute_s: float
-    collective_s: float = 0.0
-    """Tensor- and context-parallel communication that the computation waits for."""
-    shard_s: float = 0.0
-    """Gathers of the chunk's weights and reductions of its gradients over the link, beside the computation (FSDP)."""
-
-    @property
-    def stage_s(self) -> float:
-        """Seconds that it takes of the stage where all sharding hides."""
-        return self.compute_s + self.collective_s
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChunkWork:
-    """Seconds of one micro-batch in one chunk of the model."""
-
-    forward: OperationWork
-    backward: OperationWork
-    """Gradient of the input, what recompute runs again included."""
-    weight: OperationWork
-    """Gradient of the weights; computed with the backward unless the schedule sets it apart."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepWork:
-    """Everything that one replica does in one step."""
-
-    shape: PipelineShape
-    chunks: tuple[ChunkWork, ...]
-    """In the order of the forward pass: `shape.depth` of them."""
-    p2p_s: float = 0.0
-    p2p_exposed: float = 0.0
-    """Share of a send that holds up the sender's computation."""
-    deferred_s: float = 0.0
-    """The head's weight gradient per micro-batch, worked off after the last backward."""
-    shard_exposed: float = 0.0
-    """Share of a gather or reduction within a pass that slows the computation beside it."""
-    reduce_s: float = 0.0
-    """Reducing a stage's gradients once, with the last backward of each chunk."""
-    by_round: bool = False
-    """Whether it reduces them with the last backward of each round of micro-batches (`sim.schedule_order.rounds`).
-    Without a pipeline each reduction is then waited for before the next forward (DeepSpeed's epilogue)."""
-    gather_s: float = 0.0
-    """Gathering a stage's weights once, with the first forward of each chunk."""
-    overlaps: bool = True
-    """False where reduction and gather wait for all computation."""
-    once_exposed: float = 0.0
-    """As `shard_exposed`, for what is done once a step, of the time in which it runs beside computation."""
-    optimizer_s: float = 0.0
-    fixed_s: float = 0.0
-    """Once a step, all stages alike."""
-    slowest_gpu: float = 0.0
-    """Share of the step by which the slowest of many GPUs delays them all."""
-
-    @property
-    def reduced_after(self) -> tuple[int, ...]:
-        """After how many micro-batches a chunk's gradients are reduced."""
-        count = self.shape.micro_batches
-        return tuple(accumulate(rounds(self.shape.stages, count))) if self.by_round else (count,)
-
-    @property
-    def post_validated(self) -> bool:
-        """Whether a stage steps its optimizer without waiting for the others (arXiv:2401.10241 section 4)."""
-        return self.shape.schedule in ("zb-h2", "zb-v")
+Begun = dict[Stream, tuple[float, simpy.Event | None]]
+"""When transfers of each stream began, and that they have ended."""
 
 
 class TimelineEvent(NamedTuple):
@@ -105,14 +39,18 @@ class TimelineEvent(NamedTuple):
 
     stage: int
     stream: str
-    """compute, collective (communication that computation waits for), send, shard (gathers and reductions on the
-    link) or host."""
+    """compute, exposed (the computation stands for communication), host, or a stream that runs beside them: tensor,
+    context, shard, sync, send."""
     name: str
     micro_batch: int
     """-1 where it is about none in particular, as is `chunk`."""
     chunk: int
     start_s: float
     end_s: float
+    link: str
+    """nvlink or nic; empty where it needs none."""
+    alone_s: float
+    """Seconds that it would take with its link to itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +72,9 @@ class Timeline:
         return max(self.end_s)
 
 
-def simulate_step(work: StepWork, noise: Noise | None = None) -> Timeline:
-    """Run one step; the same work and noise give the same timeline.
+def simulate_step(work: StepWork, noise: Noise | None = None, *, shared_links: bool = True) -> Timeline:
+    """Run one step; the same work and noise give the same timeline. Without `shared_links` every transfer has a link
+    to itself, as in the closed form.
 
     Raises:
         InputError: a stage in `noise` that the pipeline does not have.
@@ -144,44 +83,54 @@ def simulate_step(work: StepWork, noise: Noise | None = None) -> Timeline:
     for stage in noise.stragglers:
         if not 0 <= stage < work.shape.stages:
             raise InputError(f"straggler is stage {stage}; the pipeline has stages 0 to {work.shape.stages - 1}.")
-    return _Step(work, noise).finished()
+    return _Step(work, noise, shared_links=shared_links).finished()
 
 
 @dataclass
 class _StageState:
     """What one stage holds while the step runs."""
 
-    link: simpy.PriorityResource
+    links: Mapping[str, Link]
+    syncing: simpy.Resource
+    """What the stage reduces and gathers beside its passes, one after another."""
     slowdown: Any
     """The next operation's time over its undisturbed one."""
     begin_s: float = -1.0
     end_s: float = 0.0
-    computed_s: float = 0.0
-    """Seconds of computation that have ended."""
-    computing_since_s: float | None = None
+    passed_s: float = 0.0
+    """Seconds of passes that have ended, their communication included."""
+    in_pass_since_s: float | None = None
+    sent: simpy.Event | None = None
+    """When the last of its sends has arrived."""
     hidden_s: float = 0.0
-    """Seconds in which this step's reductions and gathers ran beside computation."""
-    shards: list[simpy.Process] = field(default_factory=list)
+    """Seconds of reductions and gathers that ran beside passes."""
+    syncs: list[simpy.Process] = field(default_factory=list)
     left: dict[tuple[Kind, int], int] = field(default_factory=dict)
     """Operations still to come by kind and chunk."""
 
-    def computed_until(self, now_s: float) -> float:
-        """Seconds of computation so far."""
-        return self.computed_s + (0.0 if self.computing_since_s is None else now_s - self.computing_since_s)
+    def passed_until(self, now_s: float) -> float:
+        """Seconds of passes so far."""
+        return self.passed_s + (0.0 if self.in_pass_since_s is None else now_s - self.in_pass_since_s)
 
 
 class _Step:
-    def __init__(self, work: StepWork, noise: Noise) -> None:
+    def __init__(self, work: StepWork, noise: Noise, *, shared_links: bool) -> None:
         self.work, self.shape = work, work.shape
+        self.shared = work.shared_links if shared_links else frozenset()
         self.env = simpy.Environment()
         self.events: list[TimelineEvent] = []
         self.arrived: dict[tuple[Kind, int, int], simpy.Event] = {}
         self.stages = [
-            _StageState(link=simpy.PriorityResource(self.env), slowdown=noise.slowdowns(stage))
+            _StageState(
+                links={name: Link(self.env) for name in LINKS},
+                syncing=simpy.Resource(self.env),
+                slowdown=noise.slowdowns(stage),
+            )
             for stage in range(self.shape.stages)
         ]
         self.computed = [self.env.event() for _ in self.stages]
         self.last_kind: Kind = "W" if self.shape.split else "B"
+        self.reduced_after = frozenset(work.reduced_after)
 
     def finished(self) -> Timeline:
         """The timeline, once all stages are through."""
@@ -190,7 +139,7 @@ class _Step:
         self.env.run()
         return Timeline(
             work=self.work,
-            events=tuple(sorted(self.events, key=lambda e: (e.start_s, e.stage, e.end_s, e.stream, e.name))),
+            events=tuple(sorted(self.events, key=attrgetter("start_s", "stage", "end_s", "stream", "name"))),
             begin_s=tuple(state.begin_s for state in self.stages),
             end_s=tuple(state.end_s for state in self.stages),
         )
@@ -219,32 +168,50 @@ class _Step:
         first = kind == "F" and state.left[key] == self.shape.micro_batches
         state.left[key] -= 1
         cost = self._cost(stage, operation)
-        shard = self.env.process(self._shard(stage, operation, cost.shard_s)) if cost.shard_s else None
-        back = kind == self.last_kind and self.shape.micro_batches - state.left[key] in work.reduced_after
+        back = kind == self.last_kind and self.shape.micro_batches - state.left[key] in self.reduced_after
         if back and work.overlaps and work.reduce_s:
-            reduction = self._once(stage, "reduce gradients", chunk, work.reduce_s, SHARD)
-            state.shards.append(self.env.process(reduction))
-        start_s = self.env.now
-        yield from self._compute(stage, operation, cost.compute_s * next(state.slowdown))
-        if cost.collective_s:
-            yield from self._busy(stage, "collective", f"in {NAMES[kind]}", operation, cost.collective_s)
-        passed_s = self.env.now - start_s
-        if shard is not None:
-            yield shard
-            hidden_s = min(cost.shard_s, passed_s)
-            yield from self._busy(stage, "collective", "shards, not hidden", operation, work.shard_exposed * hidden_s)
-        if first and gathers and gathers[chunk].is_alive:
-            yield gathers[chunk]
+            state.syncs.append(self.env.process(self._sync(stage, "reduce gradients", chunk, work.reduce_s)))
+        state.in_pass_since_s = self.env.now
+        begun = yield from self._compute(stage, operation, cost)
+        computed_s = self.env.now
+        yield from self._communicate(stage, operation, cost, begun)
+        state.passed_s, state.in_pass_since_s = state.passed_until(self.env.now), None
+        if first and gathers:
+            yield from self._until(gathers[chunk])
         if back and work.by_round and self.shape.stages == 1:
-            yield self.env.all_of(state.shards)
+            yield self.env.all_of(state.syncs)
         if kind != "W":
             yield from self._send(stage, operation)
+        self._note(stage, "exposed", f"communication of {NAMES[kind]}", operation, computed_s)
 
-    def _compute(self, stage: int, operation: Operation, seconds: float) -> Events:
-        state = self.stages[stage]
-        state.computing_since_s = self.env.now
-        yield from self._busy(stage, "compute", NAMES[operation.kind], operation, seconds)
-        state.computed_s, state.computing_since_s = state.computed_until(self.env.now), None
+    def _compute(self, stage: int, operation: Operation, cost: OperationWork) -> Generator[simpy.Event, Any, Begun]:
+        """The computation of a pass, and when what runs beside it began."""
+        slowdown = next(self.stages[stage].slowdown)
+        start_s, done_s = self.env.now, 0.0
+        begun: Begun = {}
+        for begin_s, stream, seconds in cost.beside:
+            yield from self._pause((begin_s - done_s) * slowdown)
+            done_s = begin_s
+            name = f"{MOVED[stream]} of {NAMES[operation.kind]}"
+            begun[stream] = self.env.now, self._move(stage, stream, name, operation, seconds)
+        yield from self._pause((cost.compute_s - done_s) * slowdown)
+        self._note(stage, "compute", NAMES[operation.kind], operation, start_s)
+        return begun
+
+    def _communicate(self, stage: int, operation: Operation, cost: OperationWork, begun: Begun) -> Events:
+        """What holds a pass up after its computation: transfers beside it that outlast it, the slowdown by those that
+        did not, and collectives that hide behind nothing."""
+        for stream in ("tensor", "context"):
+            if stream in begun:
+                yield from self._until(begun[stream][1])
+        yield from self._pause(self.work.context_exposed * min(cost.context_s, cost.context_behind_s))
+        name = f"{MOVED['tensor']} of {NAMES[operation.kind]}"
+        yield from self._until(self._move(stage, "tensor", name, operation, cost.tensor_s))
+        if "shard" in begun:
+            begun_s, moved = begun["shard"]
+            passed_s = self.env.now - begun_s
+            yield from self._until(moved)
+            yield from self._pause(self.work.shard_exposed * min(cost.shard_s, passed_s))
 
     def _cost(self, stage: int, operation: Operation) -> OperationWork:
         chunk = self.work.chunks[self.shape.place(stage, operation.chunk)]
@@ -252,22 +219,39 @@ class _Step:
             return chunk.forward
         if operation.kind == "W":
             return chunk.weight
-        if self.shape.split:
-            return chunk.backward
-        return OperationWork(
-            compute_s=chunk.backward.compute_s + chunk.weight.compute_s,
-            collective_s=chunk.backward.collective_s + chunk.weight.collective_s,
-            shard_s=chunk.backward.shard_s + chunk.weight.shard_s,
+        return chunk.backward if self.shape.split else chunk.both
+
+    def _pause(self, seconds: float) -> Events:
+        if seconds > 0:
+            yield self.env.timeout(seconds)
+
+    def _until(self, event: simpy.Event | None) -> Events:
+        """Wait for something that may have happened, or that there is none of."""
+        if event is not None and not event.processed:
+            yield event
+
+    def _note(self, stage: int, stream: str, name: str, about: Operation | None, start_s: float) -> None:
+        """Put what the stage itself began at `start_s` and ends now on the timeline."""
+        if self.env.now > start_s:
+            self._write(stage, stream, name, about, start_s, "", self.env.now - start_s)
+
+    def _write(self, stage: int, stream: str, name: str, about: Operation | None, *rest: Any) -> None:
+        start_s, link, alone_s = rest
+        micro_batch, chunk = (-1, -1) if about is None else about[1:]
+        self.events.append(
+            TimelineEvent(stage, stream, name, micro_batch, chunk, start_s, self.env.now, link, alone_s)
         )
 
-    def _busy(self, stage: int, stream: str, name: str, operation: Operation | None, seconds: float) -> Events:
-        """Let time pass on a stream and note it."""
+    def _move(
+        self, stage: int, stream: Stream, name: str, about: Operation | None, seconds: float
+    ) -> simpy.Event | None:
+        """Begin a transfer on a stream's link; `None` where there is nothing to move."""
         if seconds <= 0:
-            return
-        start_s = self.env.now
-        yield self.env.timeout(seconds)
-        micro_batch, chunk = (-1, -1) if operation is None else operation[1:]
-        self.events.append(TimelineEvent(stage, stream, name, micro_batch, chunk, start_s, self.env.now))
+            return None
+        start_s, link = self.env.now, getattr(self.work.links, stream)
+        moved = self.stages[stage].links[link].transfer(seconds) if link in self.shared else self.env.timeout(seconds)
+        moved.callbacks.append(lambda _: self._write(stage, stream, name, about, start_s, link, seconds))
+        return moved
 
     def _arrival(self, stage: int, operation: Operation) -> simpy.Event | None:
         """When what the operation needs from another stage is there; `None` where it needs nothing."""
@@ -292,61 +276,66 @@ class _Step:
         if self.shape.holder(place)[0] == stage:
             arrival.succeed()
             return
-        travel = self.env.process(self._travel(stage, operation, arrival))
-        held_s = self.work.p2p_exposed * self.work.p2p_s
-        if held_s > 0:
-            yield travel if self.work.p2p_exposed >= 1 else self.env.timeout(held_s)
+        before = self.stages[stage].sent
+        self.stages[stage].sent = arrival
+        if before is None or before.triggered:
+            self._travel(stage, operation, arrival)
+        else:
+            before.callbacks.append(lambda _: self._travel(stage, operation, arrival))
+        if self.work.p2p_exposed >= 1:
+            yield arrival
+        else:
+            yield from self._pause(self.work.p2p_exposed * self.work.p2p_s)
 
-    def _travel(self, stage: int, operation: Operation, arrival: simpy.Event) -> Events:
-        with self.stages[stage].link.request(priority=SEND) as free:
-            yield free
-            what = "activations" if operation.kind == "F" else "gradients"
-            yield from self._busy(stage, "send", f"send {what}", operation, self.work.p2p_s)
-        arrival.succeed()
-
-    def _shard(self, stage: int, operation: Operation, seconds: float) -> Events:
-        with self.stages[stage].link.request(priority=SHARD) as free:
-            yield free
-            yield from self._busy(stage, "shard", f"shards of {NAMES[operation.kind]}", operation, seconds)
+    def _travel(self, stage: int, operation: Operation, arrival: simpy.Event) -> None:
+        what = "activations" if operation.kind == "F" else "gradients"
+        moved = self._move(stage, "send", f"send {what}", operation, self.work.p2p_s)
+        if moved is None:
+            arrival.succeed()
+        else:
+            moved.callbacks.append(arrival.trigger)
 
     def _gather(self, stage: int) -> list[simpy.Process]:
         """Start gathering the weights of each chunk, in the order in which they are needed."""
         seconds = self.work.gather_s
         if not seconds or not self.work.overlaps:
             return []
-        return [
-            self.env.process(self._once(stage, "gather weights", chunk, seconds, SHARD + chunk))
-            for chunk in range(self.shape.chunks)
-        ]
+        chunks = range(self.shape.chunks)
+        return [self.env.process(self._sync(stage, "gather weights", chunk, seconds)) for chunk in chunks]
 
-    def _once(self, stage: int, name: str, chunk: int, stage_seconds: float, priority: int) -> Events:
-        """One chunk's share of what a stage reduces or gathers once a step, piece by piece."""
-        seconds = stage_seconds / self.shape.chunks
-        pieces = min(max(math.ceil(seconds / self.work.p2p_s), 1), MOST_PIECES) if self.work.p2p_s else 1
-        state = self.stages[stage]
-        for _ in range(pieces):
-            with state.link.request(priority=priority) as free:
-                yield free
-                before_s = state.computed_until(self.env.now)
-                yield from self._busy(stage, "shard", name, Operation("W", -1, chunk), seconds / pieces)
-                state.hidden_s += state.computed_until(self.env.now) - before_s
+    def _sync(self, stage: int, name: str, chunk: int, stage_seconds: float) -> Events:
+        """One chunk's share of what a stage reduces or gathers beside its passes."""
+        seconds, state = stage_seconds / self.shape.chunks, self.stages[stage]
+        with state.syncing.request() as turn:
+            yield turn
+            before_s = state.passed_until(self.env.now)
+            yield from self._until(self._move(stage, "sync", name, Operation("W", -1, chunk), seconds))
+            state.hidden_s += min(state.passed_until(self.env.now) - before_s, seconds)
 
     def _close(self, stage: int) -> Events:
         """What follows the last operation: deferred gradients, what is left of the reduction, the optimizer."""
         work, state = self.work, self.stages[stage]
         if stage == self.shape.holder(self.shape.depth - 1)[0]:
             deferred_s = work.deferred_s * self.shape.micro_batches
-            yield from self._busy(stage, "compute", "head weight gradient", None, deferred_s)
+            yield from self._hold(stage, "compute", "head weight gradient", deferred_s)
+        computed_s = self.env.now
         if not work.overlaps:
             reduced_s = work.reduce_s * len(work.reduced_after)
-            yield from self._busy(stage, "shard", "reduce gradients", None, reduced_s)
-            yield from self._busy(stage, "shard", "gather weights", None, work.gather_s)
-        yield self.env.all_of(state.shards)
-        yield from self._busy(stage, "collective", "gradients, not hidden", None, work.once_exposed * state.hidden_s)
+            yield from self._until(self._move(stage, "sync", "reduce gradients", None, reduced_s))
+            yield from self._until(self._move(stage, "sync", "gather weights", None, work.gather_s))
+        yield self.env.all_of(state.syncs)
+        yield from self._pause(work.once_exposed * state.hidden_s)
+        self._note(stage, "exposed", "communication of gradients", None, computed_s)
         self.computed[stage].succeed()
         if not work.post_validated:  # the norm of all gradients, to clip them
             yield self.env.all_of(self.computed)
-        yield from self._busy(stage, "compute", "optimizer", None, work.optimizer_s)
-        yield from self._busy(stage, "host", "once a step", None, work.fixed_s)
-        yield from self._busy(stage, "host", "slowest GPU", None, work.slowest_gpu * self.env.now)
+        yield from self._hold(stage, "compute", "optimizer", work.optimizer_s)
+        yield from self._hold(stage, "host", "once a step", work.fixed_s)
+        yield from self._hold(stage, "host", "slowest GPU", work.slowest_gpu * self.env.now)
         state.end_s = self.env.now
+
+    def _hold(self, stage: int, stream: str, name: str, seconds: float) -> Events:
+        """What the stage does for some seconds, about no micro-batch."""
+        start_s = self.env.now
+        yield from self._pause(seconds)
+        self._note(stage, stream, name, None, start_s)

@@ -48,9 +48,13 @@ def p2p_s(case: StepCase) -> Array:
     Each tensor-parallel rank sends its share and the receivers gather (arXiv:2104.04473 section 4.1).
     """
     size_bytes = BF16 * tokens_per_pass(case) * case.hidden / case.tp
-    replicas = np.where(case.pipeline_inside_data > 0, 1.0, case.dp)
-    one = send_time_s(case, size_bytes, case.pp, case.tp * case.cp * replicas)
+    one = send_time_s(case, size_bytes, case.pp, p2p_stride(case))
     return np.where(case.pp > 1, one, 0.0)
+
+
+def p2p_stride(case: StepCase) -> Array:
+    """How far apart in the order of ranks neighbouring stages are."""
+    return np.asarray(case.tp * case.cp * np.where(case.pipeline_inside_data > 0, 1.0, case.dp))
 
 
 def head_chunk(case: StepCase, head: Array) -> tuple[Chunk, Array]:

@@ -1,6 +1,7 @@
 """A step's timeline as a table, as figures by stage, and as a trace that Perfetto and Chrome open."""
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,11 @@ from sim.schedule import Timeline
 if TYPE_CHECKING:
     import pandas as pd
 
-STREAMS = ("compute", "collective", "send", "shard", "host")
+STREAMS = ("compute", "exposed", "host", "tensor", "context", "shard", "sync", "send")
 """The rows of a stage, in the order in which a trace shows them."""
 
-HOLDING = ("compute", "collective", "host")
-"""Streams of which a stage does one thing at a time; the others run beside them on its link."""
+HOLDING = ("compute", "exposed", "host")
+"""Streams of which a stage does one thing at a time; the others run beside them on its links."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,37 +24,38 @@ class StageSummary:
     stage: int
     compute_s: float
     collective_s: float
-    """Communication that holds the stage up: inside passes, and what does not hide."""
+    """In which the computation stands for communication."""
     host_s: float
     waiting_s: float
-    link_s: float
-    """Seconds in which its link is in use, mostly beside all this."""
+    nvlink_s: float
+    """In which its links are in use, mostly beside all this: what its transfers would take one at a time."""
+    nic_s: float
 
 
 def stage_summaries(timeline: Timeline) -> tuple[StageSummary, ...]:
     """One row a stage, over the whole step."""
+    seconds: defaultdict[tuple[int, str], float] = defaultdict(float)
+    for event in timeline.events:
+        seconds[event.stage, event.link or event.stream] += event.alone_s
     found = []
     for stage in range(timeline.work.shape.stages):
-        seconds = dict.fromkeys(STREAMS, 0.0)
-        for event in timeline.events:
-            if event.stage == stage:
-                seconds[event.stream] += event.end_s - event.start_s
-        busy_s = sum(seconds[name] for name in HOLDING)
+        busy_s = sum(seconds[stage, name] for name in HOLDING)
         found.append(
             StageSummary(
                 stage=stage,
-                compute_s=seconds["compute"],
-                collective_s=seconds["collective"],
-                host_s=seconds["host"],
+                compute_s=seconds[stage, "compute"],
+                collective_s=seconds[stage, "exposed"],
+                host_s=seconds[stage, "host"],
                 waiting_s=max(timeline.total_s - busy_s, 0.0),
-                link_s=seconds["send"] + seconds["shard"],
+                nvlink_s=seconds[stage, "nvlink"],
+                nic_s=seconds[stage, "nic"],
             )
         )
     return tuple(found)
 
 
 def timeline_frame(timeline: Timeline) -> "pd.DataFrame":
-    """One row an event: stage, stream, name, micro_batch, chunk (-1 where it is about none), start_s and end_s."""
+    """One row an event, as `sim.schedule.TimelineEvent` describes it."""
     import pandas as pd
 
     from sim.schedule import TimelineEvent
@@ -62,7 +64,8 @@ def timeline_frame(timeline: Timeline) -> "pd.DataFrame":
 
 
 def chrome_trace(timeline: Timeline, *, name: str = "step") -> str:
-    """The timeline in the Trace Event Format (JSON, microseconds): a process a stage, a thread a stream.
+    """The timeline in the Trace Event Format (JSON, microseconds): a process a stage, a thread a stream; of a
+    transfer its link, and how much longer it took there because others used it too.
 
     Opens in https://ui.perfetto.dev and chrome://tracing. The same timeline gives the same bytes.
     """
@@ -73,7 +76,10 @@ def chrome_trace(timeline: Timeline, *, name: str = "step") -> str:
         rows.append({"ph": "M", "name": "process_sort_index", "pid": stage, "tid": 0, "args": {"sort_index": stage}})
         rows += [_label("thread_name", stage, tid, stream) for tid, stream in enumerate(STREAMS)]
     for event in timeline.events:
-        args = {"micro_batch": event.micro_batch, "chunk": event.chunk}
+        args = {name: value for name in ("micro_batch", "chunk") if (value := getattr(event, name)) >= 0}
+        if event.link:
+            late_s = max(event.end_s - event.start_s - event.alone_s, 0.0)
+            args = {**args, "link": event.link, "shared_us": round(late_s * 1e6, 3)}
         rows.append(
             {
                 "ph": "X",
@@ -83,7 +89,7 @@ def chrome_trace(timeline: Timeline, *, name: str = "step") -> str:
                 "tid": STREAMS.index(event.stream),
                 "ts": round(event.start_s * 1e6, 3),
                 "dur": round((event.end_s - event.start_s) * 1e6, 3),
-                "args": {key: value for key, value in args.items() if value >= 0},
+                "args": args,
             }
         )
     shape = timeline.work.shape

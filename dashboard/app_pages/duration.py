@@ -40,7 +40,8 @@ def stage_table(found: Timeline) -> pd.DataFrame:
         "collective_s": "Communicating [s]",
         "host_s": "Host [s]",
         "waiting_s": "Waiting [s]",
-        "link_s": "Link in use [s]",
+        "nvlink_s": "NVLink in use [s]",
+        "nic_s": "NIC in use [s]",
     }
     return pd.DataFrame([vars(stage) for stage in stage_summaries(found)]).rename(columns=names)
 

@@ -10,7 +10,7 @@ from profiler.files import InputError
 
 
 def dashboard(
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 8501,
     address: Annotated[
         str, typer.Option(help="Address to listen on; others can reach anything but localhost.")
     ] = "localhost",

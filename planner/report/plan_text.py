@@ -35,7 +35,7 @@ def _plain(name: str, value: object) -> Any:
     if is_dataclass(value):
         return _stated(value)
     if isinstance(value, tuple):
-        return [_stated(part) for part in value]
+        return [_plain("", part) for part in value]
     return count_text(value) if name == "tokens" and isinstance(value, float) else value
 
 
@@ -55,6 +55,8 @@ def _table(header: str, table: Mapping[str, Any]) -> list[str]:
 def _value(value: object) -> str:
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+from rich.markup import escape
 from rich.table import Table
 
 from planner.pareto import ClusterComparison, Contender
@@ -37,8 +38,8 @@ def print_search(result: SearchResult) -> None:
     """The ranking as a table, and why the others lose."""
     space = result.space
     table = Table(
-        title=f"{space.architecture.name} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, {space.stack.name}, "
-        f"{space.precision}, {space.global_batch:,} sequences of {space.seq_len:,} tokens a step: "
+        title=f"{escape(space.architecture.name)} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, "
+        f"{space.stack.name}, {space.precision}, {space.global_batch:,} sequences of {space.seq_len:,} tokens a step: "
         f"{result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit",
         title_justify="left",
     )

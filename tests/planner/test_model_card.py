@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from planner.model_card import explain_card, load_model_card
+from planner.model_card import card_of_plan, explain_card, load_model_card
 from profiler.architecture import load_architecture
+from sim.hardware import load_gpu
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,13 @@ def test_tdp_accounting_reproduces_the_cards_emissions(model: str, gpu_hours: fl
 
 def test_other_models_have_no_card() -> None:
     assert load_model_card(replace(load_architecture("llama3.1-8b"), name="mine")) is None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "gpu", "shown"), [(15e12, "h100-sxm", True), (1e12, "h100-sxm", False), (15e12, "b200-sxm", False)]
+)
+def test_only_plans_of_the_cards_tokens_on_its_gpu_are_held_against_it(tokens: float, gpu: str, shown: bool) -> None:
+    assert (card_of_plan(load_architecture("llama3.1-70b"), tokens, load_gpu(gpu)) is not None) == shown
 
 
 def test_throughput_that_the_hours_imply() -> None:

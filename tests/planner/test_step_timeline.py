@@ -9,8 +9,10 @@ from typer.testing import CliRunner, Result
 
 from planner.cli import app
 from planner.timeline_chart import COLOURS, COLUMNS, MOST_BARS, timeline_bars, timeline_chart
-from sim.schedule import ChunkWork, OperationWork, StepWork, Timeline, simulate_step
+from sim.schedule import Timeline, simulate_step
 from sim.schedule_order import PipelineShape
+from sim.schedule_work import ChunkWork, OperationWork, StepWork
+from sim.trace import HOLDING
 
 PLAN = """
 name = "A step"
@@ -98,7 +100,7 @@ def test_mistakes_are_one_sentence(plan: Path, words: tuple[str, ...], message: 
 
 
 def timeline(micro_batches: int) -> Timeline:
-    passes = OperationWork(compute_s=0.01, collective_s=0.002)
+    passes = OperationWork(compute_s=0.01, tensor_s=0.002)
     chunk = ChunkWork(forward=passes, backward=passes, weight=passes)
     shape = PipelineShape(schedule="1f1b", stages=8, chunks=1, micro_batches=micro_batches)
     return simulate_step(StepWork(shape=shape, chunks=(chunk,) * 8, optimizer_s=0.01, fixed_s=0.01))
@@ -109,7 +111,7 @@ def test_the_bars_show_when_a_stage_works(micro_batches: int) -> None:
     """One bar an operation, or columns that show what is done most: both cover about the time that is worked."""
     whole = timeline(micro_batches)
     bars = timeline_bars(whole)
-    exact = sum(e.end_s - e.start_s for e in whole.events if e.stage == 0 and e.stream != "send")
+    exact = sum(e.end_s - e.start_s for e in whole.events if e.stage == 0 and e.stream in HOLDING)
     of_first = bars[bars["stage"] == 0]
     assert (of_first["end"] - of_first["start"]).sum() == pytest.approx(exact, rel=0.02)
     assert len(bars) <= max(MOST_BARS, 8 * COLUMNS)

@@ -19,6 +19,13 @@ def test_examples_round_trip(path: Path) -> None:
     assert parse_plan_request(plan_file_text(request), source="a test") == request
 
 
+def test_power_windows_round_trip() -> None:
+    window = {"allowed_w": "5 MW", "from_hour": 17, "to_hour": 21, "months": [12, 1, 2], "days": "weekdays"}
+    data = {"model": "llama3.1-8b", "tokens": "1T", "site": {"power_windows": [window, {"allowed_w": 0}]}}
+    request = plan_request(data, source="a test")
+    assert parse_plan_request(plan_file_text(request), source="a test") == request
+
+
 @given(
     name=st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
     tokens=st.floats(1, 1e18),

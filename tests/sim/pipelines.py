@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from sim.pipeline import Chunk, PipelineCase, PipelineTimes, chunk_layers, pipeline_times
-from sim.schedule import ChunkWork, OperationWork, StepWork, Timeline, simulate_step
+from sim.schedule import Timeline, simulate_step
 from sim.schedule_noise import Noise
 from sim.schedule_order import SCHEDULES, PipelineSchedule, PipelineShape
+from sim.schedule_work import ChunkWork, OperationWork, StepWork
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ def test_what_is_summed_whole_is_not_shared_out() -> None:
 
 
 def test_llama3_holds_one_chunk_of_its_gradients_whole() -> None:
-    """405 G parameters over 8 x 16: whole in fp32 they would take 12 GiB more than the published layout leaves."""
+    """405 G parameters over 8 x 16: whole in fp32 they would take 12 GiB of GPUs that are full without them."""
     whole, held = gradients_bytes(LLAMA, sharding="zero1"), gradients_bytes(LLAMA)
     assert held == pytest.approx(whole * (1 / 8 + 1 / 64), rel=1e-6)
     plain = gradients_bytes(LLAMA, vp=1)
