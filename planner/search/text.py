@@ -39,8 +39,8 @@ def print_search(result: SearchResult) -> None:
     space = result.space
     table = Table(
         title=f"{escape(space.architecture.name)} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, "
-        f"{space.stack.name}, {space.precision}, {space.global_batch:,} sequences of {space.seq_len:,} tokens a step: "
-        f"{result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit",
+        f"{space.stack.name}, {space.precision}, {space.global_batch:,} sequences of {space.seq_len:,} tokens a "
+        f"step: {result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit",
         title_justify="left",
     )
     for column in ("layout", "step", "MFU", "memory", "GPU power", "energy a step", ""):

@@ -53,14 +53,14 @@ def test_the_work_is_the_closed_forms(s: Situation) -> None:
 @few
 def test_one_stage_takes_what_the_closed_form_says(sharding: Sharding, data: st.DataObject) -> None:
     """Without a pipeline only the exchange of gradients is left to overlap, which many micro-batches outweigh; ZeRO-2
-    exchanges them with each, and behind adding them up too."""
+    exchanges them with each, and behind adding them up too. On a link that is shared it may take longer."""
     drawn = data.draw(situations())
     layout = replace(drawn.layout, pp=1, vp=1, sharding=sharding)
     s = replace(drawn, layout=layout, global_batch=8 * drawn.global_batch)
-    whole_s, added_s = total_s(s.case()), 0.0
-    if sharding == "zero2":
-        added_s = float(step_times(s.case()).optimizer.max()) - step_work(s.case()).optimizer_s
-    assert 0.98 * whole_s - added_s <= timeline_of(s).total_s <= 1.02 * whole_s
+    work, whole_s, found_s = step_work(s.case()), total_s(s.case()), timeline_of(s).total_s
+    added_s = float(step_times(s.case()).optimizer.max()) - work.optimizer_s if sharding == "zero2" else 0.0
+    assert found_s >= 0.98 * whole_s - added_s
+    assert work.shared_links or found_s <= 1.02 * whole_s
 
 
 @pytest.mark.parametrize("situation", [PIPELINED, FSDP], ids=["pipeline", "fsdp"])
