@@ -16,13 +16,13 @@ from sim.network import leaves_node
 from sim.passes import (
     BACKWARD_RINGS,
     Pass,
+    backward_gathers_s,
     backward_pass,
     context_parallel_s,
     forward_gathers_s,
     forward_pass,
     head_s,
     recomputed,
-    tensor_parallel_s,
 )
 from sim.pipeline import Chunk, chunk_layers
 from sim.schedule_link import LinkName
@@ -255,20 +255,20 @@ def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
     weight_s = WEIGHT_SHARE * backward.matmul
     nothing = np.zeros(1)
     ring = context_parallel_s(case)
-    whole = forward_gathers_s(case), tensor_parallel_s(case, case.backward_all_reduces, case.backward_gathers)
     ahead = {
         "compute_s": forward.compute + forward.host,
         "tensor_s": forward.tensor_parallel,
-        "tensor_hidden_s": whole[0] - forward.tensor_parallel,
+        "tensor_hidden_s": forward_gathers_s(case) - forward.tensor_parallel,
         **_ring(case, [(forward, ring, np.ones(1))]),
         "shard_s": fsdp_layer_s(case, nothing, 1.0, 0.0),
         "shard_behind_s": forward.compute + forward.host,
     }
+    again_hidden_s = again.tensor_parallel * ahead["tensor_hidden_s"]
     computed_s = backward.compute + backward.host + again.computed_s(forward) - weight_s
     behind = {
         "compute_s": computed_s,
         "tensor_s": backward.tensor_parallel + again.tensor_parallel * forward.tensor_parallel,
-        "tensor_hidden_s": whole[1] - backward.tensor_parallel + again.tensor_parallel * ahead["tensor_hidden_s"],
+        "tensor_hidden_s": backward_gathers_s(case) - backward.tensor_parallel + again_hidden_s,
         **_ring(case, [(backward, BACKWARD_RINGS * ring, np.ones(1)), (forward, ring, again.rest)]),
         "shard_s": fsdp_layer_s(case, nothing, 1.0, 1.0),
         "shard_behind_s": computed_s,
