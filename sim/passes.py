@@ -37,7 +37,7 @@ class Pass:
     attention: Array
     elementwise: Array
     tensor_parallel: Array
-    """Exposed tensor-parallel communication."""
+    """Exposed tensor-parallel communication: what does not hide, or outlasts the computation."""
     context_parallel: Array
     """Exposed context-parallel communication."""
     host: Array
@@ -175,9 +175,14 @@ def forward_gathers_s(case: StepCase) -> Array:
     return tensor_parallel_s(case, np.full_like(case.tp, 2.0), case.forward_gathers)
 
 
+def backward_gathers_s(case: StepCase) -> Array:
+    """The same of the backward pass."""
+    return tensor_parallel_s(case, case.backward_all_reduces, case.backward_gathers)
+
+
 def tensor_parallel_exposed(case: StepCase) -> Array:
-    """Share of the tensor-parallel communication that shows. What hides it copies over NVLink (Transformer Engine's
-    userbuffers), so a group that leaves its node waits for all of it."""
+    """Share of the tensor-parallel communication that shows where there is enough to compute. What hides it copies
+    over NVLink (Transformer Engine's userbuffers), so a group that leaves its node waits for all of it."""
     return np.where(case.tp > case.gpus_per_node, 1.0, case.tp_exposed)
 
 
@@ -192,11 +197,13 @@ def forward_pass(case: StepCase) -> Pass:
     matmul, attention, elementwise = as_measured(
         block_matmul_s(case), block_attention_s(case), block_elementwise_s(case), case.measured_forward_s
     )
+    gathers = forward_gathers_s(case)
+    exposed = gathers * tensor_parallel_exposed(case)
     return Pass(
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
-        tensor_parallel=forward_gathers_s(case) * tensor_parallel_exposed(case),
+        tensor_parallel=np.maximum(exposed, gathers - (matmul + attention + elementwise)),
         context_parallel=context_parallel_s(case, attention, backward=False),
         host=case.launch_gap_s,
     )
@@ -210,12 +217,16 @@ def backward_pass(case: StepCase, forward: Pass) -> Pass:
         block_elementwise_s(case, backward=True),
         case.measured_backward_s,
     )
-    shown = case.backward_gathers - case.hidden_gathers * (1 - case.dp_exposed)
+    gathers = backward_gathers_s(case)
+    shown = 1 - np.where(case.sequence_parallel > 0, case.hidden_gathers / case.backward_gathers, 0.0) * (
+        1 - case.dp_exposed
+    )
+    exposed = gathers * shown * tensor_parallel_exposed(case)
     return Pass(
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
-        tensor_parallel=tensor_parallel_s(case, case.backward_all_reduces, shown) * tensor_parallel_exposed(case),
+        tensor_parallel=np.maximum(exposed, gathers - (matmul + attention + elementwise)),
         context_parallel=context_parallel_s(case, attention, backward=True),
         host=case.launch_gap_s,
     )

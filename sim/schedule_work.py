@@ -16,12 +16,12 @@ from sim.context import context_exposed, passing_s
 from sim.network import leaves_node
 from sim.passes import (
     Pass,
+    backward_gathers_s,
     backward_pass,
     forward_gathers_s,
     forward_pass,
     head_s,
     recomputed,
-    tensor_parallel_s,
 )
 from sim.pipeline import Chunk, chunk_layers
 from sim.schedule_link import LinkName
@@ -254,20 +254,20 @@ def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
     weight_s = WEIGHT_SHARE * backward.matmul
     nothing = np.zeros(1)
     ring, ring_back = passing_s(case, backward=False), passing_s(case, backward=True)
-    whole = forward_gathers_s(case), tensor_parallel_s(case, case.backward_all_reduces, case.backward_gathers)
     ahead = {
         "compute_s": forward.compute + forward.host,
         "tensor_s": forward.tensor_parallel,
-        "tensor_hidden_s": whole[0] - forward.tensor_parallel,
+        "tensor_hidden_s": forward_gathers_s(case) - forward.tensor_parallel,
         **_ring(case, [(forward, *ring, np.ones(1))]),
         "shard_s": fsdp_layer_s(case, nothing, 1.0, 0.0),
         "shard_behind_s": forward.compute + forward.host,
     }
+    again_hidden_s = again.tensor_parallel * ahead["tensor_hidden_s"]
     computed_s = backward.compute + backward.host + again.computed_s(forward) - weight_s
     behind = {
         "compute_s": computed_s,
         "tensor_s": backward.tensor_parallel + again.tensor_parallel * forward.tensor_parallel,
-        "tensor_hidden_s": whole[1] - backward.tensor_parallel + again.tensor_parallel * ahead["tensor_hidden_s"],
+        "tensor_hidden_s": backward_gathers_s(case) - backward.tensor_parallel + again_hidden_s,
         **_ring(case, [(backward, *ring_back, np.ones(1)), (forward, *ring, again.rest)]),
         "shard_s": fsdp_layer_s(case, nothing, 1.0, 1.0),
         "shard_behind_s": computed_s,

@@ -11,7 +11,7 @@ from planner.estimate import estimate_runs
 from planner.runs import published_runs
 from sim.case import StepCase, concatenate
 from sim.layout import ParallelLayout
-from sim.passes import backward_pass, forward_pass
+from sim.passes import backward_pass, forward_gathers_s, forward_pass
 from sim.schedule_order import SCHEDULES
 from sim.step import WEIGHT_SHARE, StepTimes, step_times
 from tests.sim.steps import Situation, changed, part_s, situations, total_s
@@ -124,6 +124,16 @@ def test_bubble_of_equal_stages(pp: int, vp: int, passes: int) -> None:
     work = ("matmul", "attention", "elementwise", "head", "recompute", "tensor_parallel", "host")
     ideal_s = sum(part_s(times, name) for name in work)
     assert part_s(times, "bubble") / ideal_s == pytest.approx((pp - 1) / (vp * passes), rel=1e-9)
+
+
+def test_collectives_hide_behind_no_more_than_there_is_to_compute() -> None:
+    """With next to nothing to compute all of their time shows, however good the stack is at hiding it."""
+    case = Situation(layout=ParallelLayout(tp=8), stack="megatron-core").case()
+    whole_s = float(forward_gathers_s(case)[0])
+    assert float(forward_pass(case).tensor_parallel[0]) == pytest.approx(whole_s * float(case.tp_exposed[0]))
+    instant = changed(case, matmul_flops_per_s=1e6, attention_flops_per_s=1e6, memory_bytes_per_s=1e6)
+    instant = replace(instant, matmul_overhead_s=np.zeros(1))
+    assert float(forward_pass(instant).tensor_parallel[0]) == pytest.approx(whole_s, rel=1e-3)
 
 
 def test_a_zero_bubble_schedule_keeps_less_of_it() -> None:
