@@ -4,9 +4,9 @@ The closed form (`sim/step.py`) broadcasts over these fields, so one call evalua
 a search, or every published run at once.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from sim.layout import Sharding
 from sim.stacks import Selective
 
 Array = NDArray[np.float64]
+
+BF16 = 2.0
+"""Bytes of a 16-bit number."""
 
 SHARDINGS: tuple[Sharding, ...] = ("none", "ddp", "zero1", "zero2", "fsdp", "hsdp")
 RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
@@ -219,11 +222,6 @@ class StepCase:
     measured_update_s_per_parameter: Array
 
     @property
-    def size(self) -> int:
-        """Number of steps."""
-        return math.prod(np.broadcast_shapes(*(np.shape(getattr(self, f.name)) for f in fields(self))))
-
-    @property
     def matmul_shape(self) -> "ProductShape":
         """How products slow down with their shape, in the precision used."""
         return ProductShape(depth=self.matmul_depth, rows=self.matmul_rows, columns=self.matmul_columns)
@@ -255,6 +253,11 @@ class StepCase:
         return self.global_batch / (self.dp * self.micro_batch)
 
     @property
+    def tokens_per_pass(self) -> Array:
+        """Tokens that one rank holds in one pass."""
+        return self.micro_batch * self.seq_len / self.cp
+
+    @property
     def gpus(self) -> Array:
         """GPUs of the layout."""
         return self.tp * self.cp * self.pp * self.dp
@@ -263,6 +266,11 @@ class StepCase:
     def tokens(self) -> Array:
         """Tokens of one step."""
         return self.global_batch * self.seq_len
+
+
+def entry(values: NDArray[Any], index: int) -> float:
+    """What stands for step `index` among `values`, of which there may be one for all steps."""
+    return float(values[index if values.size > 1 else 0])
 
 
 def concatenate(cases: Sequence[StepCase]) -> StepCase:

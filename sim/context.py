@@ -2,12 +2,9 @@
 
 import numpy as np
 
-from sim.case import Array, StepCase
+from sim.case import BF16, Array, StepCase
 from sim.kernels import attention
 from sim.network import gather_time_s, overlapped, send_time_s
-
-BF16 = 2.0
-"""Bytes of a 16-bit number."""
 
 HALF_BLOCKS = 1.5
 """Mean of what a half costs over blocks: of two steps of a balanced ring one works on half the keys, one on half of
@@ -35,8 +32,7 @@ def attention_slowdown(case: StepCase, *, backward: bool) -> Array:
 def merge_s(case: StepCase, *, backward: bool) -> Array:
     """Seconds to merge the partial results of all steps of the ring."""
     passes = case.merge_backward if backward else case.merge_forward
-    tokens = case.micro_batch * case.seq_len / case.cp
-    bytes_moved = BF16 * passes * tokens * case.attention_width / case.tp * case.cp
+    bytes_moved = BF16 * passes * case.tokens_per_pass * case.attention_width / case.tp * case.cp
     return np.where((case.cp > 1) & (case.gathers_first == 0), bytes_moved / case.memory_bytes_per_s, 0.0)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from profiler.architecture import AttentionConvention, ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Precision, Profile
-from sim.case import Array, StepCase
+from sim.case import Array, StepCase, entry
 from sim.case_columns import build_case
 from sim.floor import floor_s
 from sim.hardware import Cluster, Gpu
@@ -181,7 +181,7 @@ def from_case(
     """Entry `index` of an evaluated case as a StepEstimate."""
 
     def at(values: Array) -> float:
-        return float(values[index if values.size > 1 else 0])
+        return entry(values, index)
 
     memory = memory_use(case)
     gpu_power_w = at(step_power_w(cluster.gpu, times))

@@ -6,8 +6,7 @@ memory bus at its full bandwidth. Nothing communicated, nothing recomputed, nobo
 
 import numpy as np
 
-from sim.case import Array, StepCase
-from sim.passes import BF16
+from sim.case import BF16, Array, StepCase
 from sim.sharding import optimizer_s, rank_parameters, stage_layers
 
 

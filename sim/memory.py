@@ -8,11 +8,11 @@ import numpy as np
 
 from profiler.architecture import kept_elements
 from profiler.units import GIB
-from sim.case import SELECTIVES, Array, StepCase
+from sim.case import BF16, SELECTIVES, Array, StepCase, entry
 from sim.memory_habits import MemoryLog
-from sim.passes import BF16, FULL, SELECTIVE, tokens_per_pass
+from sim.passes import FULL, SELECTIVE
 from sim.schedule_order import SCHEDULES
-from sim.sharding import ZERO1, ZERO2, sharded_weights, stage_layers, whole_share
+from sim.sharding import ZERO2, sharded_optimizer, sharded_weights, sharing_ranks, stage_layers, whole_share
 
 CONTEXT_BYTES = 2.5 * GIB
 """What the driver hands out outside torch's allocator: the CUDA context and its kernels, 1.3-2 GiB (nvidia-smi on
@@ -183,9 +183,9 @@ def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
     tables = tables + stage.head_table * table / case.tp
     block = case.layer_parameters / case.tp
     parameters = stage.layers * block + tables
-    ranks = np.minimum(case.shard_degree, case.dp * case.cp)
+    ranks = sharing_ranks(case)
     fsdp, plain = np.logical_and(sharded_weights(case), ranks > 1), case.sixteen_bit_state > 0
-    shared = fsdp | (case.sharding == ZERO1) | (case.sharding == ZERO2)
+    shared = fsdp | sharded_optimizer(case)
     kept = np.where(plain, 2.0, np.where(fsdp, 4.0, case.kept_gradient_bytes))
     summed = whole_share(case)
 
@@ -217,7 +217,7 @@ def block_activation_bytes(case: StepCase) -> Array:
     kept = kept + np.where(case.keeps_fp8_inputs > 0, 0.5 * (width - ffn) - hidden, 0.0)
     kept = kept + np.where(case.keeps_gathered_inputs > 0, 2 * (case.hidden - hidden), 0.0)
     scores = np.where(case.keeps_scores > 0, _scores(case) + hidden, 0.0)
-    return BF16 * tokens_per_pass(case) * (kept + scores)
+    return BF16 * case.tokens_per_pass * (kept + scores)
 
 
 def _over_sequence(case: StepCase) -> Array:
@@ -231,7 +231,7 @@ def _scores(case: StepCase) -> Array:
 
 def _selective_bytes(case: StepCase, whole: Array, block_input: Array) -> Array:
     """Bytes one block keeps under the stack's selective recompute; the block's input is one of them."""
-    m = BF16 * tokens_per_pass(case)
+    m = BF16 * case.tokens_per_pass
     hidden, width = case.hidden / _over_sequence(case), case.attention_width / case.tp
     kv, ffn = case.kv_width / case.tp, case.ffn / case.tp
     scores = np.where(case.keeps_scores > 0, m * _scores(case), 0.0)
@@ -251,10 +251,10 @@ def _selective_bytes(case: StepCase, whole: Array, block_input: Array) -> Array:
 
 def _block_use(case: StepCase) -> _BlockUse:
     whole = block_activation_bytes(case)
-    block_input = BF16 * tokens_per_pass(case) * case.hidden / _over_sequence(case)
+    block_input = BF16 * case.tokens_per_pass * case.hidden / _over_sequence(case)
     selective = _selective_bytes(case, whole, block_input)
     kept = np.where(case.recompute == FULL, block_input, np.where(case.recompute == SELECTIVE, selective, whole))
-    widest = BF16 * tokens_per_pass(case) * (1 + case.gated) * case.ffn / case.tp
+    widest = BF16 * case.tokens_per_pass * (1 + case.gated) * case.ffn / case.tp
     return _BlockUse(
         kept=case.recompute_share * kept + (1 - case.recompute_share) * whole,
         working=whole - kept + 2 * block_input + widest,
@@ -266,11 +266,11 @@ def _logits(case: StepCase) -> Array:
     """Bytes of one micro-batch at its loss: the logits, as many copies and gradients as the stack makes, and the
     head's input, gathered over the tensor-parallel ranks, with its gradient."""
     ranks = np.where(case.splits_vocabulary > 0, case.tp, 1.0)
-    every: Array = tokens_per_pass(case) * (case.logit_bytes * case.vocab / ranks + 2 * BF16 * case.hidden)
+    every: Array = case.tokens_per_pass * (case.logit_bytes * case.vocab / ranks + 2 * BF16 * case.hidden)
     return every
 
 
 def largest_kind(memory: MemoryUse, index: int = 0) -> str:
     """Name of the kind that takes most of step `index`'s memory."""
     kinds = [f.name for f in fields(memory) if f.name != "total"]
-    return max(kinds, key=lambda kind: float(np.broadcast_to(getattr(memory, kind), memory.total.shape)[index]))
+    return max(kinds, key=lambda kind: entry(getattr(memory, kind), index))

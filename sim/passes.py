@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.case import RECOMPUTES, Array, StepCase
-from sim.context import BF16 as BF16
+from sim.case import BF16, RECOMPUTES, Array, StepCase
 from sim.context import attention_slowdown, context_parallel_s, merge_s
 from sim.kernels import attention, matmul
 from sim.kernels.matmul import BlockShapes, block_shapes
@@ -54,11 +53,6 @@ class Pass:
         return self.compute + self.tensor_parallel + self.context_parallel + self.host
 
 
-def tokens_per_pass(case: StepCase) -> Array:
-    """Tokens that one rank holds in one pass."""
-    return case.micro_batch * case.seq_len / case.cp
-
-
 def block_shapes_of(case: StepCase) -> BlockShapes:
     """The products of one block on one rank."""
     return block_shapes(
@@ -75,7 +69,7 @@ def products_s(case: StepCase, shapes: BlockShapes, busy_s: Values, quantised: V
     """Seconds of a block's products: at least the time to read the weights `times` over, a fixed overhead each, and
     in fp8 the traffic of quantising what goes in (`quantised` bytes per token)."""
     read_s = BF16 * shapes.weights / case.memory_bytes_per_s
-    traffic_s = tokens_per_pass(case) * quantised * case.quantise / case.memory_bytes_per_s
+    traffic_s = case.tokens_per_pass * quantised * case.quantise / case.memory_bytes_per_s
     return np.asarray(
         np.maximum(busy_s, times * read_s) + times * shapes.products * case.matmul_overhead_s + traffic_s
     )
@@ -84,7 +78,7 @@ def products_s(case: StepCase, shapes: BlockShapes, busy_s: Values, quantised: V
 def block_matmul_s(case: StepCase) -> Array:
     """Forward seconds of one block's products, by their shapes (`sim.kernels.matmul`)."""
     shapes = block_shapes_of(case)
-    busy_s = matmul.forward_s(tokens_per_pass(case), shapes, case.matmul_flops_per_s, case.matmul_shape)
+    busy_s = matmul.forward_s(case.tokens_per_pass, shapes, case.matmul_flops_per_s, case.matmul_shape)
     return products_s(case, shapes, busy_s, QUANTISED_INPUT * (shapes.inputs - 2 * case.hidden), 1.0)
 
 
@@ -92,7 +86,7 @@ def block_matmul_backward_s(case: StepCase) -> Array:
     """Seconds of both gradients of every product."""
     shapes = block_shapes_of(case)
     rate = case.matmul_flops_per_s * case.backward_matmul
-    busy_s = matmul.backward_s(tokens_per_pass(case), shapes, rate, case.matmul_shape)
+    busy_s = matmul.backward_s(case.tokens_per_pass, shapes, rate, case.matmul_shape)
     quantised = TRANSPOSED_INPUT * shapes.inputs + QUANTISED_GRADIENT * shapes.outputs
     return products_s(case, shapes, busy_s, quantised, 2.0)
 
@@ -146,7 +140,7 @@ def block_elementwise_s(case: StepCase, *, backward: bool = False) -> Array:
     laid_out = np.where(split, gathers * case.gathered_passes * case.hidden, 0.0)
     numbers = hidden + activation + rotary + copies + laid_out
     merged_s = merge_s(case, backward=backward)
-    return np.asarray(BF16 * tokens_per_pass(case) * numbers / case.memory_bytes_per_s + merged_s)
+    return np.asarray(BF16 * case.tokens_per_pass * numbers / case.memory_bytes_per_s + merged_s)
 
 
 def repeated_heads(case: StepCase, backward: bool) -> Array:
@@ -160,7 +154,7 @@ def tensor_parallel_s(case: StepCase, all_reduces: Array, gathers: Array) -> Arr
     """Seconds of one pass' collectives over activations: `all_reduces` of them, or under sequence parallelism
     `gathers` gathers and scatters, of which two move what an all-reduce does (arXiv:2205.05198 section 4.2.2), but no
     switch adds them up."""
-    size_bytes = BF16 * tokens_per_pass(case) * case.hidden
+    size_bytes = BF16 * case.tokens_per_pass * case.hidden
     group = size_bytes, case.tp, np.ones_like(case.tp)
     whole = np.where(
         case.sequence_parallel > 0,
@@ -281,13 +275,13 @@ def head_matmul_s(case: StepCase) -> Array:
     vocab = case.vocab / case.tp
     inputs = case.hidden * (vocab > 0)
     shapes = BlockShapes(weights=case.hidden * vocab, outputs=vocab, inputs=inputs, products=1)
-    return np.asarray(matmul.forward_s(tokens_per_pass(case), shapes, rate, case.matmul_16bit_shape))
+    return np.asarray(matmul.forward_s(case.tokens_per_pass, shapes, rate, case.matmul_16bit_shape))
 
 
 def head_s(case: StepCase) -> Array:
     """Seconds of output projection and loss, forward and backward: three products, and the loss' passes over the
     logits, which some stacks gather whole first; or as measured."""
-    logits = tokens_per_pass(case) * case.vocab
+    logits = case.tokens_per_pass * case.vocab
     whole = (case.splits_vocabulary == 0) & (case.tp > 1)
     gathered_s = np.where(whole, gather_time_s(case, BF16 * logits, case.tp, np.ones_like(case.tp)), 0.0)
     loss_s = case.loss_bytes * logits / np.where(whole, 1.0, case.tp) / case.memory_bytes_per_s

@@ -134,6 +134,7 @@ LONGEST: dict[tuple[PipelineSchedule, bool], Callable[[Pipeline], Array]] = {
 """The longest path by schedule, and whether a stage holds several chunks."""
 
 ROUNDING = 1e-9
+"""By how much a lower bound may stand above what it bounds."""
 
 BLOCK = 4096
 """Pipelines at once: what is computed with them stays in the processor's cache."""
@@ -150,7 +151,7 @@ def pipeline_times(case: PipelineCase, most_s: Array | float = math.inf) -> Pipe
     last_s = last_s + c.m * c.deferred
     work_s = (first_s + np.maximum(c.n * c.v - 2, 0) * middle_s + last_s) / c.n
     slowest_s = np.broadcast_to(_slowest_s(case), shape).ravel()
-    least_s = np.broadcast_to(certain_s(case), shape).ravel()
+    least_s = np.maximum(slowest_s, np.broadcast_to(_there_and_back_s(case), shape).ravel())
 
     worth = least_s * (1 - ROUNDING) <= np.broadcast_to(most_s, shape).ravel()
     free_s, total_s = least_s.copy(), least_s.copy()
@@ -202,18 +203,19 @@ def _slowest_s(case: PipelineCase) -> Array:
 
 
 def certain_s(case: PipelineCase) -> Array:
-    """Seconds that each pipeline takes at least: what its slowest stage computes, or the way up to the last stage,
-    through all it computes but what it defers, and back. That way is not certain where stages begin the next step
-    one after another, or weight gradients are computed on the way back.
-    """
+    """Seconds that each pipeline takes at least: what its slowest stage computes, or the way to the last and back."""
+    return np.maximum(_slowest_s(case), _there_and_back_s(case))
+
+
+def _there_and_back_s(case: PipelineCase) -> Array:
+    """Seconds of the way up to the last stage, through all it computes but what it defers, and back; zero where it is
+    not certain: stages begin the next step one after another, or compute weight gradients on the way back."""
     between, more = np.maximum(case.pp - 2, 0), case.vp - 1
     first, middle, last = (chunk.total_s for chunk in (case.first, case.middle, case.last))
-    there_and_back = first + between * middle + 2 * (case.pp - 1) * case.p2p_s
-    there_and_back = there_and_back + case.micro_batches * (
-        last + more * (middle + 2 * case.p2p_exposed * case.p2p_s)
-    )
+    way = first + between * middle + 2 * (case.pp - 1) * case.p2p_s
+    way = way + case.micro_batches * (last + more * (middle + 2 * case.p2p_exposed * case.p2p_s))
     split = reduce(np.logical_or, (case.schedule == SCHEDULES.index(name) for name in SPLIT))
-    return np.maximum(_slowest_s(case), np.where(split | (case.pp == 1), 0.0, there_and_back))
+    return np.where(split | (case.pp == 1), 0.0, way)
 
 
 def _at(here: NDArray[np.intp], c: Pipeline) -> Pipeline:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-import numpy as np
-
 from profiler.architecture import ModelArchitecture
 from profiler.profile import (
     PROFILES,
@@ -15,7 +13,7 @@ from profiler.profile import (
     Provenance,
     read_profile,
 )
-from sim.case import StepCase
+from sim.case import StepCase, entry
 from sim.case_columns import build_case
 from sim.hardware import Gpu, load_fabric, load_node
 from sim.kernels.measured import BACKENDS, EXECUTIONS
@@ -99,7 +97,7 @@ def _rows(
             execution=execution,
         )
         flops = _block_flops(architecture, layout, seq_len)
-        third = float(np.broadcast_to(head, (case.size,))[i]) / 3
+        third = entry(head, i) / 3
         head_flops = 2 * base.tokens * architecture.hidden * architecture.vocab / layout.tp
         rows += [
             replace(

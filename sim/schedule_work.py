@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from sim.case import Array, StepCase
+from sim.case import Array, StepCase, entry
 from sim.context import context_exposed, passing_s
 from sim.network import leaves_node
 from sim.passes import (
@@ -35,10 +35,11 @@ from sim.sharding import (
     reduction_s,
     replica_stride,
     sharded_weights,
+    sharing_ranks,
     stage_layers,
     weight_gather_s,
 )
-from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, p2p_stride
+from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, p2p_stride, slowest_gpu
 
 Stream = Literal["tensor", "context", "shard", "sync", "send"]
 """Streams of communication."""
@@ -169,7 +170,7 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
     """All that one replica of step `index` does, for `sim.schedule.simulate_step`."""
 
     def at(values: Array) -> float:
-        return float(np.broadcast_to(values, (case.size,))[index])
+        return entry(values, index)
 
     stages, chunks, micro_batches = (round(at(n)) for n in (case.pp, case.vp, case.micro_batches))
     shape = PipelineShape(
@@ -177,7 +178,6 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
     )
     head, deferred_s = head_chunk(case, head_s(case))
     parameters = rank_parameters(case, stage_layers(case)[0])
-    doublings = np.maximum(np.log2(case.gpus / case.gpus_per_node), 0)
     return StepWork(
         shape=shape,
         chunks=_chunks(case, shape, index, head, parameters),
@@ -194,14 +194,14 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         once_exposed=at(case.dp_exposed),
         optimizer_s=at(optimizer_s(case, parameters)),
         fixed_s=at(case.step_fixed_s),
-        slowest_gpu=at(case.straggler_per_doubling * doublings),
+        slowest_gpu=at(slowest_gpu(case)),
     )
 
 
 def _links(case: StepCase, index: int) -> Links:
     """Over which link each stream's slowest hop goes."""
     ranks, stride = case.dp * case.cp, replica_stride(case)
-    shard = np.minimum(case.shard_degree, ranks)
+    shard = sharing_ranks(case)
     apart = np.where(sharded_weights(case), shard, 1.0)  # gradients in shards are summed between copies
     groups = {
         "tensor": (case.tp, np.ones_like(case.tp)),
@@ -210,8 +210,9 @@ def _links(case: StepCase, index: int) -> Links:
         "sync": (ranks / apart, stride * apart),
         "send": (case.pp, p2p_stride(case)),
     }
-    leaves = {name: np.broadcast_to(leaves_node(case, *group), (case.size,))[index] for name, group in groups.items()}
-    names: dict[str, LinkName] = {name: "nic" if left else "nvlink" for name, left in leaves.items()}
+    names: dict[str, LinkName] = {
+        name: "nic" if entry(leaves_node(case, *group), index) else "nvlink" for name, group in groups.items()
+    }
     return Links(**names)
 
 
@@ -221,7 +222,7 @@ def _chunks(
     """The chunks of step `index` in the order of the forward pass."""
 
     def at(values: Array) -> float:
-        return float(np.broadcast_to(values, (case.size,))[index])
+        return entry(values, index)
 
     forward, back, weight_s = _block(case)
     once = at(case.pass_fixed_s) / 2  # of each chunk and micro-batch, half with either pass

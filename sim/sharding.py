@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.case import SHARDINGS, Array, StepCase
+from sim.case import BF16, SHARDINGS, Array, StepCase
 from sim.network import all_reduce_time_s, gather_time_s, overlapped
-from sim.passes import BF16
 from sim.pipeline import chunk_layers
 from sim.schedule_order import SCHEDULES
 
@@ -38,9 +37,19 @@ def replica_stride(case: StepCase) -> Array:
     return np.asarray(case.tp * np.where(case.pipeline_inside_data > 0, case.pp, 1.0))
 
 
-def sharded_weights(case: StepCase) -> Array:
+def sharded_weights(case: StepCase) -> Mask:
     """True where the weights themselves are shared out (FSDP, HSDP)."""
     return np.asarray((case.sharding == FSDP) | (case.sharding == HSDP))
+
+
+def sharded_optimizer(case: StepCase) -> Mask:
+    """True where each rank updates its share of weights that all hold whole (ZeRO 1 and 2)."""
+    return np.asarray((case.sharding == ZERO1) | (case.sharding == ZERO2))
+
+
+def sharing_ranks(case: StepCase) -> Array:
+    """Ranks among which one copy of what is sharded is shared out."""
+    return np.minimum(case.shard_degree, case.dp * case.cp)
 
 
 def whole_gradients(case: StepCase) -> Mask:
@@ -101,10 +110,9 @@ def reduction_s(case: StepCase, parameters: Array) -> Array:
     size_bytes = case.gradient_bytes * parameters
     ranks, stride = case.dp * case.cp, replica_stride(case)
     scattered = gather_time_s(case, size_bytes, ranks, stride)
-    sharded = (case.sharding == ZERO1) | (case.sharding == ZERO2)
     copies = np.maximum(ranks / case.shard_degree, 1)
     across = all_reduce_time_s(case, size_bytes / case.shard_degree, copies, stride * case.shard_degree)
-    plain = np.where(sharded, scattered, 2 * scattered)
+    plain = np.where(sharded_optimizer(case), scattered, 2 * scattered)
     between = np.where(copies > 1, across, 0.0)
     return np.where(ranks > 1, np.where(sharded_weights(case), between, plain), 0.0)
 
@@ -113,7 +121,7 @@ def weight_gather_s(case: StepCase, parameters: Array) -> Array:
     """Seconds to gather a rank's `parameters` once a step, where each rank updates its share of them (ZeRO)."""
     ranks = case.dp * case.cp
     gathered = gather_time_s(case, BF16 * parameters, ranks, replica_stride(case))
-    return np.where(((case.sharding == ZERO1) | (case.sharding == ZERO2)) & (ranks > 1), gathered, 0.0)
+    return np.where(sharded_optimizer(case) & (ranks > 1), gathered, 0.0)
 
 
 def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backward_s: Array) -> Array:
@@ -131,9 +139,8 @@ def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backwar
 def optimizer_s(case: StepCase, parameters: Array) -> Array:
     """Seconds of one AdamW update of the rank's share of its `parameters`, by the bytes it moves, and of clipping;
     or as measured per parameter."""
-    ranks = case.dp * case.cp
-    shared = (case.sharding == ZERO1) | (case.sharding == ZERO2) | sharded_weights(case)
-    owned = parameters / np.where(shared, np.minimum(case.shard_degree, ranks), 1.0)
+    shared = sharded_optimizer(case) | sharded_weights(case)
+    owned = parameters / np.where(shared, sharing_ranks(case), 1.0)
     computed_s = case.optimizer_bytes / case.memory_bytes_per_s
     measured_s = case.measured_update_s_per_parameter
     return owned * np.where(np.isnan(measured_s), computed_s, measured_s)
@@ -142,6 +149,5 @@ def optimizer_s(case: StepCase, parameters: Array) -> Array:
 def accumulate_s(case: StepCase, parameters: Array) -> Array:
     """Seconds per micro-batch to add the gradients of a rank's `parameters`, or of its share of them, to those of the
     micro-batches before."""
-    ranks = np.minimum(case.shard_degree, case.dp * case.cp)
-    traffic = case.accumulate_bytes * parameters / np.where(whole_gradients(case), 1.0, ranks)
+    traffic = case.accumulate_bytes * parameters / np.where(whole_gradients(case), 1.0, sharing_ranks(case))
     return np.where(case.micro_batches <= 1, 0.0, traffic / case.memory_bytes_per_s)

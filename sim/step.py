@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.case import Array, StepCase
+from sim.case import BF16, Array, StepCase
 from sim.network import send_time_s
-from sim.passes import BF16, Pass, backward_pass, forward_pass, head_matmul_s, head_s, recompute_s, tokens_per_pass
+from sim.passes import Pass, backward_pass, forward_pass, head_matmul_s, head_s, recompute_s
 from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
 from sim.sharding import accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s, rank_parameters, stage_layers
 
@@ -47,7 +47,7 @@ def p2p_s(case: StepCase) -> Array:
 
     Each tensor-parallel rank sends its share and the receivers gather (arXiv:2104.04473 section 4.1).
     """
-    size_bytes = BF16 * tokens_per_pass(case) * case.hidden / case.tp
+    size_bytes = BF16 * case.tokens_per_pass * case.hidden / case.tp
     one = send_time_s(case, size_bytes, case.pp, p2p_stride(case))
     return np.where(case.pp > 1, one, 0.0)
 
@@ -96,10 +96,10 @@ def _calls_s(case: StepCase) -> Array:
     return calls
 
 
-def _slowed(case: StepCase) -> Array:
-    """What stragglers make of a step's time."""
+def slowest_gpu(case: StepCase) -> Array:
+    """Share of each step by which the slowest of many GPUs delays them all."""
     doublings = np.log2(case.gpus / case.gpus_per_node)
-    return np.asarray(1 + case.straggler_per_doubling * np.maximum(doublings, 0))
+    return np.asarray(case.straggler_per_doubling * np.maximum(doublings, 0))
 
 
 def least_s(case: StepCase) -> Array:
@@ -109,7 +109,7 @@ def least_s(case: StepCase) -> Array:
     nothing = np.zeros(1)
     again = recompute_s(case, forward)
     pipeline = pipeline_case(case, forward, backward, again, (nothing, nothing), head_s(case))
-    return (certain_s(pipeline) + _calls_s(case)) * _slowed(case)
+    return (certain_s(pipeline) + _calls_s(case)) * (1 + slowest_gpu(case))
 
 
 def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
@@ -134,7 +134,7 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     parameters = rank_parameters(case, most)
     gradients = gradient_sync_s(case, parameters, reach * ahead + product, reach * behind + 2 * product)
     update = optimizer_s(case, parameters) + accumulate_s(case, parameters) * passes
-    calls, slowed = _calls_s(case), _slowed(case)
+    calls, slowed = _calls_s(case), 1 + slowest_gpu(case)
     beside = gradients + update + calls
     pipeline = pipeline_times(
         pipeline_case(case, forward, backward, again, fsdp, head), most_s=most_s / slowed - beside

@@ -1,4 +1,4 @@
-"""Which layout: every valid one evaluated in closed form, the best first, and why the others lose."""
+"""Which layout: the best of all that there are, and why the others lose."""
 
 from planner.search.losses import LossReason
 from planner.search.ranking import (

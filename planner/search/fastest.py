@@ -9,6 +9,7 @@ from planner.search.leaders import Leaders
 from planner.search.space import NONE, Columns, LayoutSpace, entries, select
 from sim.case import Array
 from sim.memory import memory_use
+from sim.pipeline import ROUNDING
 from sim.sharding import FSDP, ZERO1, ZERO2
 from sim.step import least_s, step_times
 
@@ -16,7 +17,6 @@ SPREADS = 512
 STAGED = 3072
 SHARED = 512
 """Spreads, layouts and layouts with all their shardings that are bounded or evaluated at once."""
-ROUNDING = 1e-9
 
 
 def find_fastest(space: LayoutSpace, keep: int) -> tuple[Leaders, int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from planner.search.leaders import Leaders
 from planner.search.space import LayoutSpace, shape_of
 from profiler.units import GIB
-from sim.case import Array
+from sim.case import Array, entry
 from sim.layout import ParallelLayout
 from sim.memory import MemoryUse, largest_kind, memory_use
 from sim.step import StepTimes, step_times
@@ -117,7 +117,7 @@ def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, 
     """Why entry `i` of an evaluated case, a `layout`, loses against entry 0; empty where it does not."""
 
     def at(values: Array, index: int = i) -> float:
-        return float(values[index if values.size > 1 else 0])
+        return entry(values, index)
 
     over_gib = (at(memory.total) - space.cluster.gpu.memory_bytes) / GIB
     if over_gib > 0:

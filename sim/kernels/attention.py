@@ -82,15 +82,6 @@ def slowdown(
     return 1 + (half + curve.fill / sequences_heads) / seq_len
 
 
-def backward_over_forward(
-    seq_len: Values, sequences_heads: Values, curve: AttentionShape, *, causal: bool = True
-) -> Values:
-    """Backward time over forward time of the same attention."""
-    forward = slowdown(seq_len, sequences_heads, curve, causal=causal)
-    backward = slowdown(seq_len, sequences_heads, curve, causal=causal, backward=True)
-    return BACKWARD_FLOPS * curve.flops_per_s / curve.backward_flops_per_s * backward / forward
-
-
 def attention_s(
     seq_len: Values,
     sequences_heads: Values,

@@ -185,7 +185,7 @@ def test_many_at_once_are_as_one_by_one(several: list[Situation]) -> None:
 
 def test_a_case_knows_its_size() -> None:
     case = Situation(layout=ParallelLayout()).case()
-    assert (case.size, concatenate([case, case, case]).size) == (1, 3)
+    assert (case.tp.size, concatenate([case, case, case]).tp.size) == (1, 3)
     assert isinstance(case, StepCase)
 
 
