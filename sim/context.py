@@ -1,5 +1,7 @@
 """Context parallelism: what attention over blocks of a sequence costs beyond the same attention in one piece."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sim.case import BF16, Array, StepCase
@@ -36,18 +38,32 @@ def merge_s(case: StepCase, *, backward: bool) -> Array:
     return np.where((case.cp > 1) & (case.gathers_first == 0), bytes_moved / case.memory_bytes_per_s, 0.0)
 
 
-def passing_s(case: StepCase, *, backward: bool) -> tuple[Array, Array]:
-    """Seconds of passing keys and values round the ranks, backward they and their gradients; and of sending the
-    gradients home afterwards (arXiv:2310.01889)."""
+@dataclass(frozen=True, kw_only=True)
+class Rings:
+    """Seconds of a block's communication between context-parallel ranks, hidden or not."""
+
+    forward_s: Array
+    """Keys and values on their way round, or gathered."""
+    backward_s: Array
+    """Keys, values and their gradients."""
+    home_s: Array
+    """Sending the gradients home after the backward pass."""
+
+
+def rings(case: StepCase) -> Rings:
+    """What passes round the ranks (arXiv:2310.01889)."""
     width = np.where(case.repeats_heads > 0, case.attention_width, case.kv_width)
     size_bytes = BF16 * 2 * case.micro_batch * case.seq_len * width / case.tp
     gradient_bytes = size_bytes * case.passed_gradient_bytes / BF16
     passing = gather_time_s(case, size_bytes, case.cp, case.tp)
-    home = np.zeros_like(passing)
-    if backward:
-        passing = passing + gather_time_s(case, gradient_bytes, case.cp, case.tp)
-        home = case.sends_home * send_time_s(case, gradient_bytes / case.cp, case.cp, case.tp)
-    return np.where(case.cp > 1, passing, 0.0), np.where(case.cp > 1, home, 0.0)
+    returning = gather_time_s(case, gradient_bytes, case.cp, case.tp)
+    home = case.sends_home * send_time_s(case, gradient_bytes / case.cp, case.cp, case.tp)
+    several = case.cp > 1
+    return Rings(
+        forward_s=np.where(several, passing, 0.0),
+        backward_s=np.where(several, passing + returning, 0.0),
+        home_s=np.where(several, home, 0.0),
+    )
 
 
 def context_exposed(case: StepCase) -> Array:
@@ -56,7 +72,9 @@ def context_exposed(case: StepCase) -> Array:
     return np.where(case.gathers_first > 0, 1.0, case.cp_exposed)
 
 
-def context_parallel_s(case: StepCase, attention_s: Array, *, backward: bool) -> Array:
-    """Exposed seconds of `passing_s` beside `attention_s` of attention; nothing hides what is sent home."""
-    passing, home = passing_s(case, backward=backward)
-    return np.asarray(overlapped(attention_s, passing, context_exposed(case)) + home)
+def context_parallel_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[Array, Array]:
+    """Exposed seconds of `rings` beside so many seconds of attention, forward and backward; nothing hides what is
+    sent home."""
+    passed, exposed = rings(case), context_exposed(case)
+    ahead = overlapped(forward_s, passed.forward_s, exposed)
+    return ahead, np.asarray(overlapped(backward_s, passed.backward_s, exposed) + passed.home_s)

@@ -41,6 +41,8 @@ class Pass:
     """Exposed context-parallel communication."""
     host: Array
     """Gaps in which the GPU waits for launches."""
+    gathers: Array
+    """Tensor-parallel communication, hidden or not; no part of the total."""
 
     @property
     def compute(self) -> Array:
@@ -150,28 +152,18 @@ def repeated_heads(case: StepCase, backward: bool) -> Array:
     return np.where((case.repeats_heads > 0) & (case.kv_width < case.attention_width), numbers, 0.0)
 
 
-def tensor_parallel_s(case: StepCase, all_reduces: Array, gathers: Array) -> Array:
-    """Seconds of one pass' collectives over activations: `all_reduces` of them, or under sequence parallelism
-    `gathers` gathers and scatters, of which two move what an all-reduce does (arXiv:2205.05198 section 4.2.2), but no
-    switch adds them up."""
-    size_bytes = BF16 * case.tokens_per_pass * case.hidden
-    group = size_bytes, case.tp, np.ones_like(case.tp)
-    whole = np.where(
-        case.sequence_parallel > 0,
-        gathers * gather_time_s(case, *group),
-        all_reduces * all_reduce_time_s(case, *group),
-    )
-    return np.where(case.tp > 1, whole, 0.0)
+def tensor_parallel_s(case: StepCase) -> tuple[Array, Array]:
+    """Seconds of a forward and of a backward pass' collectives over activations, hidden or not: two all-reduces
+    forward and `backward_all_reduces`, or under sequence parallelism gathers and scatters, of which two move what an
+    all-reduce does (arXiv:2205.05198 section 4.2.2), but no switch adds them up."""
+    group = BF16 * case.tokens_per_pass * case.hidden, case.tp, np.ones_like(case.tp)
+    gather_s, all_reduce_s = gather_time_s(case, *group), all_reduce_time_s(case, *group)
 
+    def whole(all_reduces: Array | float, gathers: Array) -> Array:
+        some = np.where(case.sequence_parallel > 0, gathers * gather_s, all_reduces * all_reduce_s)
+        return np.where(case.tp > 1, some, 0.0)
 
-def forward_gathers_s(case: StepCase) -> Array:
-    """Seconds of one forward pass' collectives over activations, hidden or not."""
-    return tensor_parallel_s(case, np.full_like(case.tp, 2.0), case.forward_gathers)
-
-
-def backward_gathers_s(case: StepCase) -> Array:
-    """The same of the backward pass."""
-    return tensor_parallel_s(case, case.backward_all_reduces, case.backward_gathers)
+    return whole(2.0, case.forward_gathers), whole(case.backward_all_reduces, case.backward_gathers)
 
 
 def tensor_parallel_exposed(case: StepCase) -> Array:
@@ -186,43 +178,39 @@ def as_measured(matmul: Array, attention: Array, elementwise: Array, measured_s:
     return matmul * scale, attention * scale, elementwise * scale
 
 
-def forward_pass(case: StepCase) -> Pass:
-    """One block forward."""
-    matmul, attention, elementwise = as_measured(
+def block_passes(case: StepCase) -> tuple[Pass, Pass]:
+    """One block forward; and backward: both gradients of every product, attention's backward, the norms' and the
+    activation's."""
+    ahead = as_measured(
         block_matmul_s(case), block_attention_s(case), block_elementwise_s(case), case.measured_forward_s
     )
-    gathers = forward_gathers_s(case)
-    exposed = gathers * tensor_parallel_exposed(case)
-    return Pass(
-        matmul=matmul,
-        attention=attention,
-        elementwise=elementwise,
-        tensor_parallel=np.maximum(exposed, gathers - (matmul + attention + elementwise)),
-        context_parallel=context_parallel_s(case, attention, backward=False),
-        host=case.launch_gap_s,
-    )
-
-
-def backward_pass(case: StepCase, forward: Pass) -> Pass:
-    """One block backward: both gradients of every product, attention's backward, the norms' and activation's."""
-    matmul, attention, elementwise = as_measured(
+    behind = as_measured(
         block_matmul_backward_s(case),
         block_attention_s(case, backward=True),
         block_elementwise_s(case, backward=True),
         case.measured_backward_s,
     )
-    gathers = backward_gathers_s(case)
-    shown = 1 - np.where(case.sequence_parallel > 0, case.hidden_gathers / case.backward_gathers, 0.0) * (
-        1 - case.dp_exposed
+    ahead_s, behind_s = tensor_parallel_s(case)
+    passed_s, returned_s = context_parallel_s(case, ahead[1], behind[1])
+    hidden = np.where(case.sequence_parallel > 0, case.hidden_gathers / case.backward_gathers, 0.0)
+    exposed = tensor_parallel_exposed(case)
+    return (
+        _pass(case, ahead, ahead_s, exposed, passed_s),
+        _pass(case, behind, behind_s, exposed * (1 - hidden * (1 - case.dp_exposed)), returned_s),
     )
-    exposed = gathers * shown * tensor_parallel_exposed(case)
+
+
+def _pass(case: StepCase, computed: tuple[Array, Array, Array], gathers: Array, shown: Array, passed: Array) -> Pass:
+    """A pass of so many seconds of each part, whose collectives hide behind no more than there is to compute."""
+    matmul, attention, elementwise = computed
     return Pass(
         matmul=matmul,
         attention=attention,
         elementwise=elementwise,
-        tensor_parallel=np.maximum(exposed, gathers - (matmul + attention + elementwise)),
-        context_parallel=context_parallel_s(case, attention, backward=True),
+        tensor_parallel=np.maximum(gathers * shown, gathers - (matmul + attention + elementwise)),
+        context_parallel=passed,
         host=case.launch_gap_s,
+        gathers=gathers,
     )
 
 

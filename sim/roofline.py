@@ -18,7 +18,7 @@ from sim.case_columns import build_case
 from sim.hardware import Gpu, load_fabric, load_node
 from sim.kernels.measured import BACKENDS, EXECUTIONS
 from sim.layout import ParallelLayout
-from sim.passes import backward_pass, forward_pass, head_s
+from sim.passes import block_passes, head_s
 from sim.stacks import SoftwareStack, load_stack
 
 
@@ -82,8 +82,7 @@ def _rows(
         if architecture.heads % tp == 0 and architecture.kv_heads % tp == 0
     ]
     case = _case(gpu, architecture, stack, layouts, seq_len)
-    forward = forward_pass(case)
-    backward = backward_pass(case, forward)
+    forward, backward = block_passes(case)
     head = head_s(case)
     rows: list[LayerRow] = []
     for i, layout in enumerate(layouts):

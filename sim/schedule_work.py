@@ -12,17 +12,9 @@ from typing import Literal
 import numpy as np
 
 from sim.case import Array, StepCase, entry
-from sim.context import context_exposed, passing_s
+from sim.context import context_exposed, rings
 from sim.network import leaves_node
-from sim.passes import (
-    Pass,
-    backward_gathers_s,
-    backward_pass,
-    forward_gathers_s,
-    forward_pass,
-    head_s,
-    recomputed,
-)
+from sim.passes import Pass, block_passes, head_s, recomputed
 from sim.pipeline import Chunk, chunk_layers
 from sim.schedule_link import LinkName
 from sim.schedule_order import SCHEDULES, PipelineShape, rounds
@@ -249,18 +241,18 @@ def _chunks(
 def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
     """Fields of `OperationWork` for one block forward and backward (what is run again included), and the seconds of
     its weights' gradients."""
-    forward = forward_pass(case)
-    backward = backward_pass(case, forward)
+    forward, backward = block_passes(case)
     again = recomputed(case)
     weight_s = WEIGHT_SHARE * backward.matmul
     nothing = np.zeros(1)
-    ring, ring_back = passing_s(case, backward=False), passing_s(case, backward=True)
+    ring = rings(case)
+    shard, shard_back = fsdp_layer_s(case, nothing, nothing)
     ahead = {
         "compute_s": forward.compute + forward.host,
         "tensor_s": forward.tensor_parallel,
-        "tensor_hidden_s": forward_gathers_s(case) - forward.tensor_parallel,
-        **_ring(case, [(forward, *ring, np.ones(1))]),
-        "shard_s": fsdp_layer_s(case, nothing, 1.0, 0.0),
+        "tensor_hidden_s": forward.gathers - forward.tensor_parallel,
+        **_ring(case, [(forward, ring.forward_s, np.ones(1))]),
+        "shard_s": shard,
         "shard_behind_s": forward.compute + forward.host,
     }
     again_hidden_s = again.tensor_parallel * ahead["tensor_hidden_s"]
@@ -268,19 +260,19 @@ def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
     behind = {
         "compute_s": computed_s,
         "tensor_s": backward.tensor_parallel + again.tensor_parallel * forward.tensor_parallel,
-        "tensor_hidden_s": backward_gathers_s(case) - backward.tensor_parallel + again_hidden_s,
-        **_ring(case, [(backward, *ring_back, np.ones(1)), (forward, *ring, again.rest)]),
-        "shard_s": fsdp_layer_s(case, nothing, 1.0, 1.0),
+        "tensor_hidden_s": backward.gathers - backward.tensor_parallel + again_hidden_s,
+        **_ring(case, [(backward, ring.backward_s, np.ones(1)), (forward, ring.forward_s, again.rest)], ring.home_s),
+        "shard_s": shard_back,
         "shard_behind_s": computed_s,
     }
     return ahead, behind, weight_s
 
 
-def _ring(case: StepCase, passes: list[tuple[Pass, Array, Array, Array]]) -> dict[str, Array]:
-    """Seconds of the rings of some passes and of what each sends home, each a share of itself, and of the attention
+def _ring(case: StepCase, passes: list[tuple[Pass, Array, Array]], home_s: Array | float = 0.0) -> dict[str, Array]:
+    """Seconds of the rings of some passes, each a share of itself, and of what is sent home; and of the attention
     beside which they run; where a ring outlasts its own, none is left over to hide another's."""
-    attention = sum(share * one.attention for one, _, _, share in passes)
-    moving = sum(share * (ring + home) for _, ring, home, share in passes)
-    hidden = sum(share * np.minimum(ring, one.attention) for one, ring, _, share in passes)
+    attention = sum(share * one.attention for one, _, share in passes)
+    moving = home_s + sum(share * ring for _, ring, share in passes)
+    hidden = sum(share * np.minimum(ring, one.attention) for one, ring, share in passes)
     behind = np.where(moving > hidden, hidden, attention)
     return {"context_s": np.asarray(moving), "context_behind_s": np.where(case.cp > 1, behind, 0.0)}

@@ -87,20 +87,22 @@ def whole_share(case: StepCase) -> Array:
     return np.where(whole_gradients(case) & (case.micro_batches > 1), share, 0.0)
 
 
-def fsdp_layer_s(case: StepCase, work_s: Array, gathers: float, scatters: Array | float) -> Array:
-    """Exposed seconds of one block's weight gathers and gradient scatters in one pass, behind the `work_s` of
-    that pass (arXiv:2304.11277), with the copies about them. Where gradients stay whole until the last micro-batch
-    the one scatter is shared out over all of them."""
-    weights = BF16 * case.layer_parameters / case.tp
-    gradients = case.gradient_bytes * case.layer_parameters / case.tp
-    one = gather_time_s(case, weights, case.shard_degree, replica_stride(case))
-    scatter = gather_time_s(case, gradients, case.shard_degree, replica_stride(case))
-    scatters = scatters / np.where(whole_gradients(case), np.maximum(case.micro_batches, 1), 1.0)
-    copied = gathers * case.gather_copy_bytes + scatters * case.scatter_copy_bytes
-    copies_s = copied * case.layer_parameters / case.tp / case.memory_bytes_per_s
-    comm = gathers * one + scatters * scatter + copies_s
-    active = np.logical_and(sharded_weights(case), case.shard_degree > 1)
-    return np.where(active, overlapped(work_s, comm, case.fsdp_exposed), 0.0)
+def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[Array, Array]:
+    """Exposed seconds of one block's weight gathers in a forward pass, and of these and its gradient scatter in a
+    backward one, behind so many seconds of work in each (arXiv:2304.11277), with the copies about them. Where
+    gradients stay whole until the last micro-batch the one scatter is shared out over all of them."""
+    block = case.layer_parameters / case.tp
+    copied_s = block / case.memory_bytes_per_s
+    ranks, stride = case.shard_degree, replica_stride(case)
+    gather = gather_time_s(case, BF16 * block, ranks, stride) + case.gather_copy_bytes * copied_s
+    scatter = gather_time_s(case, case.gradient_bytes * block, ranks, stride) + case.scatter_copy_bytes * copied_s
+    scatters = 1 / np.where(whole_gradients(case), np.maximum(case.micro_batches, 1), 1.0)
+    active = np.logical_and(sharded_weights(case), ranks > 1)
+
+    def exposed(work_s: Array, comm_s: Array) -> Array:
+        return np.where(active, overlapped(work_s, comm_s, case.fsdp_exposed), 0.0)
+
+    return exposed(forward_s, gather), exposed(backward_s, gather + scatters * scatter)
 
 
 def reduction_s(case: StepCase, parameters: Array) -> Array:

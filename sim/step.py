@@ -11,7 +11,7 @@ import numpy as np
 
 from sim.case import BF16, Array, StepCase
 from sim.network import send_time_s
-from sim.passes import Pass, backward_pass, forward_pass, head_matmul_s, head_s, recompute_s
+from sim.passes import Pass, block_passes, head_matmul_s, head_s, recompute_s
 from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
 from sim.sharding import accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s, rank_parameters, stage_layers
 
@@ -104,8 +104,7 @@ def slowest_gpu(case: StepCase) -> Array:
 
 def least_s(case: StepCase) -> Array:
     """Seconds that each step takes at least, whatever its ranks share out."""
-    forward = forward_pass(case)
-    backward = backward_pass(case, forward)
+    forward, backward = block_passes(case)
     nothing = np.zeros(1)
     again = recompute_s(case, forward)
     pipeline = pipeline_case(case, forward, backward, again, (nothing, nothing), head_s(case))
@@ -118,10 +117,9 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     A step that certainly takes longer than `most_s` is left at what is certain (`sim.pipeline.pipeline_times`): its
     parts and total are then lower bounds, the total above `most_s`.
     """
-    forward = forward_pass(case)
-    backward = backward_pass(case, forward)
+    forward, backward = block_passes(case)
     again = recompute_s(case, forward)
-    fsdp = fsdp_layer_s(case, forward.total, 1.0, 0.0), fsdp_layer_s(case, backward.total + again, 1.0, 1.0)
+    fsdp = fsdp_layer_s(case, forward.total, backward.total + again)
     head = head_s(case)
 
     passes = case.micro_batches

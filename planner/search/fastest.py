@@ -61,6 +61,8 @@ def _offer(space: LayoutSpace, columns: Columns, bound_s: Array, fastest: Leader
     for start in range(0, can.size, SHARED):
         here = can[start : start + SHARED]
         here = here[bound_s[here] * (1 - ROUNDING) <= fastest.worst]
+        if not here.size:
+            break
         shared = space.shared(select(columns, here))
         fits = memory_use(space.case(shared)).total <= space.cluster.gpu.memory_bytes
         if fits.any():

@@ -33,7 +33,7 @@ def ring(cp: int, stack: str = "megatron-core", seq_len: int = 131_072, **layout
 def test_alone_there_is_nothing_to_pass_or_to_merge(*, backward: bool) -> None:
     case = ring(1)
     assert merge_s(case, backward=backward) == 0
-    assert context_parallel_s(case, np.ones(1), backward=backward) == 0
+    assert context_parallel_s(case, np.ones(1), np.ones(1)) == (0, 0)
 
 
 @given(cp=ranks, stack=stacks)
@@ -59,10 +59,10 @@ def test_gathering_first_shows_whole_and_merges_nothing() -> None:
     case = ring(16, "meta-internal", tp=8)
     size_bytes = np.array([2 * 2 * 131_072 * 1024 / 8.0])
     gather = float(gather_time_s(case, size_bytes, case.cp, case.tp)[0])
-    assert float(context_parallel_s(case, np.array([10.0]), backward=False)[0]) == pytest.approx(gather)
+    assert context_parallel_s(case, np.array([10.0]), np.zeros(1))[0].item() == pytest.approx(gather)
     assert merge_s(case, backward=False) == merge_s(case, backward=True) == 0
     passed_on = replace(case, gathers_first=np.zeros(1))
-    assert float(context_parallel_s(passed_on, np.array([10.0]), backward=False)[0]) < 0.5 * gather
+    assert context_parallel_s(passed_on, np.array([10.0]), np.zeros(1))[0].item() < 0.5 * gather
 
 
 def test_torch_passes_every_query_heads_keys_and_gradients_in_fp32() -> None:
@@ -70,8 +70,7 @@ def test_torch_passes_every_query_heads_keys_and_gradients_in_fp32() -> None:
     gradients are fp32: four times the bytes forward, backward six (4 in 16 bits and 8) instead of two, and home."""
     torch, te = (ring(4, stack) for stack in ("torchtitan", "megatron-core"))
     nothing = np.zeros(1)  # no attention to hide behind
-    forward = [float(context_parallel_s(case, nothing, backward=False)[0]) for case in (torch, te)]
-    backward = [float(context_parallel_s(case, nothing, backward=True)[0]) for case in (torch, te)]
+    forward, backward = zip(*(context_parallel_s(case, nothing, nothing) for case in (torch, te)), strict=True)
     assert forward[0] == pytest.approx(4 * forward[1], rel=0.05)
     assert 6 * backward[1] * 0.95 < backward[0] < 9 * backward[1]
 
@@ -80,7 +79,8 @@ def test_the_last_gradients_have_nothing_to_hide_behind() -> None:
     case = ring(2, "torchtitan", tp=8)
     long = np.array([1e3])
     stays = replace(case, sends_home=np.zeros(1))
-    home = float(context_parallel_s(case, long, backward=True)[0] - context_parallel_s(stays, long, backward=True)[0])
+    sent, kept = (context_parallel_s(some, long, long)[1].item() for some in (case, stays))
+    home = sent - kept
     block_bytes = 4 * 2 * (131_072 / 2) * 4096 / 8
     assert home == pytest.approx(block_bytes / float(case.nic_bytes_per_s[0]), rel=0.05)
 

@@ -64,8 +64,7 @@ def test_five_inputs_gathered_apart_cost_seven_collectives_for_four() -> None:
     Compiled, the gathers of one input are one (AOTAutograd drops common subexpressions); backward the five scatters
     of their gradients stay apart."""
     case = Situation(layout=ParallelLayout(tp=4), stack="kempnerforge").case()
-    ones = np.ones(1)
-    apart, shared = (float(tensor_parallel_s(case, 2 * ones, n * ones)[0]) for n in (7, 4))
+    apart, shared = (tensor_parallel_s(replace(case, forward_gathers=np.full(1, n)))[0].item() for n in (7.0, 4.0))
     assert apart == pytest.approx(7 / 4 * shared)
     assert (float(case.forward_gathers[0]), float(case.backward_gathers[0])) == (4, 7)
     gpu = load_gpu("h200-sxm")
@@ -90,13 +89,7 @@ def test_gradients_kept_whole_are_scattered_once_and_added_whole() -> None:
     case = Situation(layout=layout, stack="torchtitan", global_batch=64).case()
     kept = replace(case, accumulates_whole=np.ones(1))
     nothing, parameters = np.zeros(1), np.full(1, 8e9)
-    gather, both, once = (
-        float(x[0])
-        for x in (
-            fsdp_layer_s(case, nothing, 1.0, 0.0),
-            fsdp_layer_s(case, nothing, 1.0, 1.0),
-            fsdp_layer_s(kept, nothing, 1.0, 1.0),
-        )
-    )
+    gather, both = (seconds.item() for seconds in fsdp_layer_s(case, nothing, nothing))
+    once = fsdp_layer_s(kept, nothing, nothing)[1].item()
     assert once - gather == pytest.approx((both - gather) / 8)
     assert float(accumulate_s(kept, parameters)[0]) == pytest.approx(8 * float(accumulate_s(case, parameters)[0]))

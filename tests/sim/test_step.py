@@ -11,7 +11,7 @@ from planner.estimate import estimate_runs
 from planner.runs import published_runs
 from sim.case import StepCase, concatenate
 from sim.layout import ParallelLayout
-from sim.passes import backward_pass, forward_gathers_s, forward_pass
+from sim.passes import block_passes, tensor_parallel_s
 from sim.schedule_order import SCHEDULES
 from sim.step import WEIGHT_SHARE, StepTimes, step_times
 from tests.sim.steps import Situation, changed, part_s, situations, total_s
@@ -129,19 +129,18 @@ def test_bubble_of_equal_stages(pp: int, vp: int, passes: int) -> None:
 def test_collectives_hide_behind_no_more_than_there_is_to_compute() -> None:
     """With next to nothing to compute all of their time shows, however good the stack is at hiding it."""
     case = Situation(layout=ParallelLayout(tp=8), stack="megatron-core").case()
-    whole_s = float(forward_gathers_s(case)[0])
-    assert float(forward_pass(case).tensor_parallel[0]) == pytest.approx(whole_s * float(case.tp_exposed[0]))
+    whole_s = tensor_parallel_s(case)[0].item()
+    assert block_passes(case)[0].tensor_parallel.item() == pytest.approx(whole_s * float(case.tp_exposed[0]))
     instant = changed(case, matmul_flops_per_s=1e6, attention_flops_per_s=1e6, memory_bytes_per_s=1e6)
     instant = replace(instant, matmul_overhead_s=np.zeros(1))
-    assert float(forward_pass(instant).tensor_parallel[0]) == pytest.approx(whole_s, rel=1e-3)
+    assert block_passes(instant)[0].tensor_parallel.item() == pytest.approx(whole_s, rel=1e-3)
 
 
 def test_a_zero_bubble_schedule_keeps_less_of_it() -> None:
     """arXiv:2401.10241 table 1: the bubble is (p-1)(F+B+W) of 1F1B and (p-1)(F+B-W) of ZB-H1."""
     s = Situation(layout=ParallelLayout(pp=8), global_batch=32, stack="megatron-fork")
     case = replace(s.case(), vocab=np.zeros(1))
-    forward = forward_pass(case)
-    backward = backward_pass(case, forward)
+    forward, backward = block_passes(case)
     weight_s = WEIGHT_SHARE * backward.matmul
     left = float(((forward.total + backward.total - 2 * weight_s) / (forward.total + backward.total))[0])
     without = part_s(step_times(replace(case, schedule=np.full(1, float(SCHEDULES.index("zb-h1"))))), "bubble")
