@@ -5,6 +5,7 @@ from functools import reduce
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from profiler.architecture import kept_elements
 from profiler.units import GIB
@@ -75,6 +76,24 @@ class _Stage:
     """1 where the head's weights are not the embedding it already holds."""
 
 
+@dataclass(frozen=True)
+class _State:
+    """Bytes of state per parameter, the same on every stage."""
+
+    fsdp: NDArray[np.bool_]
+    """True where the weights themselves are shared out."""
+    weight_shard: Array
+    """Of a rank's shard of the weights, under FSDP."""
+    gradient: Array
+    """Of a gradient that is kept."""
+    optimizer: Array
+    """Of optimizer state, on each of the ranks that share it."""
+    ranks: Array
+    """Among which what is sharded is shared out."""
+    whole_share: Array
+    """Share of the gradients that is held whole while micro-batches are summed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _BlockUse:
     """Activation bytes of one block and one micro-batch."""
@@ -94,9 +113,9 @@ def memory_use(case: StepCase) -> MemoryUse:
     The first holds the embedding and most micro-batches, the last the logits; where the embedding takes a layer's
     place, the second is fuller than the first.
     """
-    block, logits_bytes = _block_use(case), _logits(case)
+    state, block, logits_bytes = _state(case), _block_use(case), _logits(case)
     weights, gradients, optimizer, activations, logits = reduce(
-        _fuller, (_stage_use(case, stage, block, logits_bytes) for stage in _stages(case))
+        _fuller, (_stage_use(case, stage, state, block, logits_bytes) for stage in _stages(case))
     )
     peak = weights + gradients + optimizer + activations + logits
     buffers = CONTEXT_BYTES + case.fragmentation * peak
@@ -161,45 +180,59 @@ def _in_flight(case: StepCase, behind: Array) -> Array:
     return np.asarray(np.minimum(held, np.maximum(case.micro_batches, 1)))
 
 
-def _stage_use(case: StepCase, stage: _Stage, block: _BlockUse, logits_bytes: Array) -> tuple[Array, ...]:
+def _stage_use(
+    case: StepCase, stage: _Stage, state: _State, block: _BlockUse, logits_bytes: Array
+) -> tuple[Array, ...]:
     """Weights, gradients, optimizer state, activations and logits of one stage."""
     logits = stage.head * logits_bytes
     held = (block.kept * stage.layers + block.stage_output) * stage.in_flight
     # the logits are gone when the last block's backward pass begins
     working = np.where(stage.layers > 0, np.maximum(block.working - logits, 0.0), 0.0)
-    return *_state(case, stage), held + working, logits
+    return *_stage_state(case, stage, state), held + working, logits
 
 
-def _state(case: StepCase, stage: _Stage) -> tuple[Array, Array, Array]:
-    """Weights, gradients and optimizer state (ZeRO, arXiv:1910.02054 section 3.1).
+def _state(case: StepCase) -> _State:
+    """What one parameter takes (ZeRO, arXiv:1910.02054 section 3.1).
 
     16-bit weights with fp32 master weights and two fp32 moments (12 bytes). Where the weights themselves are sharded
-    (FSDP): fp32 weights, gradients and moments in shards; beside them, in 16 bits, the embedding and head and two
-    blocks (this one and the next, prefetched), or under a pipeline all of them; one block's gradients on their way.
-    Gradients that are summed whole, or one chunk's of them, are shared out only then (`sim.sharding.whole_share`).
+    (FSDP): fp32 weights, gradients and moments in shards.
+    """
+    ranks = sharing_ranks(case)
+    fsdp, plain = np.logical_and(sharded_weights(case), ranks > 1), case.sixteen_bit_state > 0
+    in_state = np.where(case.gradients_in_state > 0, 16.0, 12.0)
+    adam = np.where(plain, 4.0, np.where(fsdp, 8.0, in_state))
+    return _State(
+        fsdp=fsdp,
+        weight_shard=np.where(plain, 2.0, 4.0) / ranks,
+        gradient=np.where(plain, 2.0, np.where(fsdp, 4.0, case.kept_gradient_bytes)),
+        optimizer=adam / np.where(fsdp | sharded_optimizer(case), ranks, 1.0),
+        ranks=ranks,
+        whole_share=whole_share(case),
+    )
+
+
+def _stage_state(case: StepCase, stage: _Stage, state: _State) -> tuple[Array, Array, Array]:
+    """Weights, gradients and optimizer state of one stage.
+
+    Beside the shards of FSDP stand, in 16 bits, the embedding and head and two blocks (this one and the next,
+    prefetched), or under a pipeline all of them; and one block's gradients on their way. Gradients that are summed
+    whole, or one chunk's of them, are shared out only then (`sim.sharding.whole_share`).
     """
     table = case.embedding_parameters
     tables = stage.embedding * table / np.where(case.splits_vocabulary > 0, case.tp, 1.0)
     tables = tables + stage.head_table * table / case.tp
     block = case.layer_parameters / case.tp
     parameters = stage.layers * block + tables
-    ranks = sharing_ranks(case)
-    fsdp, plain = np.logical_and(sharded_weights(case), ranks > 1), case.sixteen_bit_state > 0
-    shared = fsdp | sharded_optimizer(case)
-    kept = np.where(plain, 2.0, np.where(fsdp, 4.0, case.kept_gradient_bytes))
-    summed = whole_share(case)
 
     gathered = BF16 * np.where(case.pp > 1, parameters, np.minimum(2.0, stage.layers) * block + tables)
-    shard = np.where(plain, 2.0, 4.0) * parameters / ranks
-    weights = np.where(fsdp, shard + gathered, BF16 * parameters)
-    arriving = np.where(summed > 0, 4 * parameters, kept * parameters / ranks + case.gradient_bytes * block)
-    whole = kept * parameters + case.bucket_bytes
-    on_the_way = np.where(summed > 0, kept * parameters * summed, case.gradient_bytes * block)
-    divided = np.minimum(kept * parameters / ranks + np.maximum(on_the_way, case.bucket_bytes), whole)
-    gradients = np.where(fsdp, arriving, np.where(case.sharding == ZERO2, divided, whole))
-    adam = np.where(plain, 4.0, np.where(fsdp, 8.0, np.where(case.gradients_in_state > 0, 16.0, 12.0)))
-    optimizer = adam * parameters / np.where(shared, ranks, 1.0)
-    return weights, gradients, optimizer
+    weights = np.where(state.fsdp, state.weight_shard * parameters + gathered, BF16 * parameters)
+    summed, kept, arriving = state.whole_share > 0, state.gradient * parameters, case.gradient_bytes * block
+    in_shards = np.where(summed, 4 * parameters, kept / state.ranks + arriving)
+    whole = kept + case.bucket_bytes
+    on_the_way = np.where(summed, kept * state.whole_share, arriving)
+    divided = np.minimum(kept / state.ranks + np.maximum(on_the_way, case.bucket_bytes), whole)
+    gradients = np.where(state.fsdp, in_shards, np.where(case.sharding == ZERO2, divided, whole))
+    return weights, gradients, state.optimizer * parameters
 
 
 def block_activation_bytes(case: StepCase) -> Array:
