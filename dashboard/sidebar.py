@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import state, ui
 from dashboard.address import COMMITMENTS, MOST_GPUS, machine_keys
+from dashboard.assumption_list import show_assumptions
 from dashboard.scenarios import LABELS, read_upload
 from planner.carbon import grids
 from sim.hardware import load_gpu, names
@@ -65,7 +66,12 @@ def _assumptions() -> None:
         )
         st.selectbox("Commitment of a rental", COMMITMENTS, key="commitment")
         st.number_input("Days paid before the first step", 0.0, 1000.0, step=1.0, key="preparation_days")
-        ui.note("All of them, each with its value, its source and how it is known: the page Can I trust it?")
+        if st.button(
+            "All of them, with their sources", icon=":material/list_alt:", width="stretch", key="all_assumptions"
+        ):
+            found = state.outcome(state.chosen())
+            if found.plan is not None:
+                show_assumptions(found.plan)
 
 
 def _keep() -> None:

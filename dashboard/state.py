@@ -1,5 +1,6 @@
 """The state of a session: what the widgets hold, what the address says, and the plans that follow."""
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +12,9 @@ from dashboard.scenarios import LABELS, MODELS, UPLOADED, shared_of
 from planner.plan import Plan
 from planner.plan_file import PlanRequest
 from profiler.files import InputError
+
+A_FILE = re.compile(r" \(or an? \.[^)]* file\)")
+"""What a sentence offers that a page does not take: it reads only what the catalogue holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,7 @@ def outcome(key: str) -> Outcome:
     try:
         return Outcome(label=LABELS[key], plan=plan_of(request_of(key)))
     except InputError as error:
-        return Outcome(label=LABELS[key], problem=str(error))
+        return Outcome(label=LABELS[key], problem=A_FILE.sub("", str(error)))
 
 
 def save(name: str) -> None:

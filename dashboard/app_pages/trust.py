@@ -1,17 +1,15 @@
 """Can I trust it? Predicted against published, and every assumption with its source."""
 
-from html import escape
-
 import streamlit as st
 
 from dashboard import ui
+from dashboard.assumption_list import assumption_list
 from dashboard.plans import validation
 from dashboard.uploads import read_runs_upload
-from planner.assumptions import Assumption
 from planner.estimate import estimate_runs, predictions_csv
 from planner.quantities import percent, significant
 from planner.report import words
-from planner.report.trust import error_table, validation_by_source, validation_errors, validation_scatter
+from planner.report.trust import error_table, run_table, validation_by_source, validation_errors, validation_scatter
 from planner.validation import Validation
 from sim.calibration import load_calibration
 
@@ -20,14 +18,14 @@ MOST_SHOWN = 100
 
 
 def _published(result: Validation) -> None:
-    look = ui.theme()
+    look, runs = ui.theme(), run_table(result)
     left, right = st.columns(2, gap="large")
     with left:
-        ui.chart("validation-scatter", validation_scatter(result, look, "container"))
+        ui.chart("validation-scatter", validation_scatter(result, look, "container"), runs)
         ui.heading("Error by regime, worst first")
         _regimes(result)
     with right:
-        ui.chart("validation-errors", validation_errors(result, look, "container"))
+        ui.chart("validation-errors", validation_errors(result, look, "container"), runs)
         ui.heading("The worst misses")
         misses = [[c.run.id, c.run.source_id, percent(c.error_pct / 100, 0, signed=True)] for c in result.worst[:8]]
         ui.rows([("Run", False), ("Source", False), ("Error", True)], misses)
@@ -86,22 +84,6 @@ def _own_runs() -> None:
     st.download_button("All predictions (CSV)", predictions_csv(predictions), "predictions.csv", "text/csv")
 
 
-def _assumptions(rows: tuple[Assumption, ...]) -> None:
-    counts = words.kind_counts(rows)
-    ui.heading("Every assumption of this plan")
-    kinds = st.pills("Show", list(counts), selection_mode="multi", format_func=lambda k: f"{counts[k]} {k}",
-                     label_visibility="collapsed")  # fmt: skip
-    shown = [row for row in rows if not kinds or row.kind in kinds]
-    body = "".join(
-        f"<tr><td>{escape(row.what)}</td><td>{escape(row.value)}</td>"
-        f"<td><span class='hp-kind {row.kind}'>{row.kind}</span></td><td>{escape(row.source)}</td></tr>"
-        for row in shown
-    )
-    head = "<tr><th>What</th><th>Value</th><th>Known how</th><th>Source</th></tr>"
-    st.html(f"<div {ui.SCROLLS}><table class=wide><thead>{head}</thead><tbody>{body}</tbody></table></div>")
-    ui.note(". ".join(f"{kind.capitalize()}: {words.KINDS[kind]}" for kind in counts) + ".")
-
-
 plan = ui.chosen_plan()
 with st.spinner("Predicting the published runs …"):
     result = validation()
@@ -113,5 +95,6 @@ ui.answer(
 )
 _published(result)
 _own_runs()
-_assumptions(plan.assumptions)
+ui.heading("Every assumption of this plan")
+assumption_list(plan.assumptions, "shown")
 ui.note(" · ".join(f"{key.replace('_', ' ')}: {value}" for key, value in plan.provenance.items()))

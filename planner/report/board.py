@@ -126,7 +126,10 @@ def _swing_table(plans: Sequence[Plan], outcome: str, label: str, text: Callable
     """What moves an outcome most when it alone goes from its 5th to its 95th percentile."""
     from planner.sensitivity import tornado
 
-    swings = [{swing.label: swing for swing in tornado(plan)[outcome]} for plan in plans]
+    swings = [
+        {swing.label: swing for swing in tornado(plan)[outcome] if text(swing.at_p5) != text(swing.at_p95)}
+        for plan in plans
+    ]
     ranked = sorted(
         {name for found in swings for name in found},
         key=lambda name: (
@@ -148,7 +151,7 @@ def _with(
 
 
 def _ends(swing: "Swing | None", text: Callable[[float], str]) -> str:
-    return f"{text(swing.at_p5)} to {text(swing.at_p95)}" if swing else "no effect"
+    return f"{text(swing.at_p5)} to {text(swing.at_p95)}" if swing else "no effect to speak of"
 
 
 def _basis(plans: Sequence[Plan]) -> Table:

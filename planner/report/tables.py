@@ -23,8 +23,8 @@ STEP_PARTS = {
     "data_parallel": ("Data-parallel traffic", "communication"),
     "bubble": ("Pipeline bubble", "waiting"),
     "optimizer": ("Optimizer", "memory"),
-    "host": ("Host", "waiting"),
-    "other": ("Everything else", "waiting"),
+    "host": ("Host launches", "waiting"),
+    "other": ("Fixed time, slowest GPU", "waiting"),
 }
 """Parts of a step by their label and the thing that gives their colour."""
 

@@ -40,6 +40,14 @@ def _frame(result: Validation) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["published", "predicted", "error", "Run", "Source", "Precision"])
 
 
+def run_table(result: Validation) -> pd.DataFrame:
+    """Every run with its published and its predicted step time, the largest error first."""
+    frame = _frame(result).sort_values("error", key=abs, ascending=False)
+    frame["error"] = frame["error"].round(1)
+    named = {"published": "Published [s]", "predicted": "Predicted [s]", "error": "Error [%]"}
+    return frame.rename(columns=named)[["Run", "Source", "Precision", *named.values()]]
+
+
 def _precision(comparison: Comparison) -> str:
     return "fp8" if comparison.run.precision == "fp8" else "16-bit"
 

@@ -118,7 +118,7 @@ def _none_found(space: LayoutSpace, evaluated: int) -> str:
     if fit(needed_bytes, cluster.gpu.memory_bytes) == "tight":
         advice = "that is within the model's error: state it as the layout to plan it all the same, or " + advice
     return (
-        f"{a.name} does not fit on {cluster.gpus} x {cluster.gpu.label}: the leanest of {evaluated} "
+        f"{a.name} does not fit on {cluster.gpus} x {cluster.gpu.label}: the leanest of {evaluated:,} "
         f"layouts ({layout.label}) needs {needed_bytes / GIB:.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; " + advice
     )
 

@@ -149,6 +149,21 @@ def test_charts_have_words_for_those_who_cannot_see_them(browser: Browser, addre
     page.close()
 
 
+def test_every_assumption_is_read_beside_the_page(browser: Browser, address: str) -> None:
+    """In a box over the page, on a phone without scrolling sideways."""
+    page, wrong = _opened(browser, address, width=390)
+    page.locator("[data-testid=stExpandSidebarButton]").click()
+    page.get_by_text("Assumptions", exact=True).first.click()
+    page.get_by_text("All of them, with their sources").click()
+    box = page.locator("[role=dialog]")
+    expect(box.get_by_text("Grid intensity")).to_be_visible(timeout=PATIENCE_MS)
+    assert box.locator(".hp-scroll").evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    page.keyboard.press("Escape")
+    expect(box).not_to_be_visible()
+    assert wrong == []
+    page.close()
+
+
 def test_the_report_downloads_and_opens_offline(browser: Browser, address: str, tmp_path: Path) -> None:
     page, _ = _opened(browser, f"{address}/?model=8b")
     settled(page)

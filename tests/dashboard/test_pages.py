@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import date
+from html import escape
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -11,6 +12,7 @@ from dashboard.scenarios import base
 from planner.plan import make_plan
 from planner.quantities import money
 from planner.report.words import answer
+from planner.runs import published_runs
 from tests.dashboard.conftest import PAGES, texts
 from tests.dashboard.test_uploads import RUNS, profile_text
 
@@ -127,6 +129,33 @@ def test_trust_filters_assumptions_by_kind(start: Start) -> None:
     app.pills[0].set_value(["assumed"]).run()
     assert "Grid intensity" not in texts(app)
     assert "PUE" in texts(app)
+
+
+def test_every_assumption_can_be_read_beside_any_page(start: Start) -> None:
+    app = start("money")
+    assert "Grid intensity" not in texts(app)
+    app.button(key="all_assumptions").click().run()
+    assert not app.exception
+    plan = make_plan(base("405b"))
+    assert all(escape(row.source) in texts(app) for row in plan.assumptions)
+
+
+def test_both_clouds_of_runs_have_their_table(start: Start) -> None:
+    app = start("trust")
+    tables = [frame.value for frame in app.dataframe if "Error [%]" in frame.value.columns]
+    assert [len(table) for table in tables] == [len(published_runs())] * 2
+    table = tables[0]
+    said = (100 * (table["Predicted [s]"] / table["Published [s]"] - 1)).round(1)
+    assert (said - table["Error [%]"]).abs().max() < 0.11
+    assert table["Error [%]"].abs().is_monotonic_decreasing
+
+
+def test_a_page_offers_no_file_of_the_machine(start: Start) -> None:
+    app = start()
+    content = b'model = "llama3.1-9b"\ntokens = "1T"\n[cluster]\ngpu = "h100-sxm"\ngpus = 8'
+    app.file_uploader(key="upload").upload("mine.toml", content, "application/toml").run()
+    assert "llama3.1-8b" in texts(app)
+    assert ".toml file" not in texts(app)
 
 
 def test_a_deadline_is_answered_and_told_in_the_address(start: Start) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from planner.plan import Plan
 from planner.report import charts, tables
+from planner.report.board import board
+from planner.report.document import Table as Shown
 from planner.report.theme import DARK, LIGHT, Theme
 from planner.sensitivity import tornado
 from profiler.units import DAY_S, GIB, JOULES_PER_MWH
@@ -65,6 +67,21 @@ def test_a_tornado_spans_the_plan_widest_first(plan: Plan) -> None:
         low, high = frame[["At its 5 %", "At its 95 %"]].min(axis=1), frame[["At its 5 %", "At its 95 %"]].max(axis=1)
         assert ((low <= at * 1.05) & (high >= at * 0.95)).all()
         assert (high - low).is_monotonic_decreasing
+
+
+def test_the_page_for_the_board_names_only_what_moves_an_outcome(plan: Plan) -> None:
+    """Not "$124 M to $124 M"."""
+    tables_of_ends = [
+        block
+        for part in board([plan, plan])
+        for block in part.blocks
+        if isinstance(block, Shown) and "moves" in block.caption
+    ]
+    assert len(tables_of_ends) == 2
+    for table in tables_of_ends:
+        assert table.rows
+        for _, *cells in table.rows:
+            assert all(len(set(cell.text.split(" to "))) == 2 for cell in cells)
 
 
 def test_a_cascade_has_no_gaps(plan: Plan) -> None:
