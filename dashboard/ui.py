@@ -90,15 +90,15 @@ def chosen_plan() -> Plan:
 def chart(
     name: str,
     spec: Spec | None,
-    table: pd.DataFrame | None = None,
+    table: Callable[[], pd.DataFrame] | None = None,
     *,
     picked: Callable[[int], None] | None = None,
 ) -> None:
     """A chart as wide as its place (on a phone it may scroll in its own box), and its table behind it.
 
     `name` is unique on a page. The title stands above the chart as text of the page, which breaks where the page
-    does; the chart's description is what a screen reader says. `picked` is called with the `key` of a mark that is
-    clicked.
+    does; the chart's description is what a screen reader says. `table` makes the numbers behind it. `picked` is
+    called with the `key` of a mark that is clicked.
     """
     if spec is None:
         return
@@ -113,10 +113,22 @@ def chart(
             st.vega_lite_chart(spec=drawn, theme=None, width="stretch", alt=alt, key=key, selection_mode=PICK,
                                on_select=partial(_on_pick, key, picked))  # fmt: skip
     if table is not None:
-        shown = table.drop(columns=[c for c in ("colour", "start", "end") if c in table.columns])
-        with st.expander("Table"):
-            st.dataframe(_whole(shown), hide_index=True, width="stretch", alt=str(spec["title"]["text"]),
-                         column_config=_formats(shown, {}))  # fmt: skip
+        behind(f"table-{name}", "Table", partial(_numbers, table, str(spec["title"]["text"])))
+
+
+@st.fragment
+def behind(key: str, label: str, draw: Callable[[], object]) -> None:
+    """What is drawn once it is opened, without drawing the page anew; `key` is unique on a page."""
+    box = st.expander(label, key=key, on_change="rerun")
+    if box.open:
+        with box:
+            draw()
+
+
+def _numbers(table: Callable[[], pd.DataFrame], title: str) -> None:
+    found = table()
+    shown = found.drop(columns=[c for c in ("colour", "start", "end") if c in found.columns])
+    st.dataframe(_whole(shown), hide_index=True, width="stretch", alt=title, column_config=_formats(shown, {}))
 
 
 def _on_pick(key: str, picked: Callable[[int], None]) -> None:

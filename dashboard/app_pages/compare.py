@@ -1,5 +1,6 @@
 """Compare: saved scenarios beside the one that is open."""
 
+from functools import partial
 from html import escape
 
 import streamlit as st
@@ -91,7 +92,7 @@ columns = st.columns(2, gap="large")
 for at, name in enumerate(comparison_charts.FIGURES):
     with columns[at % 2]:
         chart = comparison_charts.comparison_bars(plans, name, ui.theme(), "container")
-        ui.chart(f"compare-{name}", chart, comparison_charts.comparison_table(plans, name))
+        ui.chart(f"compare-{name}", chart, partial(comparison_charts.comparison_table, plans, name))
 ui.heading("Side by side")
 _table(plans)
 ui.heading("One document for all of them")

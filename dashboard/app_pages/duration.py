@@ -1,5 +1,7 @@
 """Time: one optimizer step against its floor, where the campaign's days went, when it may be done, and the phases."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -29,7 +31,7 @@ def _finish(plan: Plan) -> None:
         chance = finish_charts.chance_by(plan, days, deadline)
         st.html(f"<p class='hp-said'>{percent(chance, 0)} of cases are done by then.</p>")
     chart = finish_charts.finish_dates(plan, days, ui.theme(), "container", deadline=deadline)
-    ui.chart("finish", chart, finish_charts.finish_table(plan, days))
+    ui.chart("finish", chart, partial(finish_charts.finish_table, plan, days))
 
 
 def stage_table(found: Timeline) -> pd.DataFrame:
@@ -60,7 +62,7 @@ def _timeline(plan: Plan) -> None:
     except InputError as error:
         ui.problem(str(error))
         return
-    ui.chart("timeline", timeline_chart_of(plan, dark=ui.dark()), stage_table(found))
+    ui.chart("timeline", timeline_chart_of(plan, dark=ui.dark()), partial(stage_table, found))
 
 
 def _campaigns(plan: Plan) -> None:
@@ -84,8 +86,11 @@ def _campaigns(plan: Plan) -> None:
         if found["mean"] == found["mean"]:
             cells.append([label.capitalize(), *(text(found[key]) for key in ("p5", "median", "p95"))])
     ui.rows([("Figure", False), ("5 %", True), ("Median", True), ("95 %", True)], cells)
-    with st.expander("Every campaign"):
-        st.dataframe(replica_frame(result.replicas), hide_index=True, height=300)
+    ui.behind(
+        "campaigns",
+        "Every campaign",
+        lambda: st.dataframe(replica_frame(result.replicas), hide_index=True, height=300),
+    )
 
 
 def _phases(plan: Plan) -> None:
@@ -119,9 +124,9 @@ ui.answer(
 )
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart("step-bar", charts.step_bar(plan, look, "container"), tables.step_table(plan))
+    ui.chart("step-bar", charts.step_bar(plan, look, "container"), partial(tables.step_table, plan))
 with right:
-    ui.chart("time-bars", charts.time_bars(plan, look, "container"), tables.time_table(plan))
+    ui.chart("time-bars", charts.time_bars(plan, look, "container"), partial(tables.time_table, plan))
 left, right = st.columns(2, gap="large")
 with left:
     _finish(plan)
@@ -132,7 +137,10 @@ with right:
         ui.note(plan.card_explanation)
 _timeline(plan)
 ui.heading("What stopped it")
-ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), gantt_frame(plan.campaign))
-with st.expander(f"All {len(plan.campaign.interruptions):,} interruptions of the simulated campaign"):
-    st.dataframe(tables.interruption_table(plan), hide_index=True, height=260)
+ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), partial(gantt_frame, plan.campaign))
+ui.behind(
+    "interruptions",
+    f"All {len(plan.campaign.interruptions):,} interruptions of the simulated campaign",
+    lambda: st.dataframe(tables.interruption_table(plan), hide_index=True, height=260),
+)
 _phases(plan)

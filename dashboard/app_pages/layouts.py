@@ -1,6 +1,7 @@
 """Layouts: which of thousands is fastest and what its memory holds; and which cluster none beats. A click chooses."""
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -52,8 +53,11 @@ def _layouts(result: SearchResult, plan: Plan) -> None:
     with left:
         ui.chart("layout-scatter", layout_charts.layout_scatter(result, step, look, "container"), picked=picked)
     with right:
-        table = layout_charts.layout_memory_table(result)
-        ui.chart("layout-memory", layout_charts.layout_memory(result, look, "container"), table)
+        ui.chart(
+            "layout-memory",
+            layout_charts.layout_memory(result, look, "container"),
+            partial(layout_charts.layout_memory_table, result),
+        )
     ui.note("The best layouts, then the nearest that do not fit. Click a row to plan with its layout.")
     ui.picking_table("layouts", layout_charts.layout_table(result, plan), picked, widths=WIDTHS)
     ui.heading("Why the others lose")
@@ -116,6 +120,6 @@ _layouts(result, plan)
 left, right = st.columns([5, 6], gap="large")
 with left:
     ui.heading("The layout of this plan")
-    ui.chart("memory-bar", charts.memory_bar(plan, ui.theme(), "container"), tables.memory_table(plan))
+    ui.chart("memory-bar", charts.memory_bar(plan, ui.theme(), "container"), partial(tables.memory_table, plan))
 with right:
     _clusters(plan.request)

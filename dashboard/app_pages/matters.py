@@ -1,5 +1,7 @@
 """What matters: each assumption moved alone, and sliders that answer at once."""
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 
@@ -61,7 +63,7 @@ left, right = st.columns([3, 2], gap="large")
 with left:
     shown = swings[st.session_state.outcome]
     chart = charts.tornado_bars(plan, st.session_state.outcome, shown, ui.theme(), "container")
-    ui.chart("tornado", chart, tables.tornado_table(shown))
+    ui.chart("tornado", chart, partial(tables.tornado_table, shown))
 with right:
     ui.heading("What if …")
     answers = st.container()

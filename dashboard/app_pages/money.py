@@ -1,5 +1,7 @@
 """Money: rent against ownership, when owning pays, each line of the cost with its source."""
 
+from functools import partial
+
 import streamlit as st
 
 from dashboard import ui
@@ -28,7 +30,7 @@ ui.answer(
 look = ui.theme()
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart("cost-ranges", charts.cost_ranges(plan, look, "container"), tables.cost_table(plan))
+    ui.chart("cost-ranges", charts.cost_ranges(plan, look, "container"), partial(tables.cost_table, plan))
     ui.heading("What is in it and what is not")
     ui.note(
         "Rent pays for servers, network, cooling and electricity. Owning counts the value the cluster loses in these "
@@ -37,11 +39,11 @@ with left:
     )
 with right:
     curve = money_charts.break_even_curve(plan, look, "container")
-    ui.chart("break-even", curve, money_charts.break_even_table(plan))
+    ui.chart("break-even", curve, partial(money_charts.break_even_table, plan))
     if curve is None:
         ui.heading("Rent or buy?")
         ui.note(words.break_even(plan))
-ui.chart("cash-months", money_charts.cash_months(plan, look, "container"), money_charts.cash_table(plan))
+ui.chart("cash-months", money_charts.cash_months(plan, look, "container"), partial(money_charts.cash_table, plan))
 for name, lines in (("Rent", plan.rent), ("Own", plan.own), ("Both", plan.mixed)):
     if lines is not None:
         _lines(name, lines)

@@ -1,6 +1,7 @@
 """Plan: the answer first, then the three models side by side, then the chosen campaign as one picture."""
 
 from collections.abc import Callable
+from functools import partial
 from html import escape
 
 import streamlit as st
@@ -51,7 +52,7 @@ else:
     ui.answer(words.answer(plan))
 place = st.empty()
 if plan is not None:
-    ui.chart("strip", charts.campaign_strip(plan, ui.theme(), "container"), tables.power_table(plan))
+    ui.chart("strip", charts.campaign_strip(plan, ui.theme(), "container"), partial(tables.power_table, plan))
     ui.note(words.how_known(plan))
     downloads([plan], plan.architecture.name.replace("/", "-"))
 outcomes = {key: first if key == chosen() else outcome(key) for key in models()}

@@ -1,5 +1,7 @@
 """Power and carbon: the site's megawatts, energy by part and month, tonnes two ways."""
 
+from functools import partial
+
 import streamlit as st
 
 from dashboard import ui
@@ -13,17 +15,19 @@ ui.answer(
     f"{plan.comparison.sentence.partition(' (')[0]}; the site needs {significant(plan.peak_power_mw)} MW and emits "
     f"{significant(carbon.location_based_tco2e)} tCO2e."
 )
-ui.chart("power-whole", charts.power_whole(plan, look, "container"), tables.power_table(plan))
+ui.chart("power-whole", charts.power_whole(plan, look, "container"), partial(tables.power_table, plan))
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart("power-first-week", charts.power_first_week(plan, look, "container"), tables.first_week_table(plan))
-    ui.chart("energy-parts", charts.energy_parts(plan, look, "container"), tables.energy_part_table(plan))
+    ui.chart(
+        "power-first-week", charts.power_first_week(plan, look, "container"), partial(tables.first_week_table, plan)
+    )
+    ui.chart("energy-parts", charts.energy_parts(plan, look, "container"), partial(tables.energy_part_table, plan))
     swings = tables.swing_table(plan)
-    ui.chart("swings", place_charts.swing_bars(swings, plan.peak_power_mw, look, "container"), swings)
+    ui.chart("swings", place_charts.swing_bars(swings, plan.peak_power_mw, look, "container"), lambda: swings)
 with right:
-    ui.chart("power-failure", charts.power_failure(plan, look, "container"), tables.failure_table(plan))
-    ui.chart("energy-months", charts.energy_months(plan, look, "container"), tables.month_table(plan))
-    ui.chart("bill-months", money_charts.bill_months(plan, look, "container"), money_charts.bill_table(plan))
+    ui.chart("power-failure", charts.power_failure(plan, look, "container"), partial(tables.failure_table, plan))
+    ui.chart("energy-months", charts.energy_months(plan, look, "container"), partial(tables.month_table, plan))
+    ui.chart("bill-months", money_charts.bill_months(plan, look, "container"), partial(money_charts.bill_table, plan))
 ui.heading("The bill by part of the tariff")
 bill = plan.bill
 months = f"{len(bill.months)} calendar month{'s' if len(bill.months) > 1 else ''}"
@@ -40,9 +44,9 @@ renting = plan.request.money.mode == "rent"
 ui.note(f"Tariff {bill.tariff}. " + ("Rent includes it already." if renting else "One of the lines of ownership."))
 left, right = st.columns(2, gap="large")
 with left:
-    ui.chart("places", place_charts.tonnes_by_place(plan, look, "container"), place_charts.place_table(plan))
+    ui.chart("places", place_charts.tonnes_by_place(plan, look, "container"), partial(place_charts.place_table, plan))
 with right:
-    ui.chart("country", place_charts.country_bars(plan, look, "container"), place_charts.country_table(plan))
+    ui.chart("country", place_charts.country_bars(plan, look, "container"), partial(place_charts.country_table, plan))
 ui.heading("Carbon")
 card = [] if plan.card is None else [["The model card itself", f"{significant(plan.card.tco2e)} t"]]
 ui.rows(

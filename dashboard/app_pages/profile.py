@@ -105,7 +105,7 @@ else:
     table = profile_charts.kernel_table(profile)
     left, right = st.columns(2, gap="large")
     with left:
-        ui.chart("ceilings", profile_charts.ceiling_bars(profile, ui.theme(), "container"), table)
+        ui.chart("ceilings", profile_charts.ceiling_bars(profile, ui.theme(), "container"), lambda: table)
     with right:
         watts = profile_charts.watt_bars(profile, ui.theme(), "container")
         ui.chart("watts", watts)

@@ -1,5 +1,7 @@
 """Can I trust it? Predicted against published, and every assumption with its source."""
 
+from functools import partial
+
 import streamlit as st
 
 from dashboard import ui
@@ -18,19 +20,19 @@ MOST_SHOWN = 100
 
 
 def _published(result: Validation) -> None:
-    look, runs = ui.theme(), run_table(result)
+    look = ui.theme()
     left, right = st.columns(2, gap="large")
     with left:
-        ui.chart("validation-scatter", validation_scatter(result, look, "container"), runs)
+        ui.chart("validation-scatter", validation_scatter(result, look, "container"), partial(run_table, result))
         ui.heading("Error by regime, worst first")
         _regimes(result)
     with right:
-        ui.chart("validation-errors", validation_errors(result, look, "container"), runs)
+        ui.chart("validation-errors", validation_errors(result, look, "container"), partial(run_table, result))
         ui.heading("The worst misses")
         misses = [[c.run.id, c.run.source_id, percent(c.error_pct / 100, 0, signed=True)] for c in result.worst[:8]]
         ui.rows([("Run", False), ("Source", False), ("Error", True)], misses)
     by_source = validation_by_source(result, load_calibration().left_out_by_source, look, "container")
-    ui.chart("validation-sources", by_source, error_table(result.by_source))
+    ui.chart("validation-sources", by_source, partial(error_table, result.by_source))
 
 
 PLAIN = ("single", "small", "mid", "large", "long", "context", "longseq", "schedules")

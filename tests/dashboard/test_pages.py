@@ -21,6 +21,14 @@ Start = Callable[..., AppTest]
 GOOD = b'name = "Mine"\nmodel = "llama3.1-8b"\ntokens = "2T"\n[cluster]\ngpus = 512\n[site]\ngrid = "NOR"\n'
 
 
+def opened(app: AppTest) -> AppTest:
+    """The page with everything open that can be opened."""
+    for box in app.expander:
+        if box.proto.id:
+            app.session_state[box.proto.id.split("-", 2)[2]] = True
+    return app.run()
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_page_runs(start: Start, page: str) -> None:
     app = start(page)
@@ -131,6 +139,17 @@ def test_trust_filters_assumptions_by_kind(start: Start) -> None:
     assert "PUE" in texts(app)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_opens(start: Start, page: str) -> None:
+    app = start(page, model="8b")
+    there = len(app.dataframe)
+    boxes = [box for box in app.expander if box.label == "Table"]
+    assert boxes or page == "compare"
+    assert len(opened(app).dataframe) >= there + len(boxes)
+    assert not app.exception
+    assert all(len(frame.value) for frame in app.dataframe)
+
+
 def test_every_assumption_can_be_read_beside_any_page(start: Start) -> None:
     app = start("money")
     assert "Grid intensity" not in texts(app)
@@ -142,7 +161,8 @@ def test_every_assumption_can_be_read_beside_any_page(start: Start) -> None:
 
 def test_both_clouds_of_runs_have_their_table(start: Start) -> None:
     app = start("trust")
-    tables = [frame.value for frame in app.dataframe if "Error [%]" in frame.value.columns]
+    assert not app.dataframe
+    tables = [frame.value for frame in opened(app).dataframe if "Error [%]" in frame.value.columns]
     assert [len(table) for table in tables] == [len(published_runs())] * 2
     table = tables[0]
     said = (100 * (table["Predicted [s]"] / table["Published [s]"] - 1)).round(1)
@@ -172,7 +192,7 @@ def test_the_timeline_is_drawn_on_demand(start: Start) -> None:
     app.toggle(key="timeline").set_value(True).run()
     assert not app.exception
     assert len(app.expander) == tables + 1
-    assert any("Waiting [s]" in frame.value.columns for frame in app.dataframe)
+    assert any("Waiting [s]" in frame.value.columns for frame in opened(app).dataframe)
 
 
 def test_a_what_if_slider_changes_its_answer_alone(start: Start) -> None:
