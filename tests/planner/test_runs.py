@@ -191,8 +191,23 @@ def test_a_file_that_is_no_runs_file_is_one_sentence(tmp_path: Path, text: str, 
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"), [("eager", "eager"), ("torch.compile", "compiled"), ("none", "eager"), ("", "compiled")]
+    ("framework", "flags", "expected"),
+    [
+        ("torchtitan@820504e", "eager", "eager"),
+        ("torchtitan@820504e", "none", "eager"),
+        ("torchtitan@820504e", "", "compiled"),
+        ("torchtitan (2024-08)", "torch.compile", "compiled"),
+        ("torchtitan (2024-08)", "AC mode: no", "eager"),
+    ],
 )
-def test_flags_say_whether_kernels_are_compiled(tmp_path: Path, flags: str, expected: str) -> None:
-    found = run(tmp_path, framework="torchtitan@9dec370", flags=flags, sharding="fsdp", tp="1")
+def test_flags_say_whether_kernels_are_compiled(tmp_path: Path, framework: str, flags: str, expected: str) -> None:
+    """torchtitan's presets of 2024 did not compile (train_configs/llama3_8b.toml, commit 0011fb9)."""
+    found = run(tmp_path, framework=framework, flags=flags, sharding="fsdp", tp="1")
     assert found.stack.elementwise == expected
+
+
+@pytest.mark.parametrize(("flags", "stops"), [("bf16, MP PURE", False), ("amp_bf16, MP DEFAULT", True)])
+def test_checkpoints_before_torch_2_1_ran_whole_blocks_again(tmp_path: Path, flags: str, stops: bool) -> None:
+    """pytorch/pytorch pull request 96866; the images stand in llm-foundry's scripts/train/benchmarking."""
+    found = run(tmp_path, framework="llm-foundry", flags=flags, sharding="fsdp", tp="1")
+    assert found.stack.early_stop == stops
