@@ -29,6 +29,12 @@ PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
 
 REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "seq_len")
 
+OMNI_PATH_REACHED = 0.45
+"""Share of what NCCL reaches over InfiniBand that it reached over Jean Zay's Omni-Path: 5.0 of 12.5 GB/s from one
+node's NIC to the next with NCCL 2.10, where InfiniBand gives 0.88 of the line rate (bigscience
+experiments/bandwidth/n4_a100_all_reduce_bench.txt 74c6c3d: bus bandwidth 39.9 Gb/s; its README: "an issue with nccl
+that doesn't fully utilize Intel OPA full bandwidth")."""
+
 BOARD_WITHOUT_SWITCH = 4
 """HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
 
@@ -260,6 +266,8 @@ def _fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
         if c.count("gpus") > gpus_per_node:
             c.notes.append(f"interconnect's speed not stated: {usual.label} (usual for {gpu.label})")
         return usual
+    if re.search(r"omni-?path", text):
+        gbit_per_gpu *= OMNI_PATH_REACHED
     return replace(
         usual,
         name="as stated",

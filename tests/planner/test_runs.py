@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from planner.estimate import estimate_runs
 from planner.runs import PUBLISHED_RUNS, REQUIRED, TrainingRun, UnreadableRun, published_runs, read_runs
 from profiler.files import InputError
+from sim.calibration import load_calibration
 
 ROW = {
     "id": "mine", "model": "a-model-of-mine", "layers": "32", "hidden": "4096", "ffn": "14336", "heads": "32",
@@ -87,11 +88,19 @@ def test_what_was_observed(tmp_path: Path, stated: dict[str, str], seconds: floa
         ("1600 Gbps node-node", 200),
         ("400 Gb/s per GPU", 400),
         ("InfiniBand NDR 400Gb/s", 400),
-        ("4x OmniPath 100Gb/s per node", 50),
+        ("4x RoCE 100Gb/s per node", 50),
     ],
 )
 def test_networks_in_words(tmp_path: Path, text: str, gigabits_per_gpu: float) -> None:
     assert run(tmp_path, interconnect=text).fabric.bandwidth_bytes_per_s == gigabits_per_gpu / 8 * 1e9
+
+
+def test_omni_path_reaches_what_was_measured_on_it(tmp_path: Path) -> None:
+    """Four ranks a node, one NIC of 100 Gb/s: 39.9 Gb/s of bus bandwidth (bigscience experiments/bandwidth)."""
+    calibrated = load_calibration().constants["nic_share"].value
+    fabric = run(tmp_path, interconnect="4x OmniPath 100Gb/s per node").fabric
+    shared_by = 8 / 4
+    assert fabric.bandwidth_bytes_per_s * shared_by * calibrated * 8 / 1e9 == pytest.approx(39.9, rel=0.1)
 
 
 @pytest.mark.parametrize(
