@@ -74,16 +74,17 @@ def print_goal(result: GoalResult) -> None:
     refused = sum(bool(c.refused) for c in result.candidates)
     tried = f"{len(result.candidates)} clusters tried" + (f", {refused} of them cannot run it" if refused else "")
     if result.plan is None:
-        screen.print(f"No plan keeps these limits ({tried}).", style="bold")
+        none = "None of them" if result.stopped else "No plan"
+        screen.print(f"{none} keeps these limits ({tried}).", style="bold")
         for shortfall in result.shortfalls:
             said = shortfall.sentence
             screen.print(f"  {said[0].upper()}{said[1:]}.", markup=False)
         return
-    plan, kept = result.plan, ""
+    plan, kept, so_far = result.plan, "", " so far" if result.stopped else ""
     if result.sure is not None:
         kept = f", each limit kept with a probability of {result.sure:.0%}"
     screen.print(
-        f"The {result.prefer}: {plan.cluster.gpus:,} x {plan.cluster.gpu.label} ({tried}{kept}).",
+        f"The {result.prefer}{so_far}: {plan.cluster.gpus:,} x {plan.cluster.gpu.label} ({tried}{kept}).",
         style="bold",
         markup=False,
     )

@@ -75,6 +75,7 @@ def compare_clusters(
 
     Raises:
         InputError: no cluster can run it (the first one's reason), or a GPU that is not known.
+        KeyboardInterrupt: Ctrl-C before the first cluster that can run it.
     """
     for name in gpus:
         load_gpu(name)
@@ -87,6 +88,8 @@ def compare_clusters(
         for asked, result in zip(requests, [*results, *unplanned], strict=True)
         if isinstance(result, str)
     ]
+    if not found and unplanned:
+        raise KeyboardInterrupt  # another cluster might have run it
     if not found:
         raise InputError(impossible[0][1])
     return compare(found, impossible)

@@ -22,16 +22,22 @@ SettingsOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override any key, such as cluster.gpus=8192."),
 ]
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Turn bad input into one sentence on stderr and exit code 2."""
+    """Turn bad input into one sentence on stderr and exit code 2, Ctrl-C into one and 130."""
     try:
         yield
     except InputError as error:
         text = str(error).removesuffix(".")
         typer.echo(f"herdplan: {text}{'' if text.endswith('?') else '.'}", err=True)
         raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("herdplan: stopped before the end; no file is half written.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def write_json(target: str, data: object) -> None:

@@ -1,6 +1,7 @@
 """init, explain, diff, uncertainty, goal and track: what each command gives, every mistake as one sentence."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,55 @@ def test_goal_says_what_must_give(plan: str) -> None:
 )
 def test_goal_refuses(plan: str, words: tuple[str, ...], says: str) -> None:
     assert says in refusal("goal", plan, *words)
+
+
+def test_goal_after_ctrl_c_speaks_only_of_what_was_tried(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_after(4, monkeypatch)
+    said = "Stopped: 4 clusters were tried, but not all; what follows is theirs.\n"
+    words = ("goal", plan, "--workers", "1", "--by")
+    found, none = herdplan(*words, "2027-06-30"), herdplan(*words, "2026-01-06")
+    assert (found.exit_code, found.stderr) == (none.exit_code, none.stderr) == (130, said)
+    assert "The cheapest so far: " in found.stdout
+    assert none.stdout == "None of them keeps these limits (4 clusters tried).\n"
+    data = json.loads(herdplan(*words, "2026-01-06", "--json", "-").stdout)
+    assert (data["stopped"], data["possible"], data["shortfalls"]) == (True, None, [])
+    assert len(data["candidates"]) == 4
+
+
+def test_goal_keeps_the_coarse_counts_when_ctrl_c_comes_among_the_finer_ones(
+    plan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("goal", plan, "--by", "2026-01-12", "--most-gpus", "96", "--workers", "1", "--json", "-")
+    coarse = 8  # 1, 2, 3, 4, 6, 8 and 12 nodes, and the plan's own 8
+    interrupt_after(coarse, monkeypatch)
+    data = json.loads(herdplan(*words).stdout)
+    assert (data["stopped"], data["plan"]["gpus"], len(data["candidates"])) == (True, 64, coarse)
+
+
+def interrupt_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C once so many are done."""
+
+    def tell(done: int, of: int | None = None) -> None:
+        if done == count:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("planner.progress.progress", lambda *_: nullcontext(tell))
+
+
+@pytest.mark.parametrize("command", ["plan", "goal", "uncertainty", "explain", "report"])
+def test_ctrl_c_before_an_answer_is_one_sentence(
+    plan: str, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("planner.plan.make_plan", interrupted)
+    monkeypatch.setattr("planner.goals.make_plan", interrupted)
+    more = {"goal": ("--budget", "1M", "--workers", "1"), "report": ("--out", str(tmp_path / "x.html"))}
+    result = herdplan(command, plan, *more.get(command, ()))
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "herdplan: stopped before the end; no file is half written.\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["plan.toml"]
 
 
 def test_track_compares_a_log_with_the_plan(plan: str, tmp_path: Path) -> None:

@@ -118,6 +118,14 @@ def test_what_was_planned_before_ctrl_c_is_compared(monkeypatch: pytest.MonkeyPa
     assert result.impossible == (("64 x h100-sxm", "not planned: interrupted"),)
 
 
+def test_ctrl_c_before_any_cluster_that_can_run_it_does_not_say_that_none_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planner.pareto, "fan_out", lambda function, tasks, **_: [function(tasks[0])])
+    with pytest.raises(KeyboardInterrupt):
+        compare_clusters(request(**{"model": "llama3.1-70b"}), ["h100-sxm"], [8, 256])
+
+
 def test_a_cluster_that_cannot_run_it_says_why_and_the_others_are_compared() -> None:
     result = compare_clusters(request(**{"model": "llama3.1-70b", "tokens": "10B"}), ["h100-sxm"], [8, 10, 256])
     assert [c.gpus for c in result.front] == [256]
