@@ -14,6 +14,7 @@ import numpy as np
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human, money, significant
+from planner.refusal import PlanError
 from profiler.files import InputError, nearest
 from sim.hardware import load_gpu, load_node, names
 from sim.replicas import fan_out
@@ -192,7 +193,8 @@ def seek(
     After Ctrl-C the answer is the best of what was tried.
 
     Raises:
-        InputError: an unknown GPU or preference, a probability that is none, or nothing that can be planned at all.
+        InputError: an unknown GPU or preference, or a probability that is none.
+        PlanError: nothing that can be planned at all.
         KeyboardInterrupt: Ctrl-C before the first candidate.
     """
     if prefer not in get_args(Preference):
@@ -209,7 +211,7 @@ def seek(
         trial.run()
     found = _best(trial.done, limits, prefer)
     if not trial.stopped and all(c.refused for c in trial.done):
-        raise InputError(trial.done[-1].refused)
+        raise PlanError(trial.done[-1].refused)
     chosen = on_cluster(request, found.gpu, found.gpus) if found else None
     return GoalResult(
         request=chosen,

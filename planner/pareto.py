@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
+from planner.refusal import PlanError
 from profiler.files import InputError
 from sim.case import Array
 from sim.hardware import load_gpu
@@ -74,7 +75,8 @@ def compare_clusters(
     `scheduler` and `done` are those of `sim.replicas.fan_out`; after Ctrl-C what was planned is compared.
 
     Raises:
-        InputError: no cluster can run it (the first one's reason), or a GPU that is not known.
+        PlanError: no cluster can run it (the first one's reason).
+        InputError: a GPU that is not known.
         KeyboardInterrupt: Ctrl-C before the first cluster that can run it.
     """
     for name in gpus:
@@ -91,7 +93,7 @@ def compare_clusters(
     if not found and unplanned:
         raise KeyboardInterrupt  # another cluster might have run it
     if not found:
-        raise InputError(impossible[0][1])
+        raise PlanError(impossible[0][1])
     return compare(found, impossible)
 
 

@@ -21,6 +21,7 @@ from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
 from planner.pricing import Prices, load_prices, tariff_notes
+from planner.refusal import of_the_plan
 from planner.tariffs import Bill
 from planner.typical import typical_campaign
 from planner.water import WaterAccount
@@ -253,6 +254,7 @@ def _levels(cost: CostBreakdown | None) -> dict[str, float] | None:
     return None if cost is None else {"low": cost.low, "expected": cost.expected, "high": cost.high}
 
 
+@of_the_plan()
 def make_plan(request: PlanRequest) -> Plan:
     """Plan a training run.
 

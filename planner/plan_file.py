@@ -307,7 +307,7 @@ class PlanRequest:
     """What the plan is called; the model and its GPUs where nothing is said."""
     start: str = "2026-01-05"
     """First day, for calendar months of bills."""
-    seed: int = 1
+    seed: Annotated[int, Ge(0)] = 1
     """Same seed, same plan."""
     replicas: Count = 5
     """Simulated campaigns; the one of median length is the plan. Default: assumed."""

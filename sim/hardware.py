@@ -172,7 +172,7 @@ def _load(kind: str, name: str, cls: type[T], what: str) -> T:
 @cache
 def load_gpu(name: str) -> Gpu:
     """A GPU by its catalogue name or a TOML file; raises `InputError` when there is none."""
-    return _load("gpus", name, Gpu, "GPU")
+    return _load("gpus", name, Gpu, "gpu")
 
 
 @cache

@@ -40,7 +40,7 @@ def uncertainty(
     json_to: JsonOption = "",
 ) -> None:
     """How sure a plan is: 5, 50 and 95 % of days, dollars, MWh and tonnes, and what matters most."""
-    with sentences():
+    with sentences(file):
         from planner.plan import make_plan
         from planner.sensitivity import sobol as sobol_of
         from planner.sensitivity import to_dict, tornado
@@ -89,7 +89,7 @@ def goal(
     json_to: JsonOption = "",
 ) -> None:
     """The cheapest, fastest or cleanest plan within a date, a budget, a power feed or a carbon budget."""
-    with sentences():
+    with sentences(file):
         from planner.goals import seek
         from planner.progress import progress
 

@@ -30,7 +30,7 @@ def search(
     json_to: JsonOption = "",
 ) -> None:
     """Rank every valid layout of a model on a cluster; with several clusters, their days, dollars, MWh and tonnes."""
-    with sentences():
+    with sentences(file):
         if file is None and not (gpu and gpus):
             raise InputError("nothing to search: give a plan file, or --model, --gpu and --gpus.")
         names, counts = [name.strip() for name in gpu.split(",")], _counts(gpus)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, requests, sentences, write_json
+from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, sentences, write_json
 from profiler.files import write_atomic
 
 
@@ -44,7 +44,7 @@ def plan(
             },
             settings or [],
         )
-        plans = make_plans(requests(files or [], given))
+        plans = make_plans(files or [], given)
         if json_to:
             data = [one.to_dict() for one in plans]
             write_json(json_to, data[0] if len(data) == 1 else data)

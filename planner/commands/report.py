@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, requests, sentences, write_json
+from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, sentences, write_json
 from profiler.files import InputError, nearest, write_atomic
 
 
@@ -30,7 +30,7 @@ def report(
             raise InputError(f"format '{kind}' cannot be written; {nearest(kind, FORMATS)}")
         if date:
             check_date(date)
-        plans = make_plans(requests(file, overrides({}, settings or [])))
+        plans = make_plans(file, overrides({}, settings or []))
         target = out or Path("out") / f"{file[0].stem}.{kind}"
         write_atomic(target, write_report(plans, kind, date=date))
         if json_to:

@@ -197,7 +197,7 @@ def test_another_seed_is_another_campaign() -> None:
         ((*QUICK, "--price", "-1"), "key 'money.price_usd_per_gpu_hour' is -1.0"),
         ((*QUICK, "--price", "nan"), "key 'money.price_usd_per_gpu_hour' is nan"),
         ((*QUICK, "--electricity", "inf"), "key 'site.electricity_usd_per_kwh' is inf"),
-        ((*QUICK, "--gpu", "h300"), "GPU 'h300' is not in the catalogue"),
+        ((*QUICK, "--gpu", "h300"), "gpu 'h300' is not in the catalogue"),
         ((*QUICK, "--grid", "Atlantis"), "grid 'Atlantis' is not in the catalogue"),
         ((*QUICK, "--set", "training.stack=magic"), "stack 'magic' is not known"),
         ((*QUICK, "--gpu", "a100-80gb", "--set", "training.precision=fp8"), "no fp8 matrix units"),

@@ -137,7 +137,7 @@ def test_a_cluster_that_cannot_run_it_says_why_and_the_others_are_compared() -> 
 @pytest.mark.parametrize(
     ("gpus", "counts", "says"),
     [
-        (["h100-sxm", "h100sxm"], [64], "GPU 'h100sxm' is not in the catalogue"),
+        (["h100-sxm", "h100sxm"], [64], "gpu 'h100sxm' is not in the catalogue"),
         (["h100-sxm"], [0], "gpus"),
         (["h100-sxm"], [100, 101], "nearest whole number is 96"),
     ],
@@ -208,7 +208,7 @@ def test_the_command_takes_a_plan_file() -> None:
         ((*MANY[:4], "--gpus", "many"), "gpus is 'many'"),
         ((*MANY[:4], "--gpus", "8,,16"), "gpus is '8,,16'"),
         ((EXAMPLE_405B, "--seq-len", "4096"), "have their own lengths and batches"),
-        ((*MANY, "--gpu", "h100-sxm,b17"), "GPU 'b17' is not in the catalogue"),
+        ((*MANY, "--gpu", "h100-sxm,b17"), "gpu 'b17' is not in the catalogue"),
     ],
 )
 def test_a_mistake_is_one_sentence(words: tuple[str, ...], says: str) -> None:
