@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.architecture import ModelArchitecture
-from profiler.profile import Precision
 from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
 from sim.case_columns import build_case
-from sim.hardware import Cluster
+from sim.hardware import Cluster, TrainingPrecision
 from sim.layout import ParallelLayout
 from sim.schedule_order import SCHEDULES, SPLIT
 from sim.sharding import HSDP
@@ -56,7 +55,7 @@ class LayoutSpace:
     stack: SoftwareStack
     seq_len: int
     global_batch: int
-    precision: Precision = "bf16"
+    precision: TrainingPrecision = "bf16"
 
     def blocks(self, chunk: int = CHUNK) -> Iterator[Columns]:
         """The layouts, some `chunk` of them at a time, each block of one pipeline depth.
