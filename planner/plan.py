@@ -17,7 +17,7 @@ from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, wate
 from planner.costs import CostBreakdown
 from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.model_card import ModelCard, card_of_plan, explain_card
-from planner.phases import PlannedPhase
+from planner.phases import PlannedPhase, memory_notes
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
 from planner.pricing import Prices, load_prices, tariff_notes
@@ -309,7 +309,12 @@ def make_plan(request: PlanRequest) -> Plan:
         provenance=_provenance(cluster, phases, profile, request),
         notes=tuple(
             dict.fromkeys(
-                (*setup.notes, *tariff_notes(request, grid), *(note for phase in phases for note in phase.notes))
+                (
+                    *setup.notes,
+                    *tariff_notes(request, grid),
+                    *(note for phase in phases for note in phase.notes),
+                    *memory_notes(phases),
+                )
             )
         ),
     )

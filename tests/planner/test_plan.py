@@ -230,6 +230,24 @@ def test_a_cleaner_grid_emits_less_and_a_worse_pue_draws_more() -> None:
     assert small(("site.pue", 1.5)).energy_mwh.expected == pytest.approx(1.5 / 1.09 * small().energy_mwh.expected)
 
 
+@pytest.mark.parametrize("name", ["8b", "70b", "405b"])
+def test_one_note_names_every_phase_whose_memory_is_tight(name: str) -> None:
+    plan = example(name)
+    tight = [phase.name for phase in plan.phases if phase.step.memory_fit == "tight"]
+    notes = [note for note in plan.notes if "memory is tight" in note]
+    assert len(notes) == bool(tight)
+    for phase in plan.phases:
+        assert any(f"'{phase.name}'" in note for note in notes) == (phase.name in tight)
+
+
+def test_a_peak_over_the_memory_but_within_the_models_error_is_noted_like_any_tight_one() -> None:
+    stated = {"tp": 2, "sharding": "ddp"}
+    plan = make_plan(plan_request(SMALL, [("training.layout", stated)], source="test"))
+    step = plan.main_phase.step
+    assert step.peak_memory_bytes > step.capacity_bytes
+    assert "memory is tight: 87 GiB of the 80 there are in 'pre-training'" in "\n".join(plan.notes)
+
+
 def test_the_same_seed_is_the_same_plan_and_another_is_not() -> None:
     def text(seed: int) -> str:
         data = make_plan(plan_request(SMALL, [("seed", seed), ("tokens", "2T")], source="test")).to_dict()
