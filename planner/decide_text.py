@@ -12,7 +12,7 @@ from planner.diff import PlanDiff
 from planner.explain import Taken
 from planner.goals import SHOWN, GoalResult
 from planner.plan import Plan
-from planner.quantities import human, significant
+from planner.quantities import counted, human, significant
 from planner.sensitivity import SobolIndex, Swing
 from planner.terminal import console
 from planner.tracking import Tracking
@@ -187,8 +187,8 @@ def print_tracking(t: Tracking) -> None:
     stopped, paused, lost = (significant(x / HOUR_S) for x in (still.stopped_s, still.paused_s, still.lost_s))
     screen.print(
         f"After {significant(t.elapsed_days)} days: {human(t.tokens)} tokens, {human(t.planned_tokens)} planned. "
-        f"Steps run at {t.speed:.1%} of the planned speed. {still.stops} interruptions held it up for {stopped} h, "
-        f"{still.pauses} pauses for {paused} h; {lost} h of steps were done again."
+        f"Steps run at {t.speed:.1%} of the planned speed. {counted(still.stops, 'interruption')} held it up for "
+        f"{stopped} h, {counted(still.pauses, 'pause')} for {paused} h; {lost} h of steps were done again."
     )
     table = Table(title="Behind the plan", title_justify="left", title_style="bold")
     table.add_column("")

@@ -256,12 +256,13 @@ def test_ctrl_c_before_an_answer_is_one_sentence(
 
 def test_track_compares_a_log_with_the_plan(plan: str, tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
-    rows = [f"2026-01-05T{hour:02d}:00:00,{hour * 2e9},0.08" for hour in range(20)]
+    rows = [f"2026-01-05T{hour:02d}:00:00,{(hour - (hour > 9)) * 2e9},0.08" for hour in range(20)]
     log.write_text("time,tokens,power_mw\n" + "\n".join(rows) + "\n")
     text = works("track", plan, "--log", str(log))
     for words in (
         "Behind the plan",
         "Slower steps",
+        "1 interruption held it up for 1.00 h, 0 pauses for 0 h",
         "Interruptions",
         "Pauses",
         "Finish: 2026-01",
