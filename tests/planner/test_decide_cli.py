@@ -1,6 +1,7 @@
 """init, explain, diff, uncertainty, goal and track: what each command gives, every mistake as one sentence."""
 
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,20 @@ def test_of_several_plans_the_one_that_cannot_be_made_is_named(
     other = tmp_path / "other.toml"
     other.write_text(PLAN.replace(line, wrong))
     assert refusal(command, plan, str(other)).startswith(f"herdplan: {other}: {says}")
+
+
+@pytest.mark.parametrize("mode", ["rent", "own"])
+def test_a_gpu_without_a_price_is_planned_with_the_setting_that_the_sentence_gives(plan: str, mode: str) -> None:
+    words = (plan, "--set", "cluster.gpu=gb200", "--set", "cluster.gpus=36", "--set", f"money.mode={mode}")
+    layout = ("--set", "training.layout.tp=4", "--set", "training.global_batch=180")
+    [setting] = re.findall(r"--set (\S+=1) where", refusal("plan", *words, *layout))
+    assert data("plan", *words, *layout, "--set", setting)["training_days"] > 0
+
+
+def test_the_batch_that_the_sentence_gives_can_be_searched(plan: str) -> None:
+    words = ("search", plan, "--gpu", "gb200", "--gpus", "576")
+    [batch] = re.findall(r"global_batch of 512 sequences; (\d+) is the nearest", refusal(*words))
+    assert data(*words, "--global-batch", batch)["evaluated"] > 0
 
 
 @pytest.mark.parametrize(
