@@ -44,13 +44,15 @@ def plan(
             },
             settings or [],
         )
+        if report:
+            from planner.report.formats import check_ending, write_report
+
+            check_ending(report, "html")
         plans = make_plans(files or [], given)
         if json_to:
             data = [one.to_dict() for one in plans]
             write_json(json_to, data[0] if len(data) == 1 else data)
         if report:
-            from planner.report.formats import write_report
-
             write_atomic(report, write_report(plans, "html"))
         if json_to != "-":
             from planner.terminal import print_plans

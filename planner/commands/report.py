@@ -23,11 +23,13 @@ def report(
 ) -> None:
     """Write a report of one or more plans: a page to decide on, the detail, every assumption, the plan files."""
     with sentences():
-        from planner.report.formats import FORMATS, check_date, write_report
+        from planner.report.formats import FORMATS, check_date, check_ending, write_report
 
         kind = format_ or (out.suffix.removeprefix(".") if out else "") or "html"
         if kind not in FORMATS:
             raise InputError(f"format '{kind}' cannot be written; {nearest(kind, FORMATS)}")
+        if out:
+            check_ending(out, kind)
         if date:
             check_date(date)
         plans = make_plans(file, overrides({}, settings or []))

@@ -220,6 +220,13 @@ def test_another_seed_is_another_campaign() -> None:
         ((*SEARCH, "--stack", "magic"), "stack 'magic' is not known"),
         ((*SEARCH, "--seq-len", "0"), "key 'training.seq_len' is 0"),
         (("report", EXAMPLE, "--format", "docx"), "format 'docx' cannot be written"),
+        (
+            ("report", EXAMPLE, "--format", "html", "--out", "x.pdf"),
+            "x.pdf: html is asked for, but the name ends as pdf",
+        ),
+        ((*QUICK, "--report", "x.pdf"), "name it x.html, or ask for pdf: herdplan report --format pdf"),
+        (("cap", EXAMPLE, "--watts", "500,1000"), "a cap of 1000 W is above the 700 W that H100"),
+        ((*SEARCH, "--scheduler", "tcp://127.0.0.1:1"), "--scheduler shares out clusters, and there is one"),
         (("plna", EXAMPLE), "plna"),
         (("plan", EXAMPLE, "--gpsu", "8"), "--gpsu"),
         (("search", "--model", "llama3.1-8b"), "--gpu"),
