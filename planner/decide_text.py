@@ -63,7 +63,7 @@ def _sobol(indices: Sequence[SobolIndex], outcome: str) -> Table:
         table.add_column(column, justify="right" if column else "left")
     for i in indices:
         table.add_row(
-            i.label, f"{i.first:.2f} ± {i.first_confidence:.2f}", f"{i.total:.2f} ± {i.total_confidence:.2f}"
+            i.label, f"{i.first:z.2f} ± {i.first_confidence:.2f}", f"{i.total:z.2f} ± {i.total_confidence:.2f}"
         )
     return table
 
@@ -194,8 +194,8 @@ def print_tracking(t: Tracking) -> None:
     table.add_column("")
     table.add_column("days", justify="right")
     for name, part in t.gap_parts_days.items():
-        table.add_row(name.replace("_", " ").capitalize(), f"{part:+.2f}")
-    table.add_row("Together", f"{t.gap_days:+.2f}", style="bold")
+        table.add_row(name.replace("_", " ").capitalize(), f"{part:+z.2f}")
+    table.add_row("Together", f"{t.gap_days:+z.2f}", style="bold")
     screen.print(table)
     low, middle, high = (f"{moment:%Y-%m-%d}" for moment in t.finish)
     screen.print(

@@ -52,6 +52,14 @@ class ClusterComparison:
     impossible: tuple[tuple[str, str], ...]
     """The cluster and why not."""
 
+    @property
+    def headline(self) -> str:
+        """How many are on the front."""
+        best, planned = len(self.front), len(self.front) + len(self.beaten)
+        if planned == 1:
+            return "one cluster, and none to beat it"
+        return f"{best} of {planned} clusters {'is' if best == 1 else 'are'} beaten by none"
+
 
 def dominates(a: Array, b: Array) -> NDArray[np.bool_]:
     """Where `a` is nowhere above `b` and somewhere below; objectives along the last axis, the rest broadcasts."""

@@ -49,7 +49,7 @@ class LayoutChoice:
     __pydantic_config__ = STRICT
 
     tp: Count = 1
-    """Tensor-parallel ranks, within a node."""
+    """Tensor-parallel ranks; quickest within a node."""
     cp: Count = 1
     """Context-parallel ranks."""
     pp: Count = 1

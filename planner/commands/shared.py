@@ -1,8 +1,10 @@
 """What every command shares: one sentence for bad input, JSON output, plan files with overrides."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,11 +89,15 @@ def requests(files: list[Path], overrides: list[tuple[str, object]]) -> "list[Pl
 
 
 def make_plans(files: list[Path], overrides: list[tuple[str, object]]) -> "list[Plan]":
-    """The plan of each file, all of them read before the first is made."""
+    """The plan of each file, all of them read before the first is made; those named alike are told apart by file."""
     from planner.plan import make_plan
 
     plans = []
     for file, request in zip(files or (None,), requests(files, overrides), strict=True):
         with naming(file):
             plans.append(make_plan(request))
-    return plans
+    alike = Counter(plan.name for plan in plans)
+    return [
+        replace(plan, name=f"{plan.name} ({file})") if alike[plan.name] > 1 else plan
+        for file, plan in zip(files or (None,), plans, strict=True)
+    ]

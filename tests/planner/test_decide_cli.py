@@ -1,5 +1,6 @@
 """init, explain, diff, uncertainty, goal and track: what each command gives, every mistake as one sentence."""
 
+import inspect
 import json
 import re
 from contextlib import nullcontext
@@ -152,6 +153,36 @@ def test_every_command_names_the_plan_that_cannot_be_made(plan: str, command: st
     assert refusal(command, plan, "--set", "training.stack=magic", *options).startswith(
         f"herdplan: {plan}: stack 'magic' is not known"
     )
+
+
+def test_plans_named_alike_are_told_apart_by_file(plan: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(PLAN.replace("200B", "300B"))
+    names = [one["name"] for one in data("plan", plan, str(other))]
+    assert [name.partition(" (")[2] for name in names] == [f"{plan})", f"{other})"]
+    assert data("diff", plan, str(other))["names"] == names
+    other.write_text(PLAN.replace("gpus = 64", "gpus = 128"))
+    assert [one["name"] for one in data("plan", plan, str(other))] == [
+        "llama3.1-8b on 64 x H100 SXM 80 GB",
+        "llama3.1-8b on 128 x H100 SXM 80 GB",
+    ]
+
+
+def test_simulate_says_where_a_plan_has_another_replica(plan: str) -> None:
+    said = "One replica; herdplan plan takes that of median length of 5."
+    assert said in works("simulate", plan)
+    assert said not in works("simulate", plan, "--replicas", "5")
+    assert "One replica" not in works("simulate", plan, "--set", "replicas=1")
+
+
+def test_every_command_but_two_takes_json() -> None:
+    taking = {
+        command.callback.__name__
+        for command in app.registered_commands
+        if command.callback and "json_to" in inspect.signature(command.callback).parameters
+    }
+    every = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert every - taking == {"init", "dashboard"}  # as the README says
 
 
 def test_uncertainty_gives_intervals_a_tornado_and_indices(plan: str) -> None:

@@ -219,6 +219,14 @@ def test_a_mistake_is_one_sentence(words: tuple[str, ...], says: str) -> None:
     assert result.stdout == ""
 
 
+def test_the_headline_counts_as_people_do() -> None:
+    best, slower = contender("a", 1, 1, 1, 1), contender("b", 2, 2, 2, 2)
+    traded = contender("c", 3, 0.5, 1, 1)
+    assert compare([best]).headline == "one cluster, and none to beat it"
+    assert compare([best, slower]).headline == "1 of 2 clusters is beaten by none"
+    assert compare([best, slower, traded]).headline == "2 of 3 clusters are beaten by none"
+
+
 def test_a_comparison_leaves_the_request_alone() -> None:
     asked = request()
     before = replace(asked)
