@@ -127,9 +127,10 @@ def summary_line(simulation: "Simulation") -> str:
 
 
 def distribution_lines(simulation: "Simulation") -> list[str]:
-    """The replicas' figures, median and nine in ten; empty where there is one replica."""
+    """The replicas' figures, median and nine in ten; of one replica, that a plan may have another."""
     if len(simulation.replicas) < 2:
-        return []
+        planned = simulation.scenario.request.replicas
+        return [f"One replica; herdplan plan takes that of median length of {planned}."] if planned > 1 else []
     lines = [f"  {'over ' + str(len(simulation.replicas)) + ' replicas':<26}{'median':>12}{'5 %':>12}{'95 %':>12}"]
     for figure, (label, shown) in FIGURES.items():
         found = simulation.distribution(figure)

@@ -177,12 +177,15 @@ def load_rental(gpu: str, commitment: str = "on-demand", *, vendor: str = "", as
 
 
 def _no_rent(gpu: str, commitment: str, vendor: str, known: tuple[str, ...]) -> str:
-    advice = "give your own price in USD per GPU-hour"
+    key = "money.price_usd_per_gpu_hour"
+    advice = f"set {key} to your own, such as --set {key}=1 where only days, energy and emissions are asked for"
     if vendor and known:
         return (
             f"no {commitment} price of '{gpu}' from '{vendor}' is published; {nearest(vendor, known)}; or {advice}."
         )
-    return f"no {commitment} price of '{gpu}' is published in the catalogue; {advice}."
+    others = [kind for kind in get_args(Commitment) if recent(priced_as(gpu)[0], kind)]
+    priced = f"take money.commitment {' or '.join(others)}, or " if others else ""
+    return f"no {commitment} price of '{gpu}' is published in the catalogue; {priced}{advice}."
 
 
 def _discounted(commitment: Commitment) -> tuple[float, str]:

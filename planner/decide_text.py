@@ -12,7 +12,7 @@ from planner.diff import PlanDiff
 from planner.explain import Taken
 from planner.goals import SHOWN, GoalResult
 from planner.plan import Plan
-from planner.quantities import human, significant
+from planner.quantities import counted, human, significant
 from planner.sensitivity import SobolIndex, Swing
 from planner.terminal import console
 from planner.tracking import Tracking
@@ -63,7 +63,7 @@ def _sobol(indices: Sequence[SobolIndex], outcome: str) -> Table:
         table.add_column(column, justify="right" if column else "left")
     for i in indices:
         table.add_row(
-            i.label, f"{i.first:.2f} ± {i.first_confidence:.2f}", f"{i.total:.2f} ± {i.total_confidence:.2f}"
+            i.label, f"{i.first:z.2f} ± {i.first_confidence:.2f}", f"{i.total:z.2f} ± {i.total_confidence:.2f}"
         )
     return table
 
@@ -74,16 +74,17 @@ def print_goal(result: GoalResult) -> None:
     refused = sum(bool(c.refused) for c in result.candidates)
     tried = f"{len(result.candidates)} clusters tried" + (f", {refused} of them cannot run it" if refused else "")
     if result.plan is None:
-        screen.print(f"No plan keeps these limits ({tried}).", style="bold")
+        none = "None of them" if result.stopped else "No plan"
+        screen.print(f"{none} keeps these limits ({tried}).", style="bold")
         for shortfall in result.shortfalls:
             said = shortfall.sentence
             screen.print(f"  {said[0].upper()}{said[1:]}.", markup=False)
         return
-    plan, kept = result.plan, ""
+    plan, kept, so_far = result.plan, "", " so far" if result.stopped else ""
     if result.sure is not None:
         kept = f", each limit kept with a probability of {result.sure:.0%}"
     screen.print(
-        f"The {result.prefer}: {plan.cluster.gpus:,} x {plan.cluster.gpu.label} ({tried}{kept}).",
+        f"The {result.prefer}{so_far}: {plan.cluster.gpus:,} x {plan.cluster.gpu.label} ({tried}{kept}).",
         style="bold",
         markup=False,
     )
@@ -186,15 +187,15 @@ def print_tracking(t: Tracking) -> None:
     stopped, paused, lost = (significant(x / HOUR_S) for x in (still.stopped_s, still.paused_s, still.lost_s))
     screen.print(
         f"After {significant(t.elapsed_days)} days: {human(t.tokens)} tokens, {human(t.planned_tokens)} planned. "
-        f"Steps run at {t.speed:.1%} of the planned speed. {still.stops} interruptions held it up for {stopped} h, "
-        f"{still.pauses} pauses for {paused} h; {lost} h of steps were done again."
+        f"Steps run at {t.speed:.1%} of the planned speed. {counted(still.stops, 'interruption')} held it up for "
+        f"{stopped} h, {counted(still.pauses, 'pause')} for {paused} h; {lost} h of steps were done again."
     )
     table = Table(title="Behind the plan", title_justify="left", title_style="bold")
     table.add_column("")
     table.add_column("days", justify="right")
     for name, part in t.gap_parts_days.items():
-        table.add_row(name.replace("_", " ").capitalize(), f"{part:+.2f}")
-    table.add_row("Together", f"{t.gap_days:+.2f}", style="bold")
+        table.add_row(name.replace("_", " ").capitalize(), f"{part:+z.2f}")
+    table.add_row("Together", f"{t.gap_days:+z.2f}", style="bold")
     screen.print(table)
     low, middle, high = (f"{moment:%Y-%m-%d}" for moment in t.finish)
     screen.print(

@@ -77,18 +77,14 @@ class PlanDiff:
         }
 
 
-def diff_plans(first: PlanRequest, second: PlanRequest) -> PlanDiff:
+def diff_plans(a: Plan, b: Plan) -> PlanDiff:
     """Compare two plans; each difference is also tried alone on the first.
 
     Changes interact, so what they do alone need not add up to the whole.
-
-    Raises:
-        InputError: a plan that cannot be made.
     """
-    a, b = make_plan(first), make_plan(second)
     return PlanDiff(
         names=(a.name, b.name),
-        changes=tuple(_change(first, second, keys) for keys in _changed(first, second)),
+        changes=tuple(_change(a.request, b.request, keys) for keys in _changed(a.request, b.request)),
         assumptions=_assumptions(a, b),
         before=results(a),
         after=results(b),

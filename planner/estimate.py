@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
+from planner.phases import of_what_there_is
 from planner.runs import TrainingRun, UnreadableRun
 from profiler.units import GIB
 from sim.case import Array, StepCase, concatenate
@@ -154,11 +155,11 @@ def _prediction(
     flops = run.architecture.flops_per_token(run.seq_len, "noncausal")
     device_bytes = found["device_memory_bytes"]
     fits = fit(device_bytes, run.gpu.memory_bytes)
-    gib, capacity = f"{device_bytes / GIB:.0f}", f"{run.gpu.memory_gib:.0f}"
+    of_memory = of_what_there_is(device_bytes, run.gpu.memory_bytes)
     notes = {
         "fits": run.notes,
-        "tight": (*run.notes, f"memory is tight: {gib} GiB of the {capacity} there are"),
-        "does not fit": (*run.notes, f"peak memory of {gib} GiB is over the {capacity} there are"),
+        "tight": (*run.notes, f"memory is tight: {of_memory}"),
+        "does not fit": (*run.notes, f"peak memory is too much: {of_memory}"),
     }[fits]
     return Prediction(
         id=run.id,

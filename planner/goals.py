@@ -14,6 +14,7 @@ import numpy as np
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human, money, significant
+from planner.refusal import PlanError
 from profiler.files import InputError, nearest
 from sim.hardware import load_gpu, load_node, names
 from sim.replicas import fan_out
@@ -100,11 +101,15 @@ class GoalResult:
     sure: float | None
     candidates: tuple[Candidate, ...]
     shortfalls: tuple[Shortfall, ...]
+    """None where it was stopped: a cluster that was not tried may keep the limits."""
+    stopped: bool
+    """Whether Ctrl-C came before all clusters were tried."""
 
     def to_dict(self) -> dict[str, object]:
         """The answer as scripts read it."""
         return {
-            "possible": self.plan is not None,
+            "possible": None if self.stopped and not self.plan else self.plan is not None,
+            "stopped": self.stopped,
             "prefer": self.prefer,
             "sure": self.sure,
             "limits": {limit.outcome: limit.most for limit in self.limits},
@@ -185,8 +190,12 @@ def seek(
         workers: processes.
         tell: told how many candidates are done, and of how many.
 
+    After Ctrl-C the answer is the best of what was tried.
+
     Raises:
-        InputError: an unknown GPU or preference, a probability that is none, or nothing that can be planned at all.
+        InputError: an unknown GPU or preference, or a probability that is none.
+        PlanError: nothing that can be planned at all.
+        KeyboardInterrupt: Ctrl-C before the first candidate.
     """
     if prefer not in get_args(Preference):
         raise InputError(f"preference '{prefer}' is not known; {nearest(prefer, get_args(Preference))}.")
@@ -197,12 +206,12 @@ def seek(
         trial.add(gpu, _counts(request, gpu, most_gpus))
     trial.run()
     kept = _best(trial.done, limits, prefer)
-    if kept:
+    if kept and not trial.stopped:
         trial.add(kept.gpu, _around(kept, trial.done, request))
         trial.run()
     found = _best(trial.done, limits, prefer)
-    if not any(not c.refused for c in trial.done):
-        raise InputError(trial.done[-1].refused)
+    if not trial.stopped and all(c.refused for c in trial.done):
+        raise PlanError(trial.done[-1].refused)
     chosen = on_cluster(request, found.gpu, found.gpus) if found else None
     return GoalResult(
         request=chosen,
@@ -211,7 +220,8 @@ def seek(
         prefer=prefer,
         sure=sure,
         candidates=tuple(trial.done),
-        shortfalls=() if found else _shortfalls(trial.done, limits),
+        shortfalls=() if found or trial.stopped else _shortfalls(trial.done, limits),
+        stopped=trial.stopped,
     )
 
 
@@ -224,6 +234,7 @@ class _Trial:
         self.request, self.sure, self.workers, self.tell = request, sure, workers, tell
         self.waiting: dict[tuple[str, int], None] = {}
         self.done: list[Candidate] = []
+        self.stopped = False
 
     def add(self, gpu: str, counts: Sequence[int]) -> None:
         tried = {(c.gpu, c.gpus) for c in self.done}
@@ -232,9 +243,14 @@ class _Trial:
     def run(self) -> None:
         tasks = [(on_cluster(self.request, gpu, count), self.sure) for gpu, count in self.waiting]
         before, total = len(self.done), len(self.done) + len(tasks)
-        self.done += fan_out(
-            _candidate, tasks, workers=self.workers, done=lambda done: self.tell(before + done, total)
-        )
+        try:
+            self.done += fan_out(
+                _candidate, tasks, workers=self.workers, done=lambda done: self.tell(before + done, total)
+            )
+        except KeyboardInterrupt:
+            if not self.done:
+                raise
+        self.stopped = len(self.done) < total
         self.done.sort(key=lambda c: (c.gpu, c.gpus))
         self.waiting.clear()
 

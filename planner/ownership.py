@@ -113,10 +113,14 @@ def load_ownership(gpu: str, *, as_of: str = "") -> Ownership:
         InputError: an unknown GPU, or no published price.
     """
     unit = "USD per GPU, server included"
+    key = "money.server_usd_per_gpu"
     name, note = priced_as(gpu)
     found = recent(name, "purchase", as_of=as_of)
     if not found:
-        raise InputError(f"no purchase price of '{gpu}' is published in the catalogue; give your own in {unit}.")
+        raise InputError(
+            f"no purchase price of '{gpu}' is published in the catalogue; set {key} to your own in {unit}, such as "
+            f"--set {key}=1 where only days, energy and emissions are asked for."
+        )
     servers = tuple(q for q in found if q.scope == "server")
     if servers:
         how = how_spread(servers, "server prices per GPU") + note

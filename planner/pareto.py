@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
+from planner.refusal import PlanError
 from profiler.files import InputError
 from sim.case import Array
 from sim.hardware import load_gpu
@@ -51,6 +52,14 @@ class ClusterComparison:
     impossible: tuple[tuple[str, str], ...]
     """The cluster and why not."""
 
+    @property
+    def headline(self) -> str:
+        """How many are on the front."""
+        best, planned = len(self.front), len(self.front) + len(self.beaten)
+        if planned == 1:
+            return "one cluster, and none to beat it"
+        return f"{best} of {planned} clusters {'is' if best == 1 else 'are'} beaten by none"
+
 
 def dominates(a: Array, b: Array) -> NDArray[np.bool_]:
     """Where `a` is nowhere above `b` and somewhere below; objectives along the last axis, the rest broadcasts."""
@@ -74,7 +83,9 @@ def compare_clusters(
     `scheduler` and `done` are those of `sim.replicas.fan_out`; after Ctrl-C what was planned is compared.
 
     Raises:
-        InputError: no cluster can run it (the first one's reason), or a GPU that is not known.
+        PlanError: no cluster can run it (the first one's reason).
+        InputError: a GPU that is not known.
+        KeyboardInterrupt: Ctrl-C before the first cluster that can run it.
     """
     for name in gpus:
         load_gpu(name)
@@ -87,8 +98,10 @@ def compare_clusters(
         for asked, result in zip(requests, [*results, *unplanned], strict=True)
         if isinstance(result, str)
     ]
+    if not found and unplanned:
+        raise KeyboardInterrupt  # another cluster might have run it
     if not found:
-        raise InputError(impossible[0][1])
+        raise PlanError(impossible[0][1])
     return compare(found, impossible)
 
 

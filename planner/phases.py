@@ -1,6 +1,8 @@
 """The phases of a plan: each stretch of training with its layout and its step."""
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.kept import kept
@@ -171,7 +173,7 @@ def _plan_phase(
         searched=searched,
         stated=stated is not None,
         architecture_flops_per_token=per_token,
-        notes=(*stack.notes, *_habit_notes(phase.name, layout, stack), *_memory_notes(phase.name, step)),
+        notes=(*stack.notes, *_habit_notes(phase.name, layout, stack)),
     )
 
 
@@ -261,12 +263,19 @@ def _habit_notes(name: str, layout: ParallelLayout, stack: SoftwareStack) -> tup
     )
 
 
-def _memory_notes(name: str, step: StepEstimate) -> tuple[str, ...]:
-    """What to say of a stated layout whose peak is over the memory there is, but within the model's error."""
-    if step.fits:
+def memory_notes(phases: Sequence[PlannedPhase]) -> tuple[str, ...]:
+    """One note on all phases whose peak fills the memory there is to within the model's error, or goes beyond it."""
+    tight: dict[str, list[str]] = defaultdict(list)
+    for phase in phases:
+        if phase.step.memory_fit == "tight":
+            peak = of_what_there_is(phase.step.peak_memory_bytes, phase.step.capacity_bytes)
+            tight[peak].append(f"'{phase.name}'")
+    if not tight:
         return ()
-    return (
-        f"phase '{name}': the layout is taken as stated, though its predicted peak of "
-        f"{step.peak_memory_bytes / GIB:.0f} GiB is over the {step.capacity_bytes / GIB:.0f} GiB there are "
-        f"(the prediction is within {100 * ERROR_P90:.0f} % nine times in ten)",
-    )
+    listed = "; ".join(f"{peak} in {', '.join(names)}" for peak, names in tight.items())
+    return (f"memory is tight: {listed} (the prediction is within {100 * ERROR_P90:.0f} % nine times in ten)",)
+
+
+def of_what_there_is(peak_bytes: float, capacity_bytes: float) -> str:
+    """A peak beside the memory that holds it, in words."""
+    return f"{peak_bytes / GIB:.0f} GiB of the {capacity_bytes / GIB:.0f} there are"

@@ -17,10 +17,12 @@ from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, wate
 from planner.costs import CostBreakdown
 from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.model_card import ModelCard, card_of_plan, explain_card
-from planner.phases import PlannedPhase
+from planner.phases import PlannedPhase, memory_notes
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
+from planner.power_limit import cap_notes
 from planner.pricing import Prices, load_prices, tariff_notes
+from planner.refusal import of_the_plan
 from planner.tariffs import Bill
 from planner.typical import typical_campaign
 from planner.water import WaterAccount
@@ -253,6 +255,7 @@ def _levels(cost: CostBreakdown | None) -> dict[str, float] | None:
     return None if cost is None else {"low": cost.low, "expected": cost.expected, "high": cost.high}
 
 
+@of_the_plan()
 def make_plan(request: PlanRequest) -> Plan:
     """Plan a training run.
 
@@ -305,12 +308,22 @@ def make_plan(request: PlanRequest) -> Plan:
         profile=profile,
         assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, error),
         provenance=_provenance(cluster, phases, profile, request),
-        notes=tuple(
-            dict.fromkeys(
-                (*setup.notes, *tariff_notes(request, grid), *(note for phase in phases for note in phase.notes))
-            )
-        ),
+        notes=_notes(request, setup, grid, phases),
     )
+
+
+def _notes(
+    request: PlanRequest, setup: CampaignSetup, grid: Grid, phases: tuple[PlannedPhase, ...]
+) -> tuple[str, ...]:
+    """What a person should know beside the numbers, each once."""
+    found = (
+        *setup.notes,
+        *tariff_notes(request, grid),
+        *cap_notes(request.site, setup.cluster.gpu),
+        *(note for phase in phases for note in phase.notes),
+        *memory_notes(phases),
+    )
+    return tuple(dict.fromkeys(found))
 
 
 def _break_even(prices: Prices, charges: Charges, electricity_usd_per_day: float) -> float | None:

@@ -12,10 +12,11 @@ from pydantic import BeforeValidator
 
 from planner.quantities import parse_count, quantity_or_none
 from profiler.files import InputError, parse_toml, read_text, validated
-from profiler.profile import Precision, Recompute
+from profiler.profile import Recompute
 from profiler.units import Count
 from sim.campaign_setup import Recovery
 from sim.checkpoints import CheckpointKind
+from sim.hardware import TrainingPrecision
 from sim.layout import Sharding
 from sim.schedule_order import PipelineSchedule
 from sim.site import Hour, Month, PowerWindow
@@ -48,7 +49,7 @@ class LayoutChoice:
     __pydantic_config__ = STRICT
 
     tp: Count = 1
-    """Tensor-parallel ranks, within a node."""
+    """Tensor-parallel ranks; quickest within a node."""
     cp: Count = 1
     """Context-parallel ranks."""
     pp: Count = 1
@@ -118,7 +119,7 @@ class TrainingRequest:
 
     stack: str = DEFAULT_STACK
     """Training software, a name of sim/stacks, or a TOML file. Default: assumed, the most measured one."""
-    precision: Precision = "bf16"
+    precision: TrainingPrecision = "bf16"
     """bf16, fp16 or fp8. Default: as Llama 3.1 was trained (arXiv:2407.21783)."""
     seq_len: Count = 8192
     """Tokens in a sequence. Default: Llama 3 pre-training (arXiv:2407.21783)."""
@@ -307,7 +308,7 @@ class PlanRequest:
     """What the plan is called; the model and its GPUs where nothing is said."""
     start: str = "2026-01-05"
     """First day, for calendar months of bills."""
-    seed: int = 1
+    seed: Annotated[int, Ge(0)] = 1
     """Same seed, same plan."""
     replicas: Count = 5
     """Simulated campaigns; the one of median length is the plan. Default: assumed."""

@@ -9,6 +9,7 @@ from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
 from planner.power_limit import limit_power
 from planner.recovery import plan_checkpoints, plan_pauses, plan_reliability
+from planner.refusal import of_the_plan
 from planner.spot import with_spot
 from planner.tariffs import LONGEST_DAYS
 from profiler.architecture import ModelArchitecture, load_architecture
@@ -44,6 +45,7 @@ def plan_campaign(request: PlanRequest) -> CampaignSetup:
     return campaign_setup(request, architecture, cluster, request_phases(request))
 
 
+@of_the_plan()
 def request_phases(request: PlanRequest) -> tuple[PlannedPhase, ...]:
     """The phases of a plan that says everything itself; see `planned_phases`."""
     architecture, cluster = load_architecture(request.model), plan_cluster(request)

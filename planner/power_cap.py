@@ -108,6 +108,10 @@ def sweep_caps(
     ready, phases = scenario(unlimited), request_phases(unlimited)
     cluster = ready.setup.cluster
     low, high = least_cap_w(cluster.gpu), cluster.gpu.tdp_w
+    if caps_w and max(caps_w) > high:
+        raise InputError(
+            f"a cap of {max(caps_w):g} W is above the {high:.0f} W that {cluster.gpu.label} draws at most."
+        )
     caps = sorted({*caps_w, high}) if caps_w else [low + (high - low) * i / CAPS for i in range(CAPS + 1)]
     held = ((cap_w, [hold(phase, cap_w, cluster) for phase in phases]) for cap_w in caps)
     return _sweep(request, goal, ready, phases, held, done)

@@ -6,7 +6,7 @@ from planner.phases import PlannedPhase
 from planner.plan_file import SiteRequest
 from profiler.files import InputError
 from sim.energy import SitePower
-from sim.hardware import Cluster
+from sim.hardware import Cluster, Gpu
 from sim.power import capped_parts_s, capped_power_w, least_cap_w
 
 STEPS = 50
@@ -27,6 +27,14 @@ def limit_power(
     if asked.power_limit_mw is not None:
         caps.append(cap_for_site(phase, asked.power_limit_mw * 1e6, cluster, site, spare_nodes))
     return hold(phase, min(caps), cluster) if caps else phase
+
+
+def cap_notes(asked: SiteRequest, gpu: Gpu) -> tuple[str, ...]:
+    """What to say of a cap that holds nothing back; a comparison of GPUs may have one for all."""
+    cap_w = asked.gpu_power_cap_w
+    if cap_w is None or cap_w <= gpu.tdp_w:
+        return ()
+    return (f"gpu_power_cap_w is {cap_w:g}, and {gpu.label} draws {gpu.tdp_w:.0f} W at most: it caps nothing",)
 
 
 def hold(phase: PlannedPhase, cap_w: float, cluster: Cluster) -> PlannedPhase:

@@ -115,6 +115,11 @@ def human(value: float, unit: str = "", *, digits: int = 3) -> str:
     return " ".join(part for part in (number, NAMES.get(scale, ""), unit) if part)
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 pause`, `1,200 pauses`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def money(usd: float, *, digits: int = 3) -> str:
     """`74_200_000` → `$74.2 M`."""
     return f"${human(usd, digits=digits)}"

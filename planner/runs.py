@@ -16,11 +16,10 @@ from planner.cells import Cells
 from planner.run_layout import other_virtual_stages, read_global_batch, read_layout
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest, read_text
-from profiler.profile import Precision
 from sim.case import StepCase
 from sim.case_columns import build_case
 from sim.estimate import check_precision
-from sim.hardware import Fabric, Gpu, Node, load_fabric, load_gpu, load_node, names
+from sim.hardware import Fabric, Gpu, Node, TrainingPrecision, load_fabric, load_gpu, load_node, names
 from sim.layout import ParallelLayout
 from sim.memory import fit, memory_use
 from sim.stacks import DEFAULT_STACK, SoftwareStack, load_stack, stack_of_framework
@@ -53,7 +52,7 @@ class TrainingRun:
     layout: ParallelLayout
     seq_len: int
     global_batch: int
-    precision: Precision
+    precision: TrainingPrecision
     notes: tuple[str, ...]
     other_virtual_stages: tuple[int, ...] = ()
     """What else the virtual stages may be where the row does not state them; empty where it does."""
@@ -276,18 +275,18 @@ def _fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
     )
 
 
-def _precision(c: Cells, gpu: Gpu) -> Precision:
+def _precision(c: Cells, gpu: Gpu) -> TrainingPrecision:
     text = c.text("precision").lower()
     if not text:
         c.notes.append("precision not stated: bf16")
         return "bf16"
-    if text not in get_args(Precision):
-        raise InputError(f"precision '{text[:40]}' is not known; {nearest(text, get_args(Precision))}")
-    check_precision(cast(Precision, text), gpu)
-    return cast(Precision, text)
+    if text not in get_args(TrainingPrecision):
+        raise InputError(f"precision '{text[:40]}' is not known; {nearest(text, get_args(TrainingPrecision))}")
+    check_precision(cast(TrainingPrecision, text), gpu)
+    return cast(TrainingPrecision, text)
 
 
-def _stack(c: Cells, gpu: Gpu, precision: Precision) -> SoftwareStack:
+def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     """The framework's stack, with what the row's flags and attention columns say about it."""
     framework = c.text("framework")
     stack = stack_of_framework(framework)

@@ -14,6 +14,7 @@ from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import first_moment, plan_campaign
 from planner.pricing import Prices, load_prices
+from planner.refusal import of_the_plan
 from planner.typical import typical_campaign
 from profiler.units import DAY_S, HOUR_S, JOULES_PER_KWH, JOULES_PER_MWH
 from sim.campaign import Campaign, CampaignSetup, replica_seeds, simulate_campaign
@@ -191,6 +192,7 @@ def _quantile(ordered: list[float], share: float) -> float:
     return ordered[below] + (at - below) * (ordered[above] - ordered[below])
 
 
+@of_the_plan()
 def scenario(request: PlanRequest) -> Scenario:
     """Everything about a plan but chance.
 

@@ -88,10 +88,10 @@ def rank_starts(
     """
     if goal not in get_args(Goal):
         raise InputError(f"goal '{goal}' is not known; {nearest(goal, get_args(Goal))}.")
-    if not 0 <= within_days <= 3660 or every_days < 1:
-        raise InputError(
-            f"within_days is {within_days} and every_days {every_days}; 0 to 3660 and at least 1 are needed."
-        )
+    if not 0 <= within_days <= 3660:
+        raise InputError(f"within_days is {within_days}; 0 to 3660 is possible.")
+    if every_days < 1:
+        raise InputError(f"every_days is {every_days}; at least 1 is needed.")
     ready = scenario(request)
     campaign = ready.typical
     options = []

@@ -7,6 +7,7 @@ from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import plan_cluster
 from planner.quantities import significant
+from planner.refusal import of_the_plan
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from sim.estimate import step_case
@@ -75,14 +76,10 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
     Raises:
         InputError: a plan that cannot be built, a phase it does not have, or a straggler beyond its pipeline.
     """
-    cluster = plan_cluster(request)
-    phases = plan_phases(
-        request,
-        load_architecture(request.model),
-        cluster,
-        load_stack(request.training.stack),
-        load_profile(cluster.gpu),
-    )
+    with of_the_plan():
+        cluster = plan_cluster(request)
+        architecture, stack = load_architecture(request.model), load_stack(request.training.stack)
+        phases = plan_phases(request, architecture, cluster, stack, load_profile(cluster.gpu))
     if phase is not None and not 1 <= phase <= len(phases):
         listed = ", ".join(f"{number} ({one.name})" for number, one in enumerate(phases, 1))
         raise InputError(f"phase is {phase}; the plan has {listed}.")

@@ -28,7 +28,11 @@ from profiler.units import DAY_S, HOUR_S
 from sim.clocks import speed_at_power
 
 PAUSE_S = 4 * HOUR_S
-"""A longer standstill is a pause and not an interruption. Assumed: restarts take minutes, at most an hour or two."""
+"""A longer standstill is a pause and not an interruption, unless the plan's own interruptions take as long: planned
+maintenance, or waiting for a repair. Assumed: restarts take minutes, at most an hour or two."""
+
+PAUSE_OVER_PLANNED = 1.25
+"""A pause over the plan's longest interruption. Assumed: neighbours run together, and luck differs."""
 
 STANDING_SHARE = 0.9
 """An interval that did less than this share of its time as work, at the running speed, holds a standstill."""
@@ -53,7 +57,7 @@ class Standstill:
     """What the log says about time that was no kept work."""
 
     stops: int
-    """Interruptions: standstills up to `PAUSE_S`, and steps back."""
+    """Interruptions: standstills as long as the plan's own, or up to `PAUSE_S`, and steps back."""
     stopped_s: float
     lost_s: float
     """Work that was done again."""
@@ -121,7 +125,7 @@ def track(plan: Plan, log: RunLog, *, samples: int = SAMPLES) -> Tracking:
     speed, spread = _running_speed(log.times_s, done_s)
     if coarse:
         speed = _mean_speed(log.times_s, done_s, speed) / ettr
-    standstill = _standstill(log.times_s, done_s, speed)
+    standstill = _standstill(log.times_s, done_s, speed, _longest_stop_s(plan))
     elapsed_s, kept_s = float(log.times_s[-1]), float(done_s[-1] - done_s[0])
     slow_s = kept_s / speed - kept_s
     power_s = min(max(kept_s / max(_speed_by_power(plan, log, done_s, speed), speed) - kept_s, 0.0), max(slow_s, 0.0))
@@ -220,7 +224,16 @@ def _standing(times_s: Array, done_s: Array, speed: float) -> NDArray[np.bool_]:
     return np.asarray(np.diff(done_s) < STANDING_SHARE * speed * np.diff(times_s))
 
 
-def _standstill(times_s: Array, done_s: Array, speed: float) -> Standstill:
+def _longest_stop_s(plan: Plan) -> float:
+    """The longest standstill that is an interruption and no pause."""
+    stops = plan.campaign.stops
+    took_s = sum(
+        stops.column(f"{part}_s") for part in ("lost", "detection", "drain", "maintenance", "wait", "restart")
+    )
+    return max(PAUSE_S, PAUSE_OVER_PLANNED * float(np.max(took_s, initial=0.0)))
+
+
+def _standstill(times_s: Array, done_s: Array, speed: float, longest_stop_s: float) -> Standstill:
     """Runs of neighbouring intervals that stand still or go back, each an interruption or a pause."""
     gaps_s, moved_s = np.diff(times_s), np.diff(done_s)
     back_s = np.maximum(-moved_s, 0.0)
@@ -231,7 +244,7 @@ def _standstill(times_s: Array, done_s: Array, speed: float) -> Standstill:
     stopped_s = paused_s = 0.0
     for first, last in zip(edges[::2], edges[1::2], strict=True):
         length_s = float(still_s[first:last].sum())
-        if length_s > PAUSE_S:
+        if length_s > longest_stop_s:
             pauses, paused_s = pauses + 1, paused_s + length_s
         else:
             stops, stopped_s = stops + 1, stopped_s + length_s

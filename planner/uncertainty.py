@@ -108,8 +108,10 @@ def sample_plan(
         InputError: fewer than 20 samples, a negative seed, or a change that cannot be.
     """
     seed = plan.request.seed if seed is None else seed
-    if samples < 20 or seed < 0:
-        raise InputError(f"samples is {samples} and seed {seed}; at least 20 and 0 or more are needed.")
+    if samples < 20:
+        raise InputError(f"samples is {samples}; at least 20 are needed.")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; 0 or more is needed.")
     priors = plan_priors(plan, changes)
     luck = {name: normals(name, samples, seed) for name, prior in priors.items() if prior.unsure}
     response = plan.response

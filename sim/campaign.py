@@ -61,7 +61,9 @@ def simulate_replicas(setup: CampaignSetup, seed: int, replicas: int) -> tuple[C
 
 def replica_seeds(seed: int, replicas: int) -> tuple[int, ...]:
     """The seeds of `replicas` independent campaigns."""
-    if seed < 0 or replicas < 1:
-        raise InputError(f"seed is {seed} and replicas {replicas}; 0 or more and at least 1 are needed.")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; 0 or more is needed.")
+    if replicas < 1:
+        raise InputError(f"replicas is {replicas}; at least 1 is needed.")
     spawned = np.random.SeedSequence(seed).spawn(replicas)
     return tuple(int(child.generate_state(1, np.uint64)[0]) for child in spawned)

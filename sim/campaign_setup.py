@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Literal
 
 from profiler.files import InputError
@@ -231,7 +232,7 @@ class CampaignSetup:
             repair_s = max(cause.repair_s for cause in self.reliability.causes)
             return (
                 f"There are no spare nodes: {fail}, and the job stands up to {duration(repair_s)} for each until it "
-                "is repaired; keep spare_nodes or let the job run on fewer replicas",
+                f"is repaired; keep {_enough_spares(away)} spare_nodes or let the job run on fewer replicas",
             )
         if crews is not None and away > crews:
             return (
@@ -245,9 +246,14 @@ class CampaignSetup:
             return (
                 f"There are too few spare nodes: {fail}, and {significant(away, 2)} are under repair on average, "
                 f"more than the {self.spare_nodes} there are for {short:.0%} of the time; the job stands and waits "
-                "then; keep more spare_nodes or let the job run on fewer replicas",
+                f"then; keep {_enough_spares(away)} spare_nodes or let the job run on fewer replicas",
             )
         return ()
+
+
+def _enough_spares(away: float) -> int:
+    """The fewest spare nodes that are seldom too few, `away` being under repair on average."""
+    return next(n for n in count(math.floor(away)) if above_poisson(n, away) <= SHORT_SHARE)
 
 
 def _refuse_endless(setup: CampaignSetup) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from profiler.architecture import ModelArchitecture
-from profiler.profile import Precision
 from sim.calibration import load_calibration
 from sim.case import RECOMPUTES, SELECTIVES, SHARDINGS, StepCase
-from sim.hardware import Fabric, Gpu, Node
+from sim.hardware import Fabric, Gpu, Node, TrainingPrecision
 from sim.kernels.attention import AttentionLibrary, attention_curve
 from sim.kernels.collectives import LINKS
 from sim.kernels.matmul import matmul_curve
@@ -39,7 +38,7 @@ def build_case(
     layouts: Sequence[ParallelLayout],
     seq_len: int,
     global_batch: int,
-    precision: Precision = "bf16",
+    precision: TrainingPrecision = "bf16",
     calibration: Mapping[str, float] | None = None,
     measured: Sequence[MeasuredStep] = (),
 ) -> StepCase:
@@ -123,7 +122,7 @@ def rate_columns(
     gpus_per_node: int,
     fabric: Fabric,
     stack: SoftwareStack,
-    precision: Precision,
+    precision: TrainingPrecision,
     k: Mapping[str, float],
 ) -> dict[str, Any]:
     """The machine and stack fields of a case: all that depends on the calibrated constants `k`."""
@@ -201,7 +200,9 @@ def _context_columns(stack: SoftwareStack) -> dict[str, float]:
     }
 
 
-def _kernel_columns(gpu: Gpu, stack: SoftwareStack, precision: Precision, k: Mapping[str, float]) -> dict[str, float]:
+def _kernel_columns(
+    gpu: Gpu, stack: SoftwareStack, precision: TrainingPrecision, k: Mapping[str, float]
+) -> dict[str, float]:
     """How kernels slow down with their shape: published curves, beside the calibrated rates of large ones."""
     products, products_16bit = matmul_curve(gpu.kernels, precision), matmul_curve(gpu.kernels, "bf16")
     core = attention_curve(gpu.kernels, ATTENTION_LIBRARY[stack.attention])
@@ -240,7 +241,7 @@ def attention_rate(gpu: Gpu, stack: SoftwareStack, k: Mapping[str, float]) -> fl
     return k[f"attention_{kernel}_h100"] * clocks * gpu.peak_bf16_flops / h100_peak
 
 
-def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, float]) -> dict[str, Any]:
+def _stack_columns(stack: SoftwareStack, precision: TrainingPrecision, k: Mapping[str, float]) -> dict[str, Any]:
     # what selective recompute runs again: shares of a block's forward matmuls, attention and elementwise work
     selective = {
         "attention": (0.0, 1.0, 0.1),
@@ -277,7 +278,7 @@ def _stack_columns(stack: SoftwareStack, precision: Precision, k: Mapping[str, f
     }
 
 
-def _memory_columns(stack: SoftwareStack, precision: Precision) -> dict[str, Any]:
+def _memory_columns(stack: SoftwareStack, precision: TrainingPrecision) -> dict[str, Any]:
     habits = stack.memory
     # fp16 gradients are summed in fp16: their loss scale keeps them in range (Megatron-LM sums only bf16's in fp32)
     sums = 2 if precision == "fp16" else stack.gradient_store_bytes

@@ -6,11 +6,11 @@ from typing import Literal
 
 from profiler.architecture import AttentionConvention, ModelArchitecture
 from profiler.files import InputError
-from profiler.profile import Precision, Profile
+from profiler.profile import Profile
 from sim.case import Array, StepCase, entry
 from sim.case_columns import build_case
 from sim.floor import floor_s
-from sim.hardware import Cluster, Gpu
+from sim.hardware import Cluster, Gpu, TrainingPrecision
 from sim.kernels.measured import Footing, MeasuredStep, measured_step
 from sim.kernels.shares import KernelShares, kernel_shares
 from sim.layout import ParallelLayout, check_layout
@@ -87,16 +87,14 @@ class StepEstimate:
         return self.flops_per_s_per_gpu(convention) / self.peak_bf16_flops
 
 
-def check_precision(precision: Precision, gpu: Gpu) -> None:
+def check_precision(precision: TrainingPrecision, gpu: Gpu) -> None:
     """Refuse a precision that the step model has no rates for on this GPU.
 
     Raises:
-        InputError: fp8 where there are no fp8 matrix units, or fp32.
+        InputError: fp8 where there are no fp8 matrix units.
     """
     if precision == "fp8" and gpu.peak_fp8_flops is None:
         raise InputError(f"precision is fp8, but {gpu.label} has no fp8 matrix units; bf16 is the nearest.")
-    if precision == "fp32":
-        raise InputError("precision is fp32, for which the step model has no rates; bf16 is the nearest.")
 
 
 def step_case(
@@ -107,7 +105,7 @@ def step_case(
     stack: SoftwareStack,
     seq_len: int,
     global_batch: int,
-    precision: Precision = "bf16",
+    precision: TrainingPrecision = "bf16",
     profile: Profile | None = None,
     calibration: Mapping[str, float] | None = None,
 ) -> tuple[StepCase, MeasuredStep]:
@@ -145,7 +143,7 @@ def estimate_step(
     stack: SoftwareStack,
     seq_len: int,
     global_batch: int,
-    precision: Precision = "bf16",
+    precision: TrainingPrecision = "bf16",
     profile: Profile | None = None,
     calibration: Mapping[str, float] | None = None,
 ) -> StepEstimate:

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from profiler.files import InputError, nearest, read_toml
-from profiler.profile import Precision
 from profiler.units import GIB, Amount, Count, Positive
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 
 T = TypeVar("T")
+
+TrainingPrecision = Literal["bf16", "fp16", "fp8"]
+"""What the step model has rates for; a profile may hold fp32 too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +54,11 @@ class Gpu:
         """Capacity in bytes."""
         return self.memory_gib * GIB
 
-    def peak_flops(self, precision: Precision) -> float:
+    def peak_flops(self, precision: TrainingPrecision) -> float:
         """Dense peak of a precision; 16-bit where the part has no fp8 units."""
         return self.peak_fp8_flops if precision == "fp8" and self.peak_fp8_flops else self.peak_bf16_flops
 
-    def matmul_ceiling_flops(self, precision: Precision) -> float:
+    def matmul_ceiling_flops(self, precision: TrainingPrecision) -> float:
         """The measured matmul ceiling of a precision; the dense peak where nobody measured one."""
         fp8 = precision == "fp8" and self.peak_fp8_flops is not None
         measured = self.matmul_ceiling_fp8_flops if fp8 else self.matmul_ceiling_bf16_flops
@@ -172,7 +174,7 @@ def _load(kind: str, name: str, cls: type[T], what: str) -> T:
 @cache
 def load_gpu(name: str) -> Gpu:
     """A GPU by its catalogue name or a TOML file; raises `InputError` when there is none."""
-    return _load("gpus", name, Gpu, "GPU")
+    return _load("gpus", name, Gpu, "gpu")
 
 
 @cache

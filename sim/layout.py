@@ -120,6 +120,6 @@ def check_layout(
     if global_batch % per_pass:
         nearest = max(round(global_batch / per_pass), 1) * per_pass
         raise InputError(
-            f"global batch {global_batch} is not a multiple of dp {layout.dp} x micro-batch {layout.micro_batch}; "
+            f"global_batch is {global_batch}, not a multiple of dp {layout.dp} x micro_batch {layout.micro_batch}; "
             f"the nearest is {nearest}."
         )

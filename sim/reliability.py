@@ -91,7 +91,7 @@ def load_reliability(name: str) -> Reliability:
     if not name.endswith(".toml"):
         if name not in reliability_names():
             allowed = nearest(name, reliability_names())
-            raise InputError(f"reliability '{name}' is not in the catalogue; {allowed} (or a .toml file).")
+            raise InputError(f"record '{name}' is not in the catalogue; {allowed} (or a .toml file).")
         path = CATALOGUE / "reliability" / f"{name}.toml"
     entry = read_toml(path, _ReliabilityFile)
     return Reliability(

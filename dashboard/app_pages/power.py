@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from dashboard import ui
-from planner.quantities import energy, money, significant
+from planner.quantities import counted, energy, money, significant
 from planner.report import charts, money_charts, place_charts, tables, words
 
 plan = ui.chosen_plan()
@@ -30,7 +30,7 @@ with right:
     ui.chart("bill-months", money_charts.bill_months(plan, look, "container"), partial(money_charts.bill_table, plan))
 ui.heading("The bill by part of the tariff")
 bill = plan.bill
-months = f"{len(bill.months)} calendar month{'s' if len(bill.months) > 1 else ''}"
+months = counted(len(bill.months), "calendar month")
 ui.rows(
     [("Part", False), ("USD", True), ("Share", True)],
     [

@@ -29,7 +29,7 @@ def simulate(
     json_to: JsonOption = "",
 ) -> None:
     """Simulate the campaign of a plan with its failures, replica by replica, and say where the time went."""
-    with sentences():
+    with sentences(file):
         from planner.campaign_files import check_path
         from planner.campaign_text import distribution_lines, explained, interrupted_line, summary_line
         from planner.progress import progress

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from planner.commands.shared import sentences
+from planner.commands.shared import INTERRUPTED, sentences
 from profiler.files import InputError
 
 
@@ -23,4 +23,8 @@ def dashboard(
         if find_spec("streamlit") is None:
             raise InputError("the dashboard needs streamlit: pip install 'herdplan[dashboard]'.")
         command = [sys.executable, "-m", "dashboard.launch", "--port", str(port), "--address", address]
-        raise typer.Exit(subprocess.call(command))  # noqa: S603 - our own module, arguments checked by typer
+        try:
+            ended = subprocess.call(command)  # noqa: S603 - our own module, arguments checked by typer
+        except KeyboardInterrupt:
+            ended = INTERRUPTED  # the usual end, of which Streamlit tells
+        raise typer.Exit(ended)

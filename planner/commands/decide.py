@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, SettingsOption, overrides, requests, sentences, write_json
+from planner.commands.shared import (
+    INTERRUPTED,
+    JsonOption,
+    SettingsOption,
+    overrides,
+    requests,
+    sentences,
+    write_json,
+)
 from profiler.files import InputError, nearest, write_atomic
 
 if TYPE_CHECKING:
@@ -32,7 +40,7 @@ def uncertainty(
     json_to: JsonOption = "",
 ) -> None:
     """How sure a plan is: 5, 50 and 95 % of days, dollars, MWh and tonnes, and what matters most."""
-    with sentences():
+    with sentences(file):
         from planner.plan import make_plan
         from planner.sensitivity import sobol as sobol_of
         from planner.sensitivity import to_dict, tornado
@@ -81,7 +89,7 @@ def goal(
     json_to: JsonOption = "",
 ) -> None:
     """The cheapest, fastest or cleanest plan within a date, a budget, a power feed or a carbon budget."""
-    with sentences():
+    with sentences(file):
         from planner.goals import seek
         from planner.progress import progress
 
@@ -99,6 +107,9 @@ def goal(
                 workers=workers,
                 tell=tell,
             )
+        if result.stopped:
+            tried = len(result.candidates)
+            typer.echo(f"Stopped: {tried} clusters were tried, but not all; what follows is theirs.", err=True)
         if out and result.request:
             from planner.report.plan_text import plan_file_text
 
@@ -112,6 +123,8 @@ def goal(
             print_goal(result)
             if result.plan:
                 print_plans([result.plan], None)
+    if result.stopped:
+        raise typer.Exit(INTERRUPTED)
     if result.plan is None:
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, SettingsOption, overrides, requests, sentences, write_json
+from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, sentences, write_json
 from profiler.files import InputError, write_atomic
 
 
@@ -42,7 +42,7 @@ def explain(
     json_to: JsonOption = "",
 ) -> None:
     """Show every key of a plan and where its value comes from, or follow one number down to its sources."""
-    with sentences():
+    with sentences(file):
         from planner.explain import read_taken
         from planner.plan import make_plan
         from planner.why import why
@@ -70,7 +70,7 @@ def diff(
     with sentences():
         from planner.diff import diff_plans
 
-        a, b = requests([first, second], [])
+        a, b = make_plans([first, second], [])
         found = diff_plans(a, b)
         if json_to:
             write_json(json_to, found.to_dict())

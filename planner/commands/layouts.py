@@ -30,11 +30,13 @@ def search(
     json_to: JsonOption = "",
 ) -> None:
     """Rank every valid layout of a model on a cluster; with several clusters, their days, dollars, MWh and tonnes."""
-    with sentences():
+    with sentences(file):
         if file is None and not (gpu and gpus):
             raise InputError("nothing to search: give a plan file, or --model, --gpu and --gpus.")
         names, counts = [name.strip() for name in gpu.split(",")], _counts(gpus)
         several = pareto or len(names) > 1 or len(counts) > 1
+        if scheduler and not several:
+            raise InputError("--scheduler shares out clusters, and there is one; name several with --gpu or --gpus.")
         if several and file is None and not tokens:
             raise InputError("clusters are compared by what a whole run takes: give --tokens, such as 15.6T.")
         given = overrides(

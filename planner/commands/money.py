@@ -16,7 +16,7 @@ def money(
     json_to: JsonOption = "",
 ) -> None:
     """What a plan costs rented, owned or mixed, line by line; rent or buy; and the payments month by month."""
-    with sentences():
+    with sentences(file):
         from planner.cashflow import cash_flow, cash_flow_csv
         from planner.plan import make_plan
 

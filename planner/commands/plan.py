@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, requests, sentences, write_json
+from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, sentences, write_json
 from profiler.files import write_atomic
 
 
@@ -44,13 +44,15 @@ def plan(
             },
             settings or [],
         )
-        plans = make_plans(requests(files or [], given))
+        if report:
+            from planner.report.formats import check_ending, write_report
+
+            check_ending(report, "html")
+        plans = make_plans(files or [], given)
         if json_to:
             data = [one.to_dict() for one in plans]
             write_json(json_to, data[0] if len(data) == 1 else data)
         if report:
-            from planner.report.formats import write_report
-
             write_atomic(report, write_report(plans, "html"))
         if json_to != "-":
             from planner.terminal import print_plans

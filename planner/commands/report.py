@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, requests, sentences, write_json
+from planner.commands.shared import JsonOption, SettingsOption, make_plans, overrides, sentences, write_json
 from profiler.files import InputError, nearest, write_atomic
 
 
@@ -23,14 +23,16 @@ def report(
 ) -> None:
     """Write a report of one or more plans: a page to decide on, the detail, every assumption, the plan files."""
     with sentences():
-        from planner.report.formats import FORMATS, check_date, write_report
+        from planner.report.formats import FORMATS, check_date, check_ending, write_report
 
         kind = format_ or (out.suffix.removeprefix(".") if out else "") or "html"
         if kind not in FORMATS:
             raise InputError(f"format '{kind}' cannot be written; {nearest(kind, FORMATS)}")
+        if out:
+            check_ending(out, kind)
         if date:
             check_date(date)
-        plans = make_plans(requests(file, overrides({}, settings or [])))
+        plans = make_plans(file, overrides({}, settings or []))
         target = out or Path("out") / f"{file[0].stem}.{kind}"
         write_atomic(target, write_report(plans, kind, date=date))
         if json_to:

@@ -1,13 +1,16 @@
 """What every command shares: one sentence for bad input, JSON output, plan files with overrides."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from planner.refusal import PlanError
 from profiler.files import InputError, write_atomic
 
 if TYPE_CHECKING:
@@ -22,16 +25,37 @@ SettingsOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override any key, such as cluster.gpus=8192."),
 ]
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 
 @contextmanager
-def sentences() -> Iterator[None]:
-    """Turn bad input into one sentence on stderr and exit code 2."""
+def sentences(file: Path | None = None) -> Iterator[None]:
+    """Turn bad input into one sentence on stderr and exit code 2, Ctrl-C into one and 130.
+
+    What is refused of a plan names `file`, from which it was read.
+    """
     try:
-        yield
+        with naming(file):
+            yield
     except InputError as error:
         text = str(error).removesuffix(".")
         typer.echo(f"herdplan: {text}{'' if text.endswith('?') else '.'}", err=True)
         raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("herdplan: stopped before the end; no file is half written.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def naming(file: Path | None) -> Iterator[None]:
+    """Put the file's name before what is refused of its plan."""
+    try:
+        yield
+    except InputError as error:
+        if file is None or not isinstance(error, PlanError):
+            raise
+        raise InputError(f"{file}: {error}") from None
 
 
 def write_json(target: str, data: object) -> None:
@@ -64,7 +88,16 @@ def requests(files: list[Path], overrides: list[tuple[str, object]]) -> "list[Pl
     return [plan_request({}, overrides, source="command line")]
 
 
-def make_plans(requests: "list[PlanRequest]") -> "list[Plan]":
+def make_plans(files: list[Path], overrides: list[tuple[str, object]]) -> "list[Plan]":
+    """The plan of each file, all of them read before the first is made; those named alike are told apart by file."""
     from planner.plan import make_plan
 
-    return [make_plan(request) for request in requests]
+    plans = []
+    for file, request in zip(files or (None,), requests(files, overrides), strict=True):
+        with naming(file):
+            plans.append(make_plan(request))
+    alike = Counter(plan.name for plan in plans)
+    return [
+        replace(plan, name=f"{plan.name} ({file})") if alike[plan.name] > 1 else plan
+        for file, plan in zip(files or (None,), plans, strict=True)
+    ]

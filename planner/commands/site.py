@@ -20,7 +20,7 @@ def place(
     json_to: JsonOption = "",
 ) -> None:
     """Where a plan costs, emits or evaporates least: countries, US states and cloud regions, or vendors of rent."""
-    with sentences():
+    with sentences(file):
         from planner.places import rank_places
 
         [request] = requests([file], overrides({}, settings or []))
@@ -43,7 +43,7 @@ def when(
     json_to: JsonOption = "",
 ) -> None:
     """When a plan costs or emits least: the best first day."""
-    with sentences():
+    with sentences(file):
         from planner.progress import progress
         from planner.starts import rank_starts
 
@@ -67,7 +67,7 @@ def cap(
     json_to: JsonOption = "",
 ) -> None:
     """What a lower power cap on every GPU, or a limit of the site, does to time, energy and money; which is best."""
-    with sentences():
+    with sentences(file):
         from planner.power_cap import CAPS, sweep_caps, sweep_limits
         from planner.progress import progress
 

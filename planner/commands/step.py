@@ -23,7 +23,7 @@ def step(
     json_to: JsonOption = "",
 ) -> None:
     """Simulate one optimizer step of a plan event by event, beside the closed form."""
-    with sentences():
+    with sentences(file):
         from planner.step_timeline import plan_timeline, print_timeline
         from sim.schedule_noise import Noise
 

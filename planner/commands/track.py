@@ -17,7 +17,7 @@ def track(
     json_to: JsonOption = "",
 ) -> None:
     """Compare a run in progress with its plan: what the gap is made of, and when it will finish."""
-    with sentences():
+    with sentences(file):
         from planner.plan import make_plan
         from planner.track_log import read_log
         from planner.tracking import track as follow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from planner.comparisons import emitted_as_much_as, water_as_much_as
 from planner.costs import CostBreakdown
 from planner.plan import Plan
-from planner.quantities import energy, human, money, significant
+from planner.quantities import counted, energy, human, money, significant
 from planner.report import charts, finish_charts, money_charts, place_charts, tables, words
 from planner.report.document import Block, Cell, Code, Figure, Part, Role, Section, Table, Text, table
 from planner.report.plan_text import plan_file_text
@@ -144,7 +144,7 @@ def _cost_table(plan: Plan, name: str, cost: CostBreakdown) -> Table:
 
 def _bill(plan: Plan) -> Table:
     bill = plan.bill
-    months = f"{len(bill.months)} calendar month{'s' if len(bill.months) > 1 else ''}"
+    months = counted(len(bill.months), "calendar month")
     rows: list[tuple[object, ...]] = [
         (f"Energy, {energy(bill.energy_kwh / 1000)}", money(bill.energy_usd)),
         (f"Demand, {months}", money(bill.demand_usd)),

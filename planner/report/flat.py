@@ -15,6 +15,19 @@ from planner.report.words import share
 FORMULA = ("=", "+", "-", "@", "'")
 """What a spreadsheet takes the text behind it for: a formula, or a mark that it swallows."""
 
+PLAN_FILE = "plan file"
+STEP = "model: closed form of sim/step.py, docs/model.md"
+MEMORY = "model: closed form of sim/memory.py, docs/model.md"
+SIMULATION = "simulation: sim/campaign.py, docs/campaign.md"
+POWER = "model: sim/energy.py, docs/power.md"
+SPREAD = "simulation and samples of every assumption: planner/uncertainty.py, docs/uncertainty.md"
+CASH = "model: planner/cashflow.py, docs/money.md, from the lines of the cost"
+BREAK_EVEN = "model: planner/break_even.py, docs/money.md"
+CARD = "GPU-hours of this plan at the TDP, times the intensity of the Llama 3.1 model card: planner/carbon.py"
+RECORD = "record of how this plan was made: planner/plan.py"
+ERROR = "validation against published runs, each source left out of its own fit: docs/validation.md"
+"""Where a number comes from that has no source of its own."""
+
 
 class Row(NamedTuple):
     """One number or text of one plan."""
@@ -59,21 +72,35 @@ def plan_rows(plan: Plan, date: str = "") -> Iterator[Row]:
     yield from _outcomes(plan)
     yield from _money(plan)
     yield from _carbon(plan)
-    for group, unit, frame in (
-        ("step", "s", tables.step_table(plan)),
-        ("memory", "GiB", tables.memory_table(plan)),
-        ("time", "days", tables.time_table(plan)),
-        ("energy", "MWh", tables.energy_part_table(plan)),
-        ("energy by month", "MWh", tables.month_table(plan)[["Month", "MWh"]]),
-        ("highest hour by month", "MW", tables.month_table(plan)[["Month", "Peak [MW]"]]),
-    ):
-        shown = frame.drop(columns=[name for name in (*DRAWN_ONLY, "Share [%]") if name in frame.columns])
-        yield from (Row(plan.name, group, str(item), unit, value) for item, value in shown.itertuples(index=False))
-    for month, line, usd in tables.cash_line_table(plan).itertuples(index=False):
-        yield Row(plan.name, f"cash of {month}", line, "USD", usd)
+    yield from _tables(plan)
     yield from _phases(plan)
     yield from (Row(plan.name, "assumption", a.what, "", a.value, "", "", a.kind, a.source) for a in plan.assumptions)
     yield from _provenance(plan, date)
+
+
+def _tables(plan: Plan) -> Iterator[Row]:
+    """Where the step, the memory, the time, the energy and the money go."""
+    months, power = tables.month_table(plan), f"{SIMULATION}; {POWER}"
+    for group, unit, frame, source in (
+        ("step", "s", tables.step_table(plan), _step_source(plan)),
+        ("memory", "GiB", tables.memory_table(plan), MEMORY),
+        ("time", "days", tables.time_table(plan), SIMULATION),
+        ("energy", "MWh", tables.energy_part_table(plan), power),
+        ("energy by month", "MWh", months[["Month", "MWh"]], power),
+        ("highest hour by month", "MW", months[["Month", "Peak [MW]"]], power),
+    ):
+        shown = frame.drop(columns=[name for name in (*DRAWN_ONLY, "Share [%]") if name in frame.columns])
+        for item, value in shown.itertuples(index=False):
+            yield Row(plan.name, group, str(item), unit, value, source=source)
+    for month, line, usd in tables.cash_line_table(plan).itertuples(index=False):
+        yield Row(plan.name, f"cash of {month}", line, "USD", usd, source=CASH)
+
+
+def _step_source(plan: Plan) -> str:
+    """The closed form, and the profile where the step stands on one."""
+    if plan.profile is None or plan.main_phase.step.origin == "calibrated":
+        return STEP
+    return f"measured profile {plan.profile.name}; {STEP}"
 
 
 def _outcomes(plan: Plan) -> Iterator[Row]:
@@ -87,13 +114,21 @@ def _outcomes(plan: Plan) -> Iterator[Row]:
     }
     for name, unit in units.items():
         found = plan.intervals[name]
-        yield Row(plan.name, "outcome", name, unit, found.expected, found.low, found.high, "", "90 % interval")
-    yield Row(plan.name, "outcome", "gpus", "GPUs", plan.cluster.gpus, source=plan.cluster.gpu.label)
-    yield Row(plan.name, "outcome", "tokens", "tokens", plan.request.tokens)
-    yield Row(plan.name, "outcome", "mfu", "share", plan.mfu, source="non-causal FLOPs over dense peak")
-    yield Row(plan.name, "outcome", "ettr", "share", plan.campaign.ettr)
-    yield Row(plan.name, "outcome", "interruptions", "times", len(plan.campaign.interruptions))
-    yield Row(plan.name, "outcome", "mean_power_mw", "MW", plan.campaign.mean_site_power_w / 1e6)
+        yield Row(plan.name, "outcome", name, unit, found.expected, found.low, found.high, "90 % interval", SPREAD)
+    yield Row(plan.name, "outcome", "gpus", "GPUs", plan.cluster.gpus, known=plan.cluster.gpu.label, source=PLAN_FILE)
+    yield Row(plan.name, "outcome", "tokens", "tokens", plan.request.tokens, source=PLAN_FILE)
+    how, source = "non-causal FLOPs over dense peak", PLAN_FILE if plan.main_phase.stated else _step_source(plan)
+    yield Row(plan.name, "outcome", "mfu", "share", plan.mfu, known=how, source=source)
+    yield Row(plan.name, "outcome", "ettr", "share", plan.campaign.ettr, source=SIMULATION)
+    yield Row(plan.name, "outcome", "interruptions", "times", len(plan.campaign.interruptions), source=SIMULATION)
+    yield Row(
+        plan.name,
+        "outcome",
+        "mean_power_mw",
+        "MW",
+        plan.campaign.mean_site_power_w / 1e6,
+        source=f"{SIMULATION}; {POWER}",
+    )
 
 
 def _money(plan: Plan) -> Iterator[Row]:
@@ -102,7 +137,7 @@ def _money(plan: Plan) -> Iterator[Row]:
             continue
         for line in cost.lines:
             yield Row(plan.name, group, line.name, "USD", line.expected, line.low, line.high, line.how, line.source)
-        yield Row(plan.name, group, "in all", "USD", cost.expected, cost.low, cost.high)
+        yield Row(plan.name, group, "in all", "USD", cost.expected, cost.low, cost.high, source="sum of its lines")
     bill = plan.bill
     for item, usd in (
         ("energy", bill.energy_usd),
@@ -112,16 +147,16 @@ def _money(plan: Plan) -> Iterator[Row]:
     ):
         yield Row(plan.name, "electricity bill", item, "USD", usd, source=f"tariff {bill.tariff}")
     if plan.break_even_days is not None:
-        yield Row(plan.name, "own", "break-even with renting", "days", plan.break_even_days)
+        yield Row(plan.name, "own", "break-even with renting", "days", plan.break_even_days, source=BREAK_EVEN)
 
 
 def _carbon(plan: Plan) -> Iterator[Row]:
     carbon = plan.carbon
     for item, tonnes, source in (
         ("electricity, location-based", carbon.location_based_tco2e, carbon.how),
-        ("electricity, market-based", carbon.market_based_tco2e, ""),
+        ("electricity, market-based", carbon.market_based_tco2e, f"{carbon.how}, less clean_share of the plan file"),
         ("hardware", carbon.embodied_tco2e, "this run's share of its life"),
-        ("by TDP, as the model card counts", plan.tdp_accounting_tco2e, ""),
+        ("by TDP, as the model card counts", plan.tdp_accounting_tco2e, CARD),
     ):
         yield Row(plan.name, "carbon", item, "tCO2e", tonnes, source=source)
     water = plan.water
@@ -152,9 +187,9 @@ def _phases(plan: Plan) -> Iterator[Row]:
 
 
 def _provenance(plan: Plan, date: str) -> Iterable[Row]:
-    yield from (Row(plan.name, "provenance", key, "", value) for key, value in plan.provenance.items())
+    yield from (Row(plan.name, "provenance", key, "", value, source=RECORD) for key, value in plan.provenance.items())
     if date:
-        yield Row(plan.name, "provenance", "date", "", date)
-    yield Row(plan.name, "provenance", "step error, 90th percentile", "", share(plan.step_error_p90))
+        yield Row(plan.name, "provenance", "date", "", date, source="given with the report")
+    yield Row(plan.name, "provenance", "step error, 90th percentile", "", share(plan.step_error_p90), source=ERROR)
     for number, line in enumerate(plan_file_text(plan.request).splitlines(), 1):
-        yield Row(plan.name, "plan file", f"line {number}", "", line)
+        yield Row(plan.name, "plan file", f"line {number}", "", line, source=PLAN_FILE)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date as calendar_date
+from pathlib import Path
 
 from planner.plan import Plan
 from profiler.files import InputError, nearest
@@ -103,6 +104,16 @@ def write_report(plans: Sequence[Plan], kind: str = "html", *, date: str = "") -
         return FORMATS[kind].bytes(plans, date)
     except ModuleNotFoundError as error:
         raise InputError(f"a {kind} report needs {error.name}: pip install 'herdplan[report]'.") from None
+
+
+def check_ending(path: Path, kind: str) -> None:
+    """Raise `InputError` where a file's name promises another format than is written into it."""
+    ending = path.suffix.removeprefix(".").lower()
+    if ending in FORMATS and ending != kind:
+        raise InputError(
+            f"{path}: {kind} is asked for, but the name ends as {ending} does; name it "
+            f"{path.with_suffix(f'.{kind}')}, or ask for {ending}: herdplan report --format {ending}."
+        )
 
 
 def check_date(date: str) -> None:

@@ -214,7 +214,7 @@ def cluster_front(comparison: ClusterComparison, theme: Theme = LIGHT, width: Wi
     return finished(
         sized({"layer": [points, *texts]}, width, 400),
         theme,
-        title=f"{len(comparison.front)} of {len(found)} clusters are beaten by none",
+        title=comparison.headline[0].upper() + comparison.headline[1:],
         subtitle="In days, dollars, MWh and tonnes together; crosses are beaten. Click one to plan with it",
         description="Not beaten: " + "; ".join(f"{c.name}, {significant(c.days)} days, {money(c.cost_usd)}"
                                                for c in comparison.front),

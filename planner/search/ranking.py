@@ -108,8 +108,8 @@ def _none_found(space: LayoutSpace, evaluated: int) -> str:
     a, cluster, leanest = space.architecture, space.cluster, Leaders(1)
     if evaluated == 0:
         return (
-            f"no layout of {a.name} divides {cluster.gpus} GPUs and a batch of {space.global_batch} sequences; "
-            f"{2 ** round(np.log2(cluster.gpus))} GPUs are the nearest power of two; take a batch that is one too."
+            f"no layout of {a.name} divides {cluster.gpus} GPUs and a global_batch of {space.global_batch} "
+            f"sequences; {space.nearest_batch()} is the nearest that one does."
         )
     for columns in space.blocks():
         leanest.offer(np.broadcast_to(memory_use(space.case(columns)).total, shape_of(columns)), columns)

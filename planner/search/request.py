@@ -2,6 +2,7 @@
 
 from planner.phases import asked_phases
 from planner.plan_file import PlanRequest
+from planner.refusal import of_the_plan
 from planner.search.ranking import SearchResult, kept_search
 from planner.search.space import LayoutSpace
 from profiler.architecture import load_architecture
@@ -9,6 +10,7 @@ from sim.hardware import build_cluster
 from sim.stacks import load_stack
 
 
+@of_the_plan()
 def search_request(request: PlanRequest, keep: int) -> SearchResult:
     """Rank the layouts of the phase that holds most tokens, and count why the others lose.
 

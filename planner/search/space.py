@@ -1,17 +1,18 @@
 """Which layouts there are: every one that can be built, as arrays that broadcast against each other."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiler.architecture import ModelArchitecture
-from profiler.profile import Precision
 from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
 from sim.case_columns import build_case
-from sim.hardware import Cluster
+from sim.hardware import Cluster, TrainingPrecision
 from sim.layout import ParallelLayout
 from sim.schedule_order import SCHEDULES, SPLIT
 from sim.sharding import HSDP
@@ -56,7 +57,7 @@ class LayoutSpace:
     stack: SoftwareStack
     seq_len: int
     global_batch: int
-    precision: Precision = "bf16"
+    precision: TrainingPrecision = "bf16"
 
     def blocks(self, chunk: int = CHUNK) -> Iterator[Columns]:
         """The layouts, some `chunk` of them at a time, each block of one pipeline depth.
@@ -122,6 +123,13 @@ class LayoutSpace:
         """How many layouts some spreads have, given those of `staged` that there are."""
         shardings = self._can_share(spreads)[0].sum(axis=1)
         return int((shardings * there.sum(axis=(0, 1))).sum()) * len(RECOMPUTES)
+
+    def nearest_batch(self) -> int:
+        """The global batch nearest to the one asked for that some layout divides."""
+        degrees = product(self._depths(), self._tensor_degrees(), self._context_degrees())
+        ranks = {divmod(self.cluster.gpus, math.prod(at)) for at in degrees}
+        near = [max(round(self.global_batch / dp), 1) * dp for dp, left in ranks if not left]
+        return min(near, key=lambda batch: (abs(batch - self.global_batch), batch))
 
     def _micro_batches(self, columns: Columns) -> Array:
         return self.global_batch / (columns["dp"] * columns["micro_batch"])

@@ -83,8 +83,7 @@ def comparison_dict(comparison: ClusterComparison) -> dict[str, object]:
 def print_comparison(comparison: ClusterComparison, *, front_only: bool) -> None:
     """One row a cluster: the front, then what it beats unless only the front is asked for."""
     table = Table(
-        title=f"Fewest days, dollars, MWh and tonnes: {len(comparison.front)} of "
-        f"{len(comparison.front) + len(comparison.beaten)} clusters are beaten by none",
+        title=f"Fewest days, dollars, MWh and tonnes: {comparison.headline}",
         title_justify="left",
     )
     for column in ("cluster", "days", "cost", "electricity", "emissions", "MFU", "layout", ""):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
-from profiler.profile import Precision
 from profiler.units import Amount, Share
+from sim.hardware import TrainingPrecision
 from sim.kernels.tables import Evidence, Values, family_of, load_curves
 
 
@@ -103,7 +103,7 @@ def matmul_curves() -> Mapping[str, MatmulCurve]:
     return load_curves("matmul", MatmulCurve)
 
 
-def matmul_curve(kernels: str, precision: Precision) -> MatmulCurve:
+def matmul_curve(kernels: str, precision: TrainingPrecision) -> MatmulCurve:
     """The curve of a GPU's products; 16 bits where it has no fp8 units."""
     family = family_of(kernels)
     fp8 = precision == "fp8" and family != "a100"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from profiler.architecture import ModelArchitecture
-from profiler.profile import Execution, LayerRow, Precision, Profile, Workload
+from profiler.profile import Execution, LayerRow, Profile, Workload
+from sim.hardware import TrainingPrecision
 from sim.layout import ParallelLayout
 from sim.stacks import AttentionKernel, SoftwareStack
 
@@ -84,7 +85,7 @@ def measured_step(
     stack: SoftwareStack,
     layout: ParallelLayout,
     seq_len: int,
-    precision: Precision,
+    precision: TrainingPrecision,
 ) -> MeasuredStep:
     """What the profile gives for one step of this layout; nothing for a stack that it was not measured on."""
     execution = EXECUTIONS.get(stack.name)
@@ -105,7 +106,7 @@ def measured_step(
     )
 
 
-def _is_usable(row: LayerRow, precision: Precision) -> bool:
+def _is_usable(row: LayerRow, precision: TrainingPrecision) -> bool:
     """Whether a row holds a whole measurement of plain passes. A row taken over real ranks names its collective
     layout and holds their time, one that accumulates holds that of the sum of gradients (`sim.sharding.accumulate_s`)
     and one that recomputes that of the second forward pass: the step model adds all three."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.diff import RESULTS, diff_plans
+from planner.diff import RESULTS, PlanDiff, diff_plans
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
 from planner.why import NUMBERS
@@ -32,8 +32,12 @@ def request(*overrides: tuple[str, Any]) -> PlanRequest:
     return plan_request(SMALL, overrides, source="test")
 
 
+def compared(first: PlanRequest, second: PlanRequest) -> PlanDiff:
+    return diff_plans(make_plan(first), make_plan(second))
+
+
 def test_a_plan_and_itself_differ_in_nothing() -> None:
-    found = diff_plans(request(), request(("name", "the same by another name")))
+    found = compared(request(), request(("name", "the same by another name")))
     assert found.empty
     assert (found.changes, found.assumptions, found.moved) == ((), (), ())
     assert set(RESULTS) == set(NUMBERS)
@@ -42,7 +46,7 @@ def test_a_plan_and_itself_differ_in_nothing() -> None:
 @settings(max_examples=6)
 @given(st.sampled_from(sorted(CHANGES)), st.integers(0, 1))
 def test_one_change_alone_is_the_whole_difference(key: str, which: int) -> None:
-    found = diff_plans(request(), request((key, CHANGES[key][which])))
+    found = compared(request(), request((key, CHANGES[key][which])))
     [change] = found.changes
     assert change.keys == (key,)
     assert change.results == found.after
@@ -51,7 +55,7 @@ def test_one_change_alone_is_the_whole_difference(key: str, which: int) -> None:
 
 
 def test_each_of_several_changes_is_tried_alone() -> None:
-    found = diff_plans(request(), request(("site.grid", "NOR"), ("money.price_usd_per_gpu_hour", 2.0)))
+    found = compared(request(), request(("site.grid", "NOR"), ("money.price_usd_per_gpu_hour", 2.0)))
     by_key = {change.keys[0]: change for change in found.changes}
     grid, price = by_key["site.grid"].results, by_key["money.price_usd_per_gpu_hour"].results
     assert grid is not None
@@ -64,10 +68,10 @@ def test_each_of_several_changes_is_tried_alone() -> None:
 
 
 def test_a_change_that_cannot_be_made_alone_says_why() -> None:
-    found = diff_plans(request(), request(("cluster.gpus", 8), ("training.layout", {"tp": 8})))
+    found = compared(request(), request(("cluster.gpus", 8), ("training.layout", {"tp": 8})))
     assert all(change.results is not None for change in found.changes)
     wide = request(("cluster.gpus", 128), ("training.layout", {"tp": 8, "pp": 16}))
-    alone = {change.keys: change for change in diff_plans(request(), wide).changes}
+    alone = {change.keys: change for change in compared(request(), wide).changes}
     refused = alone[("training.layout",)]
     assert refused.results is None
     assert "does not divide 64 GPUs" in refused.refused
@@ -78,7 +82,7 @@ def test_tokens_and_phases_change_together() -> None:
         phases = [{"name": "all", "tokens": tokens, "seq_len": 8192, "global_batch": 512}]
         return plan_request({**SMALL, "tokens": tokens, "phases": phases}, source="test")
 
-    [change] = diff_plans(with_phases("100B"), with_phases("200B")).changes
+    [change] = compared(with_phases("100B"), with_phases("200B")).changes
     assert change.keys == ("tokens", "phases")
     assert change.results is not None
     assert change.results["days"] == pytest.approx(make_plan(with_phases("200B")).days.expected)

@@ -130,7 +130,7 @@ def test_a_goal_that_is_none_is_one_sentence(stated: dict[str, Any], says: str) 
     [
         ({"prefer": "nicest"}, "preference 'nicest' is not known"),
         ({"sure": 1.0}, "sure is 1; a probability"),
-        ({"gpus": ("tpu",)}, "GPU 'tpu' is not in the catalogue"),
+        ({"gpus": ("tpu",)}, "gpu 'tpu' is not in the catalogue"),
         ({"most_gpus": 0}, "most_gpus is 0"),
     ],
 )

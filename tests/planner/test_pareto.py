@@ -118,6 +118,14 @@ def test_what_was_planned_before_ctrl_c_is_compared(monkeypatch: pytest.MonkeyPa
     assert result.impossible == (("64 x h100-sxm", "not planned: interrupted"),)
 
 
+def test_ctrl_c_before_any_cluster_that_can_run_it_does_not_say_that_none_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planner.pareto, "fan_out", lambda function, tasks, **_: [function(tasks[0])])
+    with pytest.raises(KeyboardInterrupt):
+        compare_clusters(request(**{"model": "llama3.1-70b"}), ["h100-sxm"], [8, 256])
+
+
 def test_a_cluster_that_cannot_run_it_says_why_and_the_others_are_compared() -> None:
     result = compare_clusters(request(**{"model": "llama3.1-70b", "tokens": "10B"}), ["h100-sxm"], [8, 10, 256])
     assert [c.gpus for c in result.front] == [256]
@@ -129,7 +137,7 @@ def test_a_cluster_that_cannot_run_it_says_why_and_the_others_are_compared() -> 
 @pytest.mark.parametrize(
     ("gpus", "counts", "says"),
     [
-        (["h100-sxm", "h100sxm"], [64], "GPU 'h100sxm' is not in the catalogue"),
+        (["h100-sxm", "h100sxm"], [64], "gpu 'h100sxm' is not in the catalogue"),
         (["h100-sxm"], [0], "gpus"),
         (["h100-sxm"], [100, 101], "nearest whole number is 96"),
     ],
@@ -200,7 +208,7 @@ def test_the_command_takes_a_plan_file() -> None:
         ((*MANY[:4], "--gpus", "many"), "gpus is 'many'"),
         ((*MANY[:4], "--gpus", "8,,16"), "gpus is '8,,16'"),
         ((EXAMPLE_405B, "--seq-len", "4096"), "have their own lengths and batches"),
-        ((*MANY, "--gpu", "h100-sxm,b17"), "GPU 'b17' is not in the catalogue"),
+        ((*MANY, "--gpu", "h100-sxm,b17"), "gpu 'b17' is not in the catalogue"),
     ],
 )
 def test_a_mistake_is_one_sentence(words: tuple[str, ...], says: str) -> None:
@@ -209,6 +217,14 @@ def test_a_mistake_is_one_sentence(words: tuple[str, ...], says: str) -> None:
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+def test_the_headline_counts_as_people_do() -> None:
+    best, slower = contender("a", 1, 1, 1, 1), contender("b", 2, 2, 2, 2)
+    traded = contender("c", 3, 0.5, 1, 1)
+    assert compare([best]).headline == "one cluster, and none to beat it"
+    assert compare([best, slower]).headline == "1 of 2 clusters is beaten by none"
+    assert compare([best, slower, traded]).headline == "2 of 3 clusters are beaten by none"
 
 
 def test_a_comparison_leaves_the_request_alone() -> None:

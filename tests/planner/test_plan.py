@@ -230,6 +230,24 @@ def test_a_cleaner_grid_emits_less_and_a_worse_pue_draws_more() -> None:
     assert small(("site.pue", 1.5)).energy_mwh.expected == pytest.approx(1.5 / 1.09 * small().energy_mwh.expected)
 
 
+@pytest.mark.parametrize("name", ["8b", "70b", "405b"])
+def test_one_note_names_every_phase_whose_memory_is_tight(name: str) -> None:
+    plan = example(name)
+    tight = [phase.name for phase in plan.phases if phase.step.memory_fit == "tight"]
+    notes = [note for note in plan.notes if "memory is tight" in note]
+    assert len(notes) == bool(tight)
+    for phase in plan.phases:
+        assert any(f"'{phase.name}'" in note for note in notes) == (phase.name in tight)
+
+
+def test_a_peak_over_the_memory_but_within_the_models_error_is_noted_like_any_tight_one() -> None:
+    stated = {"tp": 2, "sharding": "ddp"}
+    plan = make_plan(plan_request(SMALL, [("training.layout", stated)], source="test"))
+    step = plan.main_phase.step
+    assert step.peak_memory_bytes > step.capacity_bytes
+    assert "memory is tight: 87 GiB of the 80 there are in 'pre-training'" in "\n".join(plan.notes)
+
+
 def test_the_same_seed_is_the_same_plan_and_another_is_not() -> None:
     def text(seed: int) -> str:
         data = make_plan(plan_request(SMALL, [("seed", seed), ("tokens", "2T")], source="test")).to_dict()
@@ -310,7 +328,7 @@ def test_a_stated_throughput_is_refused_between_what_was_reached_and_the_dense_p
         ([("model", "llama3.1-405b"), ("training.layout", None)], "does not fit on 64 x H100"),
         ([("training.stack", "fairscale-eager"), ("training.layout", {"tp": 2, "pp": 2})], "runs no pipeline"),
         ([("training.precision", "fp8"), ("cluster.gpu", "a100-80gb")], "no fp8 matrix units"),
-        ([("training.precision", "fp32")], "precision is fp32"),
+        ([("training.precision", "fp32")], "is 'fp32'; input should be 'bf16', 'fp16' or 'fp8'"),
         ([("cluster.gpus", 100)], "nearest whole number is 96"),
         ([("cluster.gpu", "gb200"), ("cluster.gpus", 72), ("training.layout", None), ("training.global_batch", 72)],
          "no on-demand price of 'gb200'"),
@@ -319,7 +337,7 @@ def test_a_stated_throughput_is_refused_between_what_was_reached_and_the_dense_p
         ([("reliability.record", "lucky")], "'lucky' is not in the catalogue"),
         ([("start", "someday")], "start is 'someday'"),
         ([("start", "9999-12-31")], "start is '9999-12-31'"),
-        ([("seed", -1)], "seed is -1"),
+        ([("seed", -1)], "key 'seed' is -1"),
         ([("tokens", 1)], "less than one step"),
         ([("tokens", 1e30)], "years of steps"),
         ([("stated.tflops_per_gpu", 5000.0)], "measured ceiling and the memory's bandwidth allow"),

@@ -63,6 +63,14 @@ def test_a_capped_plan_takes_longer_and_peaks_lower() -> None:
     assert capped.main_phase.step.gpu_power_w < 500
     assert capped.mfu < full.mfu
     assert make_plan(asked({"gpu_power_cap_w": "700 W"})).campaign == full.campaign
+    assert not any("caps nothing" in note for note in capped.notes)
+
+
+def test_a_cap_above_what_the_gpu_draws_is_said_to_cap_nothing() -> None:
+    full, capped = make_plan(asked()), make_plan(asked({"gpu_power_cap_w": 1000}))
+    assert capped.campaign == full.campaign
+    [note] = set(capped.notes) - set(full.notes)
+    assert note == "gpu_power_cap_w is 1000, and H100 SXM 80 GB draws 700 W at most: it caps nothing"
 
 
 @settings(max_examples=20, deadline=None)

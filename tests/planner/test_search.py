@@ -259,8 +259,8 @@ def test_a_layout_that_the_stack_does_not_run_is_planned_with_a_note() -> None:
     [
         ({"model": "llama3.1-405b", "cluster.gpus": 8, "training.global_batch": 8}, "does not fit on 8 x H100"),
         ({"cluster.gpu": "a100-80gb", "training.precision": "fp8"}, "no fp8 matrix units"),
-        ({"training.precision": "fp32"}, "precision is fp32"),
-        ({"training.precision": "int8"}, "training.precision' is 'int8'"),
+        ({"training.precision": "fp32"}, "training.precision' is 'fp32'"),
+        ({"training.precision": "int8"}, "training.precision' is 'int8'; input should be 'bf16', 'fp16' or 'fp8'"),
         ({"training.seq_len": 0}, "training.seq_len' is 0"),
         ({"training.global_batch": 0}, "training.global_batch' is 0"),
         ({"cluster.gpus": 100}, "nearest whole number is 96"),

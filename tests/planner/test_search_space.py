@@ -2,6 +2,7 @@
 
 import itertools
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,20 @@ def test_the_search_is_a_loop_over_every_layout_by_hand(gpus: int, batch: int, s
     held = [r for r in found.layouts if r.memory_gib <= half]
     assert (lesser.evaluated, lesser.fitting) == (len(tried), len(held))
     assert lesser.best.step_time_s == min(r.step_time_s for r in held)
+
+
+@settings(max_examples=40)
+@given(nodes=st.integers(1, 40), batch=st.integers(1, 600), stack=st.sampled_from(STACKS))
+def test_the_nearest_batch_is_the_nearest_that_has_a_layout(nodes: int, batch: int, stack: str) -> None:
+    where = space("llama3.1-8b", 8 * nodes, stack, batch)
+    near = where.nearest_batch()
+
+    def layouts_of(other: int) -> int:
+        return len(replace(where, global_batch=other).spreads()["tp"])
+
+    assert layouts_of(near) > 0
+    nearer = range(max(batch - abs(near - batch) + 1, 1), batch + abs(near - batch))
+    assert not any(layouts_of(other) for other in nearer)
 
 
 @settings(max_examples=25)

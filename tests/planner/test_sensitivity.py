@@ -6,10 +6,11 @@ from functools import cache
 import numpy as np
 import pytest
 
+from planner.decide_text import print_uncertainty
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
 from planner.priors import Array
-from planner.sensitivity import sobol, sobol_indices, to_dict, tornado
+from planner.sensitivity import SobolIndex, sobol, sobol_indices, to_dict, tornado
 from planner.uncertainty import OUTCOMES, sample_plan
 from profiler.files import InputError
 
@@ -79,6 +80,14 @@ def test_sobol_indices_of_a_plan_agree_with_its_tornado() -> None:
     assert indices == sobol(plan(), base_samples=256)
     data = to_dict(tornado(plan()), indices)
     assert set(data) == {"tornado", "sobol"}
+
+
+def test_a_share_that_rounds_to_nothing_has_no_sign(capsys: pytest.CaptureFixture[str]) -> None:
+    near = SobolIndex(prior="x", label="x", first=-0.001, first_confidence=0.01, total=-0.004, total_confidence=0.01)
+    print_uncertainty(sample_plan(plan(), samples=20), tornado(plan()), {"days": [near]}, "days")
+    [row] = [line for line in capsys.readouterr().out.splitlines() if "0.01" in line]
+    assert row.count("0.00 ± 0.01") == 2
+    assert "-0.00" not in row
 
 
 def test_a_number_of_samples_that_is_no_power_of_two_is_refused() -> None:

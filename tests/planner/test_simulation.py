@@ -88,7 +88,7 @@ def test_the_table_of_replicas_has_each_figures_middle_and_ends(ten: Simulation)
     days = ten.distribution("training_days")
     assert lines[1].split() == ["days", *(f"{days[name]:.1f}" for name in ("median", "p5", "p95"))]
     assert len(lines) == 1 + len(DISTRIBUTED)
-    assert distribution_lines(replace(ten, replicas=ten.replicas[:1])) == []
+    assert len(distribution_lines(replace(ten, replicas=ten.replicas[:1]))) == 1  # and no table
 
 
 def test_what_ctrl_c_left_is_said(ten: Simulation) -> None:

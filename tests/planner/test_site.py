@@ -177,7 +177,7 @@ def test_the_payments_are_written_as_csv(plan_file: str, tmp_path: Path) -> None
     ("command", "said"),
     [
         (["place", "--for", "fun"], "goal 'fun' is not known"),
-        (["when", "--every-days", "0"], "every_days 0"),
+        (["when", "--every-days", "0"], "every_days is 0"),
         (["cap", "--watts", "cold"], "--watts is 'cold'"),
         (["cap", "--watts", "-5"], "--watts is '-5'"),
         (["cap", "--watts", "500", "--site-mw", "1"], "cannot be given together"),

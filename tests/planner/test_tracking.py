@@ -32,7 +32,7 @@ def small() -> Plan:
     data: dict[str, Any] = {
         "model": "llama3.1-8b",
         "tokens": "1T",
-        "cluster": {"gpus": 64},
+        "cluster": {"gpus": 64, "spare_nodes": 4},  # none waits for a repair
         "training": {"global_batch": 512, "layout": {"tp": 2}},
     }
     return make_plan(plan_request(data, source="test"))
@@ -109,6 +109,26 @@ def test_a_pause_is_found_as_a_pause(hours: float, at: float) -> None:
     assert found.gap_parts_days["pauses"] == pytest.approx(hours / 24 / small().campaign.ettr, abs=0.02)
     assert abs(found.gap_parts_days["slower_steps"]) < 0.02
     assert found.days[1] - track(small(), run).days[1] == pytest.approx(hours / 24, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"reliability": {"planned_maintenance_per_day": 1 / 7, "maintenance_s": "8 h"}},
+        {"cluster": {"gpus": 64, "spare_nodes": 0}},  # waits for repairs
+    ],
+)
+def test_long_interruptions_that_are_planned_are_no_pauses(more: dict[str, Any]) -> None:
+    data = {"model": "llama3.1-8b", "tokens": "1T", "cluster": {"gpus": 64, "spare_nodes": 4}, **more}
+    plan = make_plan(plan_request({**data, "training": {"global_batch": 512, "layout": {"tp": 2}}}, source="test"))
+    longest_s = max(s.lost_s + s.wait_s + s.maintenance_s for s in plan.campaign.interruptions)
+    assert longest_s > 4 * HOUR_S
+    found = track(plan, as_simulated(plan, 0.9))
+    check_parts(found)
+    assert (found.standstill.pauses, found.gap_parts_days["pauses"]) == (0, 0)
+    beyond = steady(plan, 3)
+    times_s = beyond.times_s + np.where(beyond.times_s > DAY_S, 2 * longest_s, 0.0)
+    assert track(plan, log(times_s, beyond.progress)).standstill.pauses == 1
 
 
 @settings(max_examples=15)

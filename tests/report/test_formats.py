@@ -25,6 +25,8 @@ from profiler.files import InputError
 from tests.report.conftest import HOSTILE
 from tests.report.reading import READERS, Page, bare, csv_rows, pdf_text, xlsx_parts
 
+ROOT = Path(__file__).parents[2]
+
 PROSE = ("html", "pdf", "xlsx", "md")
 """Formats that people read; the others are for machines."""
 
@@ -187,6 +189,16 @@ def test_no_control_characters(reports: dict[str, bytes], kind: str) -> None:
 def test_a_name_in_a_script_without_a_font_still_prints(plan: Plan) -> None:
     for name in ("漢字", "\U00010900", "नमस्ते", "مرحبا", "\U0001f680"):
         assert write_report([replace(plan, name=name)], "pdf").startswith(b"%PDF")
+
+
+def test_every_csv_row_has_a_source_and_the_files_it_names_are_there(plan: Plan, hostile_plan: Plan) -> None:
+    rows = csv_rows(write_report([plan, hostile_plan], "csv", date="2026-01-05"))
+    assert [row for row in rows if not row["source"].strip()] == []
+    named = {name for row in rows for name in re.findall(r"\b(?:sim|planner|docs)/\w+\.(?:py|md)\b", row["source"])}
+    assert {"sim/step.py", "docs/model.md", "docs/campaign.md"} <= named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    of = {(row["group"], row["item"]): row["source"] for row in rows if row["plan"] == plan.name}
+    assert of["outcome", "tokens"] == of["plan file", "line 1"] == "plan file"
 
 
 def test_csv_numbers_are_the_plans_to_the_last_digit(plan: Plan) -> None:

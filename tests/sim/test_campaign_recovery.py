@@ -71,7 +71,15 @@ def test_no_spares_is_said_in_one_sentence() -> None:
     plan = setup(20, 64, reliability=fleet(20_000.0, 64, cause=NODE), spare_nodes=0, parameters=10**6)
     (note,) = plan.notes
     assert note.startswith("There are no spare nodes: about 4.3 nodes a day fail, and the job stands up to 1.39 h")
+    assert "; keep 1 spare_nodes or let" in note  # a node every 5.56 h, 1.39 h under repair
     assert setup(20).notes == ()
+
+
+def test_as_many_spares_as_are_advised_are_enough() -> None:
+    record = fleet(20_000.0, 64, cause={"nodes_lost": 1, "repair_s": 100_000.0})
+    few, *others = (setup(60, 64, reliability=record, spare_nodes=n, parameters=10**6) for n in (2, 8, 9))
+    assert "; keep 9 spare_nodes or let" in few.notes[0]
+    assert [len(plan.notes) for plan in others] == [1, 0]
 
 
 @pytest.mark.parametrize(

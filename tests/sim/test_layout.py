@@ -42,7 +42,11 @@ def test_gpus_are_the_product_of_the_degrees(tp: int, cp: int, pp: int, dp: int)
         (ParallelLayout(pp=64, vp=3), {}, "more chunks than the 126 layers"),
         (ParallelLayout(vp=2), {}, "virtual stages need a pipeline"),
         (ParallelLayout(cp=3), {}, "balanced halves need seq_len 8192 to divide by 6"),
-        (ParallelLayout(dp=3), {}, "is not a multiple of dp 3 x micro-batch 1; the nearest is 2049"),
+        (
+            ParallelLayout(dp=3),
+            {},
+            "global_batch is 2048, not a multiple of dp 3 x micro_batch 1; the nearest is 2049",
+        ),
     ],
 )
 def test_a_layout_that_cannot_be_is_one_sentence_with_a_way_out(

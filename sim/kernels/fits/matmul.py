@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from profiler.profile import Precision
-from sim.hardware import load_gpu
+from sim.hardware import TrainingPrecision, load_gpu
 from sim.kernels.fits.regression import NONE, Array, Parameter, fitted, read
 from sim.kernels.matmul import MatmulCurve
 
@@ -28,7 +27,7 @@ def matmul_curves(folder: Path) -> tuple[dict[str, MatmulCurve], pd.DataFrame]:
     medians: list[pd.DataFrame] = []
     for name, gpu, part, dtype, libraries in CHOSEN:
         rows = timings[(timings.gpu == part) & (timings.dtype == dtype) & timings.impl.isin(libraries)]
-        precision: Precision = "fp8" if dtype == "fp8" else "bf16"
+        precision: TrainingPrecision = "fp8" if dtype == "fp8" else "bf16"
         peak = load_gpu(gpu).peak_flops(precision)
         curves[name] = _curve(rows, peak, fp8=precision == "fp8", timed=f"{part}: {', '.join(libraries)}")
         medians.append(_medians(rows, peak).assign(curve=name))
