@@ -177,6 +177,24 @@ def _plan_phase(
     )
 
 
+def layout_space(
+    phase: PhaseRequest,
+    request: PlanRequest,
+    architecture: ModelArchitecture,
+    cluster: Cluster,
+    stack: SoftwareStack,
+) -> LayoutSpace:
+    """The layouts among which a phase that states none has its own searched."""
+    return LayoutSpace(
+        architecture=architecture,
+        cluster=cluster,
+        stack=stack,
+        seq_len=phase.seq_len,
+        global_batch=phase.global_batch,
+        precision=request.training.precision,
+    )
+
+
 def _layout(
     phase: PhaseRequest,
     request: PlanRequest,
@@ -187,21 +205,16 @@ def _layout(
     """The layout stated, or the best one, and how many were compared."""
     choice = phase.layout or request.training.layout
     if choice is None:
-        layout, searched = kept_fastest(
-            LayoutSpace(
-                architecture=architecture,
-                cluster=cluster,
-                stack=stack,
-                seq_len=phase.seq_len,
-                global_batch=phase.global_batch,
-                precision=request.training.precision,
-            )
-        )
+        layout, searched = kept_fastest(layout_space(phase, request, architecture, cluster, stack))
     else:
         check_heads(choice.tp, architecture)
         layout, searched = stated_layout(choice, cluster, stack), 0
-    if not stack.max_pipeline and (layout.pp > 1 or layout.cp > 1):
-        raise InputError(f"stack '{stack.name}' runs no pipeline and no context parallelism; pp and cp must be 1.")
+    for has, key, degree, what in (
+        (stack.has_pipeline, "pp", layout.pp, "pipeline"),
+        (stack.has_context_parallel, "cp", layout.cp, "context parallelism"),
+    ):
+        if degree > 1 and not has:
+            raise InputError(f"stack '{stack.name}' runs no {what}: {key} is {degree} and must be 1.")
     return layout, searched
 
 

@@ -85,8 +85,10 @@ class SoftwareStack:
     launch_bound: bool = False
     """True for eager stacks of the A100 era whose host gaps show between kernels."""
     fp8_rowwise: bool = False
-    max_pipeline: bool = True
-    """Whether it can run a pipeline over several processes."""
+    has_pipeline: bool = True
+    """Whether it can split layers over several processes."""
+    has_context_parallel: bool = True
+    """Whether it can split sequences over several processes."""
     schedules: tuple[PipelineSchedule, ...] = ("1f1b",)
     """Pipeline schedules that it has, for a search to try."""
     shardings: tuple[Sharding, ...] = ("zero1", "zero2", "fsdp", "hsdp", "ddp")

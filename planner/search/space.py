@@ -148,7 +148,7 @@ class LayoutSpace:
         """Numbers of pipeline stages: those that split the layers, or the layers with embedding and head, evenly, or
         that leave a shorter last stage at least a layer."""
         layers = self.architecture.layers
-        most = layers if self.stack.max_pipeline else 1
+        most = layers if self.stack.has_pipeline else 1
 
         def splits(pp: int) -> bool:
             return (layers + 2) % pp == 0 or layers > (pp - 1) * -(-layers // pp)
@@ -181,7 +181,7 @@ class LayoutSpace:
         ]
 
     def _context_degrees(self) -> list[int]:
-        most = self.seq_len // SHORTEST_SHARD if self.stack.max_pipeline else 1
+        most = self.seq_len // SHORTEST_SHARD if self.stack.has_context_parallel else 1
         return [1, *(cp for cp in _divisors(self.seq_len // 2) if 1 < cp <= most and self.seq_len % (2 * cp) == 0)]
 
     def layout(self, row: Array) -> ParallelLayout:

@@ -23,7 +23,7 @@ def by_hand(where: LayoutSpace) -> set[ParallelLayout]:
     found = set()
     upto = range(1, gpus + 1)
     for tp, cp, pp in itertools.product(
-        upto, upto if stack.max_pipeline else [1], upto if stack.max_pipeline else [1]
+        upto, upto if stack.has_context_parallel else [1], upto if stack.has_pipeline else [1]
     ):
         per_node = where.cluster.gpus_per_node
         whole_nodes = per_node % tp == 0 or tp % per_node == 0

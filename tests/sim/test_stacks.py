@@ -50,7 +50,8 @@ def test_fairscale_has_five_backward_all_reduces_no_pipeline_and_no_sequence_par
     eager, compiled = load_stack("fairscale-eager"), load_stack("fairscale-compiled")
     assert (eager.backward_all_reduces, compiled.backward_all_reduces) == (5, 2)
     for stack in (eager, compiled):
-        assert not stack.max_pipeline
+        assert not stack.has_pipeline
+        assert not stack.has_context_parallel
         assert not stack.sequence_parallel
 
 
