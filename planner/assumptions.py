@@ -186,7 +186,9 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
             "Spare nodes",
             str(setup.spare_nodes),
             "given" if request.cluster.spare_nodes is not None else "assumed",
-            "plan" if request.cluster.spare_nodes is not None else "1 % of the nodes",
+            "plan"
+            if request.cluster.spare_nodes is not None
+            else "1 % of the nodes, or as many as are too few for less than a twentieth of the time",
         ),
         _row(
             "Checkpoints",

@@ -17,6 +17,7 @@ from profiler.files import InputError
 from profiler.profile import Profile
 from profiler.units import DAY_S
 from sim.campaign import CampaignSetup
+from sim.campaign_setup import enough_spares
 from sim.climate import load_climate
 from sim.energy import SitePower
 from sim.hardware import Cluster, build_cluster
@@ -25,7 +26,8 @@ from sim.site import PowerWindow, SiteConditions
 from sim.stacks import load_stack
 
 SPARE_SHARE = 0.01
-"""Spare nodes over the job's nodes where nothing is said; OPT-175B kept 4 to 18 hosts beside 124."""
+"""Spare nodes over the job's nodes where nothing is said, more where these would often be too few; OPT-175B kept 4 to
+18 hosts beside 124."""
 
 SHORTEST_CHECKPOINT_INTERVAL_S = 300.0
 """Assumed: nobody writes a checkpoint more often than every five minutes, even where the optimum of Young and
@@ -67,7 +69,7 @@ def planned_phases(
         InputError: see `planner.phases.plan_phases` and `planner.power_limit.limit_power`.
     """
     phases = plan_phases(request, architecture, cluster, load_stack(request.training.stack), profile)
-    site, spares = _site(request), _spare_nodes(request, cluster)
+    site, spares = _site(request), spare_nodes(request, cluster)
     return tuple(limit_power(phase, request.site, cluster, site, spares) for phase in phases)
 
 
@@ -83,7 +85,7 @@ def campaign_setup(
     Raises:
         InputError: more than a lifetime of steps, or see `CampaignSetup`.
     """
-    spares = _spare_nodes(request, cluster)
+    spares = spare_nodes(request, cluster)
     days = math.fsum(phase.training_s for phase in phases) / DAY_S
     if days > LONGEST_DAYS:
         raise InputError(
@@ -121,9 +123,13 @@ def campaign_setup(
     return setup
 
 
-def _spare_nodes(request: PlanRequest, cluster: Cluster) -> int:
+def spare_nodes(request: PlanRequest, cluster: Cluster) -> int:
+    """Spare nodes as stated; else a share of the nodes, or more where these would often be too few."""
     stated = request.cluster.spare_nodes
-    return math.ceil(SPARE_SHARE * cluster.nodes) if stated is None and cluster.nodes > 1 else stated or 0
+    if stated is not None or cluster.nodes == 1:
+        return stated or 0
+    away = plan_reliability(request.reliability).nodes_in_repair(cluster)
+    return max(math.ceil(SPARE_SHARE * cluster.nodes), enough_spares(away))
 
 
 def _conditions(request: PlanRequest) -> SiteConditions | None:

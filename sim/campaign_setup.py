@@ -226,13 +226,13 @@ class CampaignSetup:
         if self.recovery == "replica" or self.fewer_replicas or self.effective_time_ratio is not None:
             return ()
         lost_per_day = self._mean(lambda cause: float(cause.nodes_lost)) * DAY_S / self.mtbf_s
-        away = self._mean(lambda cause: cause.nodes_lost * cause.repair_s) / self.mtbf_s  # Little's law
+        away = self.reliability.nodes_in_repair(self.cluster)
         crews, fail = self.repair_crews, f"about {significant(lost_per_day, 2)} nodes a day fail"
         if lost_per_day and not self.spare_nodes:
             repair_s = max(cause.repair_s for cause in self.reliability.causes)
             return (
                 f"There are no spare nodes: {fail}, and the job stands up to {duration(repair_s)} for each until it "
-                f"is repaired; keep {_enough_spares(away)} spare_nodes or let the job run on fewer replicas",
+                f"is repaired; keep {enough_spares(away)} spare_nodes or let the job run on fewer replicas",
             )
         if crews is not None and away > crews:
             return (
@@ -246,12 +246,12 @@ class CampaignSetup:
             return (
                 f"There are too few spare nodes: {fail}, and {significant(away, 2)} are under repair on average, "
                 f"more than the {self.spare_nodes} there are for {short:.0%} of the time; the job stands and waits "
-                f"then; keep {_enough_spares(away)} spare_nodes or let the job run on fewer replicas",
+                f"then; keep {enough_spares(away)} spare_nodes or let the job run on fewer replicas",
             )
         return ()
 
 
-def _enough_spares(away: float) -> int:
+def enough_spares(away: float) -> int:
     """The fewest spare nodes that are seldom too few, `away` being under repair on average."""
     return next(n for n in count(math.floor(away)) if above_poisson(n, away) <= SHORT_SHARE)
 

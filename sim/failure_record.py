@@ -159,6 +159,12 @@ class Reliability:
         rate = self.interruptions_per_s(cluster.gpus / self.gpus_per_node) * self.job_size_factor(cluster.gpus)
         return 1 / rate if rate else math.inf
 
+    def nodes_in_repair(self, cluster: Cluster) -> float:
+        """Nodes under repair on average, by Little's law: those that leave in a second times the seconds of each."""
+        rate = self.rate_per_node_day
+        repairs = math.fsum(c.rate_per_node_day * c.nodes_lost * c.repair_s for c in self.causes)
+        return repairs / rate / self.mtbf_s(cluster) if rate else 0.0
+
     def restart_s(self, gpus: int, *, warm: bool = False) -> float:
         """Time from the decision to restart to the first new step [s].
 

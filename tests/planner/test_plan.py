@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import poisson
 
 from planner.model_card import load_model_card
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
+from planner.planned_campaign import plan_cluster, spare_nodes
 from planner.simulation import simulate_plan
 from planner.typical import typical_campaign
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from profiler.profile import LayerRow, Profile, Provenance
 from sim.campaign import simulate_replicas
+from sim.reliability import load_reliability, reliability_names
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL: Mapping[str, Any] = {
@@ -153,6 +156,24 @@ def test_days_follow_from_what_is_stated(model: str, gpus: int, tokens: str, rat
     assert plan.days.low == pytest.approx(plan.days.high)
     assert plan.to_dict()["ettr"] == pytest.approx(ratio)
     assert "Effective time" in {row.what for row in plan.assumptions if row.kind == "given"}
+
+
+@settings(max_examples=15)
+@given(nodes=st.integers(2, 4096), record=st.sampled_from(reliability_names()))
+def test_spares_that_nobody_stated_are_seldom_too_few(nodes: int, record: str) -> None:
+    """Nodes under repair are Poisson's by Palm's theorem: 95 of 100 moments find no more of them than spares."""
+    data = {**SMALL, "cluster": {"gpus": 8 * nodes}, "reliability": {"record": record}}
+    request = plan_request(data, source="test")
+    spares, cluster = spare_nodes(request, plan_cluster(request)), plan_cluster(request)
+    away = load_reliability(record).nodes_in_repair(cluster)
+    assert poisson.cdf(spares, away) >= 0.95
+    assert spares >= 0.01 * nodes
+    assert spares == math.ceil(0.01 * nodes) or poisson.cdf(spares - 1, away) < 0.95
+
+
+@pytest.mark.parametrize("name", ["8b", "70b", "405b"])
+def test_no_example_waits_for_repairs(name: str) -> None:
+    assert not [note for note in example(name).notes if "spare" in note]
 
 
 def test_compute_of_the_405b() -> None:
