@@ -51,13 +51,24 @@ def parse_count(value: object) -> float:
         number = float(value) if abs(value) < 1e300 else math.inf
     else:
         match = re.fullmatch(r"\s*([-+0-9_.,eE]+?)\s*([kMBGT]?)\s*(?:tokens?)?\s*", value)
+        text = _without_commas(match[1]) if match else ""
         try:
-            number = float(match[1].replace(",", "").replace("_", "")) * SCALES[match[2]] if match else math.nan
+            number = float(text) * SCALES[match[2]] if match else math.nan
         except ValueError:
             number = math.nan
     if not math.isfinite(number) or number <= 0:
         raise ValueError("a positive number such as 15.6T, 800B or 252M is needed.")
     return number
+
+
+THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?([eE][-+]?\d+)?")
+
+
+def _without_commas(text: str) -> str:
+    """`1,024` as `1024`; raises `ValueError` where a comma is meant otherwise, such as for decimals."""
+    if "," in text and not THOUSANDS.fullmatch(text):
+        raise ValueError(f"commas part thousands only; for decimals write {text.replace(',', '.')}.")
+    return text.replace(",", "").replace("_", "")
 
 
 def parse_quantity(value: object, unit: str) -> float:
@@ -82,8 +93,9 @@ def parse_quantity(value: object, unit: str) -> float:
     if factor is None:
         allowed = ", ".join(name for name in UNITS[unit] if name)
         raise ValueError(f"{wanted[:-1]} (units: {allowed}).")
+    text = _without_commas(match[2])
     try:
-        return float(match[2].replace(",", "").replace("_", "")) * factor
+        return float(text) * factor
     except ValueError:
         raise ValueError(wanted) from None
 

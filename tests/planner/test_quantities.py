@@ -40,6 +40,14 @@ def test_what_is_no_count_is_a_value_error(wrong: object) -> None:
         parse_count(wrong)
 
 
+@pytest.mark.parametrize("text", ["15,6T", "1,5", "15,600,0B", ",5T"])
+def test_a_decimal_comma_is_not_passed_over(text: str) -> None:
+    with pytest.raises(ValueError, match="commas part thousands only"):
+        parse_count(text)
+    with pytest.raises(ValueError, match=r"commas part thousands only.*write 0\.08"):
+        parse_quantity("0,08 USD/kWh", "USD/kWh")
+
+
 @given(st.text(max_size=12))
 def test_any_text_is_a_positive_number_or_a_value_error(text: str) -> None:
     try:
