@@ -10,11 +10,14 @@ from typing import Any, Literal
 
 from planner.carbon import load_grid
 from planner.plan_file import PlanRequest, plan_request
+from planner.planned_campaign import plan_cluster
 from planner.quantities import human, parse_count, significant
 from planner.report.plan_text import plan_file_text
+from profiler.architecture import load_architecture
 from profiler.files import InputError, parse_toml, read_text
 from sim.hardware import load_gpu
 from sim.layout import ParallelLayout
+from sim.stacks import load_stack
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -115,6 +118,9 @@ def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float, layo
     return _of_bearable_size(plan_request(data, list(values.items()), source="the dashboard"))
 
 
+A_FILE = re.compile(r" \(or an? \.[^)]* file\)")
+"""What a sentence offers that a page does not take: it reads only what the catalogue holds."""
+
 TABLES = {
     "cluster": ("gpu",),
     "money": (
@@ -193,7 +199,15 @@ def read_upload(content: bytes, name: str) -> PlanRequest:
         raise InputError(f"{shown} is not UTF-8 text (byte {error.start}); a plan file in TOML is needed.") from None
     data = parse_toml(text, source=shown)
     _refuse_paths(data, shown)
-    return _of_bearable_size(plan_request(data, source=shown))
+    request = _of_bearable_size(plan_request(data, source=shown))
+    try:
+        load_architecture(request.model)
+        plan_cluster(request)
+        load_stack(request.training.stack)
+        load_grid(request.site.grid)
+    except InputError as error:
+        raise InputError(f"{shown}: {A_FILE.sub('', str(error))}") from None
+    return request
 
 
 def _refuse_paths(data: object, name: str) -> None:

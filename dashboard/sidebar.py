@@ -4,10 +4,10 @@ import streamlit as st
 
 from dashboard import state, ui
 from dashboard.address import COMMITMENTS, MOST_GPUS, machine_keys
-from dashboard.assumption_list import show_assumptions
+from dashboard.assumption_list import show_all, show_assumptions
 from dashboard.scenarios import LABELS, read_upload
 from planner.carbon import grids
-from sim.hardware import load_gpu, names
+from sim.hardware import load_gpu, load_node, names
 from sim.reliability import load_reliability, reliability_names
 
 WAYS = {"rent": "Rent", "own": "Own", "mixed": "Both"}
@@ -19,7 +19,7 @@ def sidebar() -> None:
         st.selectbox("Model", state.models(), format_func=LABELS.__getitem__, key="model")
         gpus, tokens, layout = machine_keys(state.chosen())
         st.selectbox("GPU", names("gpus"), format_func=lambda name: load_gpu(name).label, key="gpu",
-                     on_change=_search_again)  # fmt: skip
+                     on_change=_whole_nodes)  # fmt: skip
         st.number_input("GPUs", 1, MOST_GPUS, step=1024, key=gpus, on_change=_search_again)
         st.text_input("Tokens", key=tokens, max_chars=24, help="Such as 15T, 800B or 15e12.")
         if st.session_state[layout]:
@@ -39,6 +39,16 @@ def sidebar() -> None:
 def _search_again() -> None:
     """A layout belongs to the machine it was picked on."""
     st.session_state[machine_keys(state.chosen())[2]] = ""
+
+
+def _whole_nodes() -> None:
+    """Another GPU stands in other nodes: the nearest number of whole ones, for every model."""
+    per_node = load_node(load_gpu(st.session_state.gpu).node).gpus_per_node
+    for key in state.models():
+        gpus, _, layout = machine_keys(key)
+        asked = st.session_state[gpus]
+        nearest = min(max(round(asked / per_node), 1) * per_node, MOST_GPUS // per_node * per_node)
+        state.put({gpus: asked if asked < per_node else nearest, layout: ""})
 
 
 def _take(content: bytes, name: str) -> None:
@@ -66,12 +76,11 @@ def _assumptions() -> None:
         )
         st.selectbox("Commitment of a rental", COMMITMENTS, key="commitment")
         st.number_input("Days paid before the first step", 0.0, 1000.0, step=1.0, key="preparation_days")
-        if st.button(
-            "All of them, with their sources", icon=":material/list_alt:", width="stretch", key="all_assumptions"
-        ):
-            found = state.outcome(state.chosen())
-            if found.plan is not None:
-                show_assumptions(found.plan)
+        plan = state.outcome(state.chosen()).plan
+        pressed = st.button("All of them, with their sources", icon=":material/list_alt:", width="stretch",
+                            key="all_assumptions", disabled=plan is None, on_click=show_all)  # fmt: skip
+        if pressed and plan is not None:
+            show_assumptions(plan)
 
 
 def _keep() -> None:

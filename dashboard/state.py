@@ -1,6 +1,5 @@
 """The state of a session: what the widgets hold, what the address says, and the plans that follow."""
 
-import re
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -8,13 +7,10 @@ import streamlit as st
 
 from dashboard import address
 from dashboard.plans import plan_of
-from dashboard.scenarios import LABELS, MODELS, UPLOADED, shared_of
+from dashboard.scenarios import A_FILE, LABELS, MODELS, UPLOADED, shared_of
 from planner.plan import Plan
 from planner.plan_file import PlanRequest
 from profiler.files import InputError
-
-A_FILE = re.compile(r" \(or an? \.[^)]* file\)")
-"""What a sentence offers that a page does not take: it reads only what the catalogue holds."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from dashboard.state import Outcome, chosen, outcome
 from planner.plan import Plan
+from planner.quantities import counted
 from planner.report.layout_charts import PICK
 from planner.report.spec import Spec
 from planner.report.theme import DARK, LIGHT, Theme
@@ -64,6 +65,14 @@ def answer(text: str) -> None:
 def note(text: str) -> None:
     """An explanation, small."""
     st.html(f"<p class='hp-muted'>{escape(text)}</p>")
+
+
+def plan_notes(plan: Plan) -> None:
+    """What to know of a plan beside its numbers, behind one line."""
+    if plan.notes:
+        with st.expander(f"{counted(len(plan.notes), 'thing')} to know of this plan", icon=":material/info:"):
+            for text in plan.notes:
+                st.html(f"<p class='hp-muted'>{sentence(text)}.</p>")
 
 
 def problem(text: str) -> None:
@@ -229,7 +238,7 @@ def bar(low: float, expected: float, high: float, low_text: str, high_text: str)
 
 def figure(value: str, unit: str, inner: str = "") -> str:
     """A large number with its unit, as HTML; `inner` is HTML that stands beneath."""
-    return f"<div class='hp-figure'><b>{escape(value)}</b><span>{escape(unit)}</span>{inner}</div>"
+    return f"<div class='hp-figure'><b>{escape(value)}</b> <span>{escape(unit)}</span>{inner}</div>"
 
 
 def small_cards(bodies: list[tuple[str, str]]) -> None:

@@ -18,7 +18,7 @@ from sim.calibration import load_calibration
 from sim.campaign import CampaignSetup
 from sim.clocks import POWER_EXPONENT
 from sim.hardware import Cluster
-from sim.power import COMMUNICATION_SHARE, WAITING_SHARE
+from sim.power import ATTENTION_SHARE, COMMUNICATION_SHARE, MATMUL_SHARE, MEMORY_SHARE, WAITING_SHARE
 from sim.site import DAILY_SWING
 from sim.stacks import load_stack
 
@@ -77,7 +77,7 @@ def _work(
         _row("Tokens", human(request.tokens), "given", "plan"),
     ]
     for phase in phases:
-        batch = f"{human(phase.tokens_per_step)} tokens per step at {phase.seq_len:,}"
+        batch = f"{human(phase.tokens_per_step)} tokens per step, {phase.seq_len:,} to a sequence"
         stated = bool(request.phases) or request.training.global_batch is not None
         why = "plan" if stated else "Llama 3's ramp from 4 M to 16 M tokens (arXiv:2407.21783), by cluster size"
         rows.append(_row(f"Batch, {phase.name}", batch, "given" if stated else "assumed", why))
@@ -209,12 +209,15 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
 
 
 def _power(request: PlanRequest, cluster: Cluster) -> list[Assumption]:
+    gpu, shares = cluster.gpu, (MATMUL_SHARE, ATTENTION_SHARE, MEMORY_SHARE)
     return [
         _row(
             "GPU power by activity",
-            "693, 687 and 645 of 700 W in matmuls, attention and memory-bound kernels",
-            "published",
-            "NVML readings of the aiconfigurator H200 data set (Apache-2.0), 90th percentile per class",
+            f"{', '.join(f'{share * gpu.tdp_w:.0f}' for share in shares[:2])} and {shares[2] * gpu.tdp_w:.0f} of "
+            f"{gpu.tdp_w:.0f} W in matmuls, attention and memory-bound kernels",
+            "published" if gpu.name == "h200-sxm" else "scaled",
+            "NVML readings of the aiconfigurator H200 data set (Apache-2.0), 90th percentile per class: 693, 687 and "
+            "645 of 700 W",
         ),
         _row(
             "GPU power in communication and waiting",

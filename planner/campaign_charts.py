@@ -50,18 +50,14 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720
 
     Planned ones, which are all alike, are left out where others are.
     """
-    frame, stops, what = gantt_frame(campaign), len(campaign.stops), "interruptions"
-    if frame.empty:
+    shown, total_s = _longest(campaign)
+    if shown.empty:
         return None
-    failures = frame[~frame["cause"].isin((PLANNED, REJOIN))]
-    if not failures.empty:
-        frame, stops, what = failures, campaign.unexpected_interruptions, "failures"
-    total_s = frame.groupby("interruption")["seconds"].sum()
-    kept = total_s.nlargest(LONGEST).index
-    shown = frame[frame["interruption"].isin(kept)].copy()
-    begins = shown.groupby("interruption")["start_day"].transform("min")
-    shown["from"] = (shown["start_day"] - begins) * 1440
-    shown["until"] = (shown["end_day"] - begins) * 1440
+    kept, only_planned = shown["interruption"].unique(), set(shown["cause"]) <= {PLANNED, REJOIN}
+    stops, what = (
+        (len(campaign.stops), "interruptions") if only_planned else (campaign.unexpected_interruptions, "failures")
+    )
+    begins = shown["begins"]
     shown["row"] = [f"day {day:.1f} · {cause[:40]}" for day, cause in zip(begins, shown["cause"], strict=True)]
     seen = [name for name in ACTIVITY_NAMES if name in set(shown["activity"])]
     colours = theme.colours()
@@ -93,6 +89,26 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720
         description=f"The longest takes {duration(float(total_s.max()))}, "
         f"the median {duration(float(total_s.median()))}.",
     )
+
+
+def _longest(campaign: Campaign) -> tuple[pd.DataFrame, pd.Series]:
+    """The bars of the longest interruptions [minutes from the beginning of each], and the seconds of every one that
+    could be among them."""
+    frame = gantt_frame(campaign)
+    failures = frame[~frame["cause"].isin((PLANNED, REJOIN))]
+    frame = frame if failures.empty else failures
+    total_s = frame.groupby("interruption")["seconds"].sum().astype(float)
+    shown = frame[frame["interruption"].isin(total_s.nlargest(LONGEST).index)].copy()
+    shown["begins"] = shown.groupby("interruption")["start_day"].transform("min")
+    shown["from"] = (shown["start_day"] - shown["begins"]) * 1440
+    shown["until"] = (shown["end_day"] - shown["begins"]) * 1440
+    return shown, total_s
+
+
+def longest_table(campaign: Campaign) -> pd.DataFrame:
+    """What `gantt_chart` draws."""
+    names = {"begins": "Day", "cause": "Cause", "label": "What", "from": "From [min]", "until": "Until [min]"}
+    return _longest(campaign)[0].rename(columns=names)[list(names.values())]
 
 
 def power_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Spec:

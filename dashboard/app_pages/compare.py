@@ -30,6 +30,15 @@ def _saved() -> list[tuple[str, Plan]]:
     return found
 
 
+def _open() -> list[tuple[str, Plan]]:
+    """The plan that is open; where there is none, why."""
+    found = state.outcome(state.chosen())
+    if found.plan is None:
+        ui.problem(f"{OPEN}: {found.problem}")
+        return []
+    return [(OPEN, found.plan)]
+
+
 def _row(name: str, line: str) -> None:
     left, middle, right = st.columns([4, 1, 1], vertical_alignment="center")
     with left:
@@ -76,7 +85,6 @@ def _table(plans: list[tuple[str, Plan]]) -> None:
     ui.rows([("", False), *((name, False) for name, _ in plans)], cells)
 
 
-plan = ui.chosen_plan()
 if not st.session_state.saved:
     ui.answer("Nothing is saved yet.")
     ui.note(
@@ -85,7 +93,9 @@ if not st.session_state.saved:
     )
     st.stop()
 heading = st.container()
-plans = _distinct([*_saved(), (OPEN, plan)])
+plans = _distinct([*_saved(), *_open()])
+if not plans:
+    st.stop()
 with heading:
     ui.answer(f"Of {len(plans)} scenarios {_least(plans, 'days')}; {_least(plans, 'cost_usd')}.")
 columns = st.columns(2, gap="large")

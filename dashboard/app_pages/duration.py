@@ -7,8 +7,8 @@ import streamlit as st
 
 from dashboard import jobs, ui
 from dashboard.plans import timeline_chart_of, timeline_of
-from planner.campaign_charts import gantt_chart
-from planner.campaign_files import gantt_frame, replica_frame
+from planner.campaign_charts import gantt_chart, longest_table
+from planner.campaign_files import replica_frame
 from planner.campaign_text import FIGURES
 from planner.plan import Plan
 from planner.quantities import human, percent, significant
@@ -32,6 +32,22 @@ def _finish(plan: Plan) -> None:
         st.html(f"<p class='hp-said'>{percent(chance, 0)} of cases are done by then.</p>")
     chart = finish_charts.finish_dates(plan, days, ui.theme(), "container", deadline=deadline)
     ui.chart("finish", chart, partial(finish_charts.finish_table, plan, days))
+
+
+def campaign_table(result: Simulation) -> pd.DataFrame:
+    """The figures of each campaign; its seed repeats it whole."""
+    named = {
+        "training_days": "Days",
+        "finish": "Done on",
+        "gpu_hours": "GPU-hours",
+        "energy_mwh": "MWh",
+        "cost_usd": "USD",
+        "ettr": "Effective time",
+        "unexpected_interruptions": "Failures",
+        "seed": "Seed",
+    }
+    frame = replica_frame(result.replicas).rename(columns=named)[list(named.values())]
+    return frame.assign(**{"Done on": frame["Done on"].str.replace("T", " "), "Seed": frame["Seed"].astype(str)})
 
 
 def stage_table(found: Timeline) -> pd.DataFrame:
@@ -89,7 +105,7 @@ def _campaigns(plan: Plan) -> None:
     ui.behind(
         "campaigns",
         "Every campaign",
-        lambda: st.dataframe(replica_frame(result.replicas), hide_index=True, height=300),
+        lambda: st.dataframe(campaign_table(result), hide_index=True, height=300),
     )
 
 
@@ -137,10 +153,10 @@ with right:
         ui.note(plan.card_explanation)
 _timeline(plan)
 ui.heading("What stopped it")
-ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), partial(gantt_frame, plan.campaign))
+ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), partial(longest_table, plan.campaign))
 ui.behind(
     "interruptions",
-    f"All {len(plan.campaign.interruptions):,} interruptions of the simulated campaign",
+    "All interruptions of the simulated campaign",
     lambda: st.dataframe(tables.interruption_table(plan), hide_index=True, height=260),
 )
 _phases(plan)

@@ -10,6 +10,7 @@ from dashboard.address import MOST_GPUS, machine_keys
 from dashboard.plans import search_of
 from dashboard.scenarios import layout_text
 from planner.pareto import ClusterComparison, compare_clusters
+from planner.phases import memory_notes
 from planner.plan import Plan
 from planner.plan_file import PlanRequest
 from planner.quantities import percent, significant
@@ -120,6 +121,9 @@ _layouts(result, plan)
 left, right = st.columns([5, 6], gap="large")
 with left:
     ui.heading("The layout of this plan")
+    tight = memory_notes(plan.phases)
+    if tight:
+        ui.note(f"Note: {'; '.join(tight)}.")
     ui.chart("memory-bar", charts.memory_bar(plan, ui.theme(), "container"), partial(tables.memory_table, plan))
 with right:
     _clusters(plan.request)

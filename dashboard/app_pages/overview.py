@@ -54,6 +54,7 @@ place = st.empty()
 if plan is not None:
     ui.chart("strip", charts.campaign_strip(plan, ui.theme(), "container"), partial(tables.power_table, plan))
     ui.note(words.how_known(plan))
+    ui.plan_notes(plan)
     downloads([plan], plan.architecture.name.replace("/", "-"))
 outcomes = {key: first if key == chosen() else outcome(key) for key in models()}
 place.html("<div class='hp-cards'>" + "".join(_card(found, key) for key, found in outcomes.items()) + "</div>")

@@ -31,8 +31,13 @@ def _published(result: Validation) -> None:
         ui.heading("The worst misses")
         misses = [[c.run.id, c.run.source_id, percent(c.error_pct / 100, 0, signed=True)] for c in result.worst[:8]]
         ui.rows([("Run", False), ("Source", False), ("Error", True)], misses)
-    by_source = validation_by_source(result, load_calibration().left_out_by_source, look, "container")
-    ui.chart("validation-sources", by_source, partial(error_table, result.by_source))
+    left_out = load_calibration().left_out_by_source
+    by_source = validation_by_source(result, left_out, look, "container")
+    ui.chart(
+        "validation-sources",
+        by_source,
+        partial(error_table, result.by_source, "Source", left_out),
+    )
 
 
 PLAIN = ("single", "small", "mid", "large", "long", "context", "longseq", "schedules")
@@ -86,17 +91,17 @@ def _own_runs() -> None:
     st.download_button("All predictions (CSV)", predictions_csv(predictions), "predictions.csv", "text/csv")
 
 
-plan = ui.chosen_plan()
 with st.spinner("Predicting the published runs …"):
     result = validation()
 overall = result.overall
 ui.answer(
     f"Of {overall.runs} published runs the step model misses half by less than {significant(overall.median_pct, 2)} %"
     + ("" if overall.p90_pct is None else f" and nine in ten by less than {significant(overall.p90_pct, 2)} %")
-    + f". Of sources it has not seen, nine in ten by less than {words.share(plan.step_error_p90)}."
+    + f". Of sources it has not seen, nine in ten by less than {words.share(load_calibration().left_out_p90)}."
 )
 _published(result)
 _own_runs()
 ui.heading("Every assumption of this plan")
+plan = ui.chosen_plan()
 assumption_list(plan.assumptions, "shown")
 ui.note(" · ".join(f"{key.replace('_', ' ')}: {value}" for key, value in plan.provenance.items()))

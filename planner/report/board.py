@@ -123,7 +123,7 @@ ROWS: tuple[tuple[str, str, Show], ...] = (
 
 
 def _swing_table(plans: Sequence[Plan], outcome: str, label: str, text: Callable[[float], str]) -> Table:
-    """What moves an outcome most when it alone goes from its 5th to its 95th percentile."""
+    """What moves an outcome most, all plans together, when it alone goes from its 5th to its 95th percentile."""
     from planner.sensitivity import tornado
 
     swings = [
@@ -132,22 +132,13 @@ def _swing_table(plans: Sequence[Plan], outcome: str, label: str, text: Callable
     ]
     ranked = sorted(
         {name for found in swings for name in found},
-        key=lambda name: (
-            -max(f[name].width / plan.intervals[outcome].expected for f, plan in _with(swings, plans, name)),
-            name,
-        ),
+        key=lambda name: (-sum(found[name].width for found in swings if name in found), name),
     )
     rows = tuple(
         (Cell(name), *(Cell(_ends(found.get(name), text)) for found in swings)) for name in ranked[:MOST_SWINGS]
     )
     columns = (Column(f"{label}, if only this changes"), *(Column(plan.name, "number") for plan in plans))
     return Table(caption=f"What moves {label.lower()} most", columns=columns, rows=rows, per_plan=True)
-
-
-def _with(
-    swings: "list[dict[str, Swing]]", plans: Sequence[Plan], name: str
-) -> "list[tuple[dict[str, Swing], Plan]]":
-    return [(found, plan) for found, plan in zip(swings, plans, strict=True) if name in found]
 
 
 def _ends(swing: "Swing | None", text: Callable[[float], str]) -> str:

@@ -151,11 +151,12 @@ def _money(plan: Plan) -> Iterator[Row]:
 
 
 def _carbon(plan: Plan) -> Iterator[Row]:
-    carbon = plan.carbon
+    carbon, gpu = plan.carbon, plan.cluster.gpu.sources.get("embodied_kgco2e", "planner/carbon.py")
+    grid = f"{carbon.how}; {plan.grid.source}"
     for item, tonnes, source in (
-        ("electricity, location-based", carbon.location_based_tco2e, carbon.how),
-        ("electricity, market-based", carbon.market_based_tco2e, f"{carbon.how}, less clean_share of the plan file"),
-        ("hardware", carbon.embodied_tco2e, "this run's share of its life"),
+        ("electricity, location-based", carbon.location_based_tco2e, grid),
+        ("electricity, market-based", carbon.market_based_tco2e, f"{grid}, less clean_share of the plan file"),
+        ("hardware", carbon.embodied_tco2e, f"this run's share of its life; {gpu}"),
         ("by TDP, as the model card counts", plan.tdp_accounting_tco2e, CARD),
     ):
         yield Row(plan.name, "carbon", item, "tCO2e", tonnes, source=source)
@@ -166,24 +167,20 @@ def _carbon(plan: Plan) -> Iterator[Row]:
 
 
 def _phases(plan: Plan) -> Iterator[Row]:
+    asked = "given" if plan.request.phases else "assumed"
     for phase in plan.phases:
-        for item, unit, value in (
-            ("tokens", "tokens", phase.tokens),
-            ("sequence", "tokens", phase.seq_len),
-            ("batch", "sequences", phase.global_batch),
-            ("step time", "s", phase.step_time_s),
-            ("GPU power", "W", phase.step.gpu_power_w),
-            ("days of steps", "days", phase.training_s / 86_400),
+        step = PLAN_FILE if phase.stated else _step_source(plan)
+        found = f"fastest of {phase.searched:,} layouts that fit: {STEP}" if phase.searched else PLAN_FILE
+        for item, unit, value, known, source in (
+            ("tokens", "tokens", phase.tokens, "given", PLAN_FILE),
+            ("sequence", "tokens", phase.seq_len, asked, PLAN_FILE),
+            ("batch", "sequences", phase.global_batch, asked, PLAN_FILE),
+            ("layout", "", phase.step.layout.label, "calibrated" if phase.searched else "given", found),
+            ("step time", "s", phase.step_time_s, phase.origin, step),
+            ("GPU power", "W", phase.step.gpu_power_w, "", POWER),
+            ("days of steps", "days", phase.training_s / 86_400, phase.origin, step),
         ):
-            yield Row(
-                plan.name,
-                f"phase {phase.name}",
-                item,
-                unit,
-                value,
-                known=phase.origin,
-                source=phase.step.layout.label,
-            )
+            yield Row(plan.name, f"phase {phase.name}", item, unit, value, known=known, source=source)
 
 
 def _provenance(plan: Plan, date: str) -> Iterable[Row]:

@@ -15,8 +15,10 @@ BAND = 0.10
 """The band drawn about equality."""
 
 
-def error_table(groups: Mapping[str, ErrorSummary]) -> pd.DataFrame:
-    """Errors by group, the worst median first."""
+def error_table(
+    groups: Mapping[str, ErrorSummary], group: str = "Group", left_out: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Errors by group, the worst median first; with the medians of each left out of the fit where they are given."""
     ordered = sorted(groups.items(), key=lambda item: -item[1].median_pct)
     rows = [
         (
@@ -28,7 +30,10 @@ def error_table(groups: Mapping[str, ErrorSummary]) -> pd.DataFrame:
         )
         for name, s in ordered
     ]
-    return pd.DataFrame(rows, columns=["Group", "Runs", "Median [%]", "90th percentile [%]", "Signed median [%]"])
+    frame = pd.DataFrame(rows, columns=[group, "Runs", "Median [%]", "90th percentile [%]", "Signed median [%]"])
+    if left_out is not None:
+        frame["Left out [%]"] = [round(100 * left_out[name], 1) if name in left_out else None for name, _ in ordered]
+    return frame
 
 
 def _frame(result: Validation) -> pd.DataFrame:
@@ -45,7 +50,7 @@ def run_table(result: Validation) -> pd.DataFrame:
     frame = _frame(result).sort_values("error", key=abs, ascending=False)
     frame["error"] = frame["error"].round(1)
     named = {"published": "Published [s]", "predicted": "Predicted [s]", "error": "Error [%]"}
-    return frame.rename(columns=named)[["Run", "Source", "Precision", *named.values()]]
+    return frame.rename(columns=named)[["Error [%]", "Published [s]", "Predicted [s]", "Run", "Source", "Precision"]]
 
 
 def _precision(comparison: Comparison) -> str:

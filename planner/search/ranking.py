@@ -108,8 +108,8 @@ def _none_found(space: LayoutSpace, evaluated: int) -> str:
     a, cluster, leanest = space.architecture, space.cluster, Leaders(1)
     if evaluated == 0:
         return (
-            f"no layout of {a.name} divides {cluster.gpus} GPUs and a global_batch of {space.global_batch} "
-            f"sequences; {space.nearest_batch()} is the nearest that one does."
+            f"no layout of {a.name} divides {cluster.gpus:,} GPUs and a global_batch of {space.global_batch:,} "
+            f"sequences; a global_batch of {space.nearest_batch():,} is the nearest that one does."
         )
     for columns in space.blocks():
         leanest.offer(np.broadcast_to(memory_use(space.case(columns)).total, shape_of(columns)), columns)
@@ -118,8 +118,8 @@ def _none_found(space: LayoutSpace, evaluated: int) -> str:
     if fit(needed_bytes, cluster.gpu.memory_bytes) == "tight":
         advice = "that is within the model's error: state it as the layout to plan it all the same, or " + advice
     return (
-        f"{a.name} does not fit on {cluster.gpus} x {cluster.gpu.label}: the leanest of {evaluated:,} "
-        f"layouts ({layout.label}) needs {needed_bytes / GIB:.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; " + advice
+        f"{a.name} does not fit on {cluster.gpus:,} x {cluster.gpu.label}: the leanest of {evaluated:,} "
+        f"layouts ({layout.label}) needs {needed_bytes / GIB:,.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; " + advice
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.quantities import energy, human, money, parse_count, significant
+from planner.quantities import energy, human, money, parse_count, parse_quantity, significant
 
 
 @pytest.mark.parametrize(
