@@ -301,6 +301,8 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
         stack = replace(stack, attention="unfused")
     elif "v1" in attention:
         stack = replace(stack, attention="flash1")
+    elif "flashattention-2" in attention:
+        stack = replace(stack, attention="flash2")
     elif "flashattention-3" in attention or "cudnn" in f"{attention} {flags}":
         stack = replace(stack, attention="flash3")
     elif "flash" in f"{attention} {flags}" and stack.attention == "unfused":

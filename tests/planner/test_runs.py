@@ -220,3 +220,16 @@ def test_checkpoints_before_torch_2_1_ran_whole_blocks_again(tmp_path: Path, fla
     """pytorch/pytorch pull request 96866; the images stand in llm-foundry's scripts/train/benchmarking."""
     found = run(tmp_path, framework="llm-foundry", flags=flags, sharding="fsdp", tp="1")
     assert found.stack.early_stop == stops
+
+
+@pytest.mark.parametrize(
+    ("framework", "attention", "expected"),
+    [
+        ("NeMo 24.09", "", "flash3"),
+        ("NeMo 24.09", "FlashAttention-2 (NVTE_FUSED_ATTN=0)", "flash2"),
+        ("NeMo 24.07", "cuDNN", "flash3"),
+    ],
+)
+def test_a_row_says_which_attention_ran(tmp_path: Path, framework: str, attention: str, expected: str) -> None:
+    found = run(tmp_path, framework=framework, attention_impl=attention)
+    assert found.stack.attention == expected
