@@ -19,7 +19,7 @@ ROW = {
     "gpu_mem_gb": "80", "gpu_power_limit_w": "700", "gpus": "64", "gpus_per_node": "8",
     "interconnect": "8x400Gb/s", "tp": "2", "pp": "1", "vp": "", "pp_schedule": "", "cp": "1", "sharding": "zero1",
     "shard_degree": "", "micro_batch": "1", "grad_accum": "", "global_batch": "128", "seq_len": "8192",
-    "precision": "bf16", "recompute": "none", "recompute_layers": "", "attention_impl": "", "flags": "",
+    "precision": "bf16", "date": "", "recompute": "none", "recompute_layers": "", "attention_impl": "", "flags": "",
     "framework": "NeMo 24.09", "step_time_s": "", "tokens_per_s_per_gpu": "", "tflops_per_gpu": "",
     "peak_mem_gib": "", "power_w_per_gpu": "", "power_scope": "",
 }  # fmt: skip
@@ -233,3 +233,19 @@ def test_checkpoints_before_torch_2_1_ran_whole_blocks_again(tmp_path: Path, fla
 def test_a_row_says_which_attention_ran(tmp_path: Path, framework: str, attention: str, expected: str) -> None:
     found = run(tmp_path, framework=framework, attention_impl=attention)
     assert found.stack.attention == expected
+
+
+@pytest.mark.parametrize(
+    ("date", "stack", "attention"),
+    [
+        ("2023-06", "nemo-early-2024", "flash1"),
+        ("2023-11", "nemo-early-2024", "flash2"),
+        ("2024-06", "megatron-core", "flash3"),
+        ("", "megatron-core", "flash3"),
+        ("summer", "megatron-core", "flash3"),
+    ],
+)
+def test_a_stack_is_that_of_its_time(tmp_path: Path, date: str, stack: str, attention: str) -> None:
+    """MLPerf training v3.0, v3.1 and v4.0 name no version of NeMo."""
+    found = run(tmp_path, framework="NeMo/Megatron (MLPerf submission)", date=date)
+    assert (found.stack.name, found.stack.attention) == (stack, attention)
