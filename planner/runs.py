@@ -323,6 +323,9 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
         stack = replace(stack, tp_overlap="userbuffers")
     if "bf16 grad reduce" in flags or "mp pure" in flags:
         stack = replace(stack, gradient_bytes=2)
+    elif "fp32 grad reduce" in flags:
+        summed = replace(stack.kernels, accumulate_bytes=8)
+        stack = replace(stack, gradient_bytes=4, gradient_store_bytes=4, kernels=summed)
     if stack.name == "llm-foundry" and ("mp pure" in flags or precision == "fp8"):
         stack = replace(stack, early_stop=False)  # made with torch 1.13.1 and 2.0.1, the others with 2.1
     if "pgle" in flags:

@@ -249,3 +249,11 @@ def test_a_stack_is_that_of_its_time(tmp_path: Path, date: str, stack: str, atte
     """MLPerf training v3.0, v3.1 and v4.0 name no version of NeMo."""
     found = run(tmp_path, framework="NeMo/Megatron (MLPerf submission)", date=date)
     assert (found.stack.name, found.stack.attention) == (stack, attention)
+
+
+@pytest.mark.parametrize(("flags", "each"), [("", 2), ("bf16 grad reduce", 2), ("fp32 grad reduce", 4)])
+def test_flags_say_in_what_gradients_are_reduced(tmp_path: Path, flags: str, each: int) -> None:
+    """NeMo reduces them in fp32 where a recipe sets no grad_sync_dtype (megatron_gpt_model.py b1f5aa3)."""
+    stack = run(tmp_path, flags=flags).stack
+    assert (stack.gradient_bytes, stack.gradient_store_bytes) == (each, each)
+    assert stack.kernels.accumulate_bytes == 2 * each
