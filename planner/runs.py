@@ -330,6 +330,8 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
         stack = replace(stack, early_stop=False)  # made with torch 1.13.1 and 2.0.1, the others with 2.1
     if "pgle" in flags:
         stack = replace(stack, schedules_gathers=True)
+    if "fp8 params" in flags or "float8 all-gather" in flags:
+        stack = replace(stack, fp8_weights=True)
     if "rowwise" in flags and precision == "fp8":
         stack = replace(stack, fp8_rowwise=True)
     return stack

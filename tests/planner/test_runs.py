@@ -257,3 +257,22 @@ def test_flags_say_in_what_gradients_are_reduced(tmp_path: Path, flags: str, eac
     stack = run(tmp_path, flags=flags).stack
     assert (stack.gradient_bytes, stack.gradient_store_bytes) == (each, each)
     assert stack.kernels.accumulate_bytes == 2 * each
+
+
+@pytest.mark.parametrize(
+    ("framework", "precision", "flags", "each"),
+    [
+        ("NeMo 24.05", "fp8", "", 2),
+        ("NeMo 24.05", "fp8", "fp8 params", 1),
+        ("NeMo 24.05", "bf16", "fp8 params", 2),
+        ("NeMo 24.09", "fp8", "", 1),
+        ("NeMo 24.09", "bf16", "", 2),
+        ("torchtitan", "fp8", "float8 + float8 all-gather", 1),
+    ],
+)
+def test_weights_kept_in_fp8_are_gathered_in_fp8(
+    tmp_path: Path, framework: str, precision: str, flags: str, each: int
+) -> None:
+    """NeMo's recipes keep them so from 24.09 on (fp8_params)."""
+    found = run(tmp_path, framework=framework, precision=precision, flags=flags)
+    assert float(found.case().weight_bytes[0]) == each
