@@ -34,6 +34,9 @@ node's NIC to the next with NCCL 2.10, where InfiniBand gives 0.88 of the line r
 experiments/bandwidth/n4_a100_all_reduce_bench.txt 74c6c3d: bus bandwidth 39.9 Gb/s; its README: "an issue with nccl
 that doesn't fully utilize Intel OPA full bandwidth")."""
 
+FLASH_ATTENTION_2 = "2023-07"
+"""The month in which it came out (arXiv:2307.08691)."""
+
 BOARD_WITHOUT_SWITCH = 4
 """HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
 
@@ -295,12 +298,15 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
         c.notes.append(f"framework '{framework}' has no stack of its own: {stack.label}")
     if stack.name == "megatron-2021" and gpu.kernels != "a100":
         stack = load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
+    stack = _of_its_time(stack, c.text("date"))
     flags = c.text("flags").lower()
     attention = c.text("attention_impl").lower()
     if "unfused" in attention or "no flash" in attention:
         stack = replace(stack, attention="unfused")
     elif "v1" in attention:
         stack = replace(stack, attention="flash1")
+    elif "flashattention-2" in attention:
+        stack = replace(stack, attention="flash2")
     elif "flashattention-3" in attention or "cudnn" in f"{attention} {flags}":
         stack = replace(stack, attention="flash3")
     elif "flash" in f"{attention} {flags}" and stack.attention == "unfused":
@@ -317,13 +323,33 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
         stack = replace(stack, tp_overlap="userbuffers")
     if "bf16 grad reduce" in flags or "mp pure" in flags:
         stack = replace(stack, gradient_bytes=2)
+    elif "fp32 grad reduce" in flags:
+        summed = replace(stack.kernels, accumulate_bytes=8)
+        stack = replace(stack, gradient_bytes=4, gradient_store_bytes=4, kernels=summed)
     if stack.name == "llm-foundry" and ("mp pure" in flags or precision == "fp8"):
         stack = replace(stack, early_stop=False)  # made with torch 1.13.1 and 2.0.1, the others with 2.1
     if "pgle" in flags:
         stack = replace(stack, schedules_gathers=True)
+    if "fp8 params" in flags or "float8 all-gather" in flags:
+        stack = replace(stack, fp8_weights=True)
     if "rowwise" in flags and precision == "fp8":
         stack = replace(stack, fp8_rowwise=True)
     return stack
+
+
+def _of_its_time(stack: SoftwareStack, date: str) -> SoftwareStack:
+    """The stack as it was at a row's date (`2023-06`); as it is where the row has none.
+
+    Transformer Engine of 2023 took FlashAttention wherever it could, before cuDNN's (DotProductAttention in its
+    attention.py); NVIDIA's MLPerf submissions installed flash-attn 2.0.8 in November (training_results_v3.1
+    Dockerfile 5b62935) and ran Transformer Engine 0.8 in June (training_results_v3.0 Dockerfile 9f08e30), when there
+    was no FlashAttention-2.
+    """
+    if not re.match(r"20\d\d-\d\d", date):
+        return stack
+    if stack.name == "megatron-core" and date < "2024":
+        stack = load_stack("nemo-early-2024")
+    return replace(stack, attention="flash1") if stack.attention == "flash2" and date < FLASH_ATTENTION_2 else stack
 
 
 RunKind = Literal["all", "scored"]

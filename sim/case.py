@@ -191,6 +191,8 @@ class StepCase:
     pipeline_inside_data: Array
     """1 where the stages of a pipeline are nearer to each other than its replicas."""
     gradient_bytes: Array
+    """Per gradient reduced, and below per weight gathered."""
+    weight_bytes: Array
     step_fixed_s: Array
     pass_fixed_s: Array
     launch_gap_s: Array

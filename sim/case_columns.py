@@ -8,7 +8,7 @@ import numpy as np
 
 from profiler.architecture import ModelArchitecture
 from sim.calibration import load_calibration
-from sim.case import RECOMPUTES, SELECTIVES, SHARDINGS, StepCase
+from sim.case import BF16, RECOMPUTES, SELECTIVES, SHARDINGS, StepCase
 from sim.hardware import Fabric, Gpu, Node, TrainingPrecision
 from sim.kernels.attention import AttentionLibrary, attention_curve
 from sim.kernels.collectives import LINKS
@@ -270,6 +270,7 @@ def _stack_columns(stack: SoftwareStack, precision: TrainingPrecision, k: Mappin
         "pipeline_inside_data": stack.pipeline_inside_data,
         "p2p_exposed": 0.0 if stack.p2p_overlap else 1.0,
         "gradient_bytes": stack.gradient_bytes,
+        "weight_bytes": 1.0 if stack.fp8_weights and precision == "fp8" else BF16,
         "step_fixed_s": k["step_fixed_s"],
         "pass_fixed_s": k["pass_fixed_s"],
         "launch_gap_s": k["launch_gap_s"] if stack.launch_bound else 0.0,

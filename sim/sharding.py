@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.case import BF16, SHARDINGS, Array, StepCase
+from sim.case import SHARDINGS, Array, StepCase
 from sim.network import all_reduce_time_s, gather_time_s, overlapped
 from sim.pipeline import chunk_layers
 from sim.schedule_order import SCHEDULES
@@ -94,7 +94,7 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
     block = case.layer_parameters / case.tp
     copied_s = block / case.memory_bytes_per_s
     ranks, stride = case.shard_degree, replica_stride(case)
-    gather = gather_time_s(case, BF16 * block, ranks, stride) + case.gather_copy_bytes * copied_s
+    gather = gather_time_s(case, case.weight_bytes * block, ranks, stride) + case.gather_copy_bytes * copied_s
     scatter = gather_time_s(case, case.gradient_bytes * block, ranks, stride) + case.scatter_copy_bytes * copied_s
     scatters = 1 / np.where(whole_gradients(case), np.maximum(case.micro_batches, 1), 1.0)
     active = np.logical_and(sharded_weights(case), ranks > 1)
@@ -122,7 +122,7 @@ def reduction_s(case: StepCase, parameters: Array) -> Array:
 def weight_gather_s(case: StepCase, parameters: Array) -> Array:
     """Seconds to gather a rank's `parameters` once a step, where each rank updates its share of them (ZeRO)."""
     ranks = case.dp * case.cp
-    gathered = gather_time_s(case, BF16 * parameters, ranks, replica_stride(case))
+    gathered = gather_time_s(case, case.weight_bytes * parameters, ranks, replica_stride(case))
     return np.where(sharded_optimizer(case) & (ranks > 1), gathered, 0.0)
 
 

@@ -85,6 +85,9 @@ class SoftwareStack:
     launch_bound: bool = False
     """True for eager stacks of the A100 era whose host gaps show between kernels."""
     fp8_rowwise: bool = False
+    fp8_weights: bool = False
+    """True where training in fp8 gathers the weights in fp8 too, a byte each (Transformer Engine's fp8 parameters,
+    FSDP's float8 all-gather)."""
     has_pipeline: bool = True
     """Whether it can split layers over several processes."""
     has_context_parallel: bool = True

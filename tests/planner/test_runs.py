@@ -19,7 +19,7 @@ ROW = {
     "gpu_mem_gb": "80", "gpu_power_limit_w": "700", "gpus": "64", "gpus_per_node": "8",
     "interconnect": "8x400Gb/s", "tp": "2", "pp": "1", "vp": "", "pp_schedule": "", "cp": "1", "sharding": "zero1",
     "shard_degree": "", "micro_batch": "1", "grad_accum": "", "global_batch": "128", "seq_len": "8192",
-    "precision": "bf16", "recompute": "none", "recompute_layers": "", "attention_impl": "", "flags": "",
+    "precision": "bf16", "date": "", "recompute": "none", "recompute_layers": "", "attention_impl": "", "flags": "",
     "framework": "NeMo 24.09", "step_time_s": "", "tokens_per_s_per_gpu": "", "tflops_per_gpu": "",
     "peak_mem_gib": "", "power_w_per_gpu": "", "power_scope": "",
 }  # fmt: skip
@@ -220,3 +220,59 @@ def test_checkpoints_before_torch_2_1_ran_whole_blocks_again(tmp_path: Path, fla
     """pytorch/pytorch pull request 96866; the images stand in llm-foundry's scripts/train/benchmarking."""
     found = run(tmp_path, framework="llm-foundry", flags=flags, sharding="fsdp", tp="1")
     assert found.stack.early_stop == stops
+
+
+@pytest.mark.parametrize(
+    ("framework", "attention", "expected"),
+    [
+        ("NeMo 24.09", "", "flash3"),
+        ("NeMo 24.09", "FlashAttention-2 (NVTE_FUSED_ATTN=0)", "flash2"),
+        ("NeMo 24.07", "cuDNN", "flash3"),
+    ],
+)
+def test_a_row_says_which_attention_ran(tmp_path: Path, framework: str, attention: str, expected: str) -> None:
+    found = run(tmp_path, framework=framework, attention_impl=attention)
+    assert found.stack.attention == expected
+
+
+@pytest.mark.parametrize(
+    ("date", "stack", "attention"),
+    [
+        ("2023-06", "nemo-early-2024", "flash1"),
+        ("2023-11", "nemo-early-2024", "flash2"),
+        ("2024-06", "megatron-core", "flash3"),
+        ("", "megatron-core", "flash3"),
+        ("summer", "megatron-core", "flash3"),
+    ],
+)
+def test_a_stack_is_that_of_its_time(tmp_path: Path, date: str, stack: str, attention: str) -> None:
+    """MLPerf training v3.0, v3.1 and v4.0 name no version of NeMo."""
+    found = run(tmp_path, framework="NeMo/Megatron (MLPerf submission)", date=date)
+    assert (found.stack.name, found.stack.attention) == (stack, attention)
+
+
+@pytest.mark.parametrize(("flags", "each"), [("", 2), ("bf16 grad reduce", 2), ("fp32 grad reduce", 4)])
+def test_flags_say_in_what_gradients_are_reduced(tmp_path: Path, flags: str, each: int) -> None:
+    """NeMo reduces them in fp32 where a recipe sets no grad_sync_dtype (megatron_gpt_model.py b1f5aa3)."""
+    stack = run(tmp_path, flags=flags).stack
+    assert (stack.gradient_bytes, stack.gradient_store_bytes) == (each, each)
+    assert stack.kernels.accumulate_bytes == 2 * each
+
+
+@pytest.mark.parametrize(
+    ("framework", "precision", "flags", "each"),
+    [
+        ("NeMo 24.05", "fp8", "", 2),
+        ("NeMo 24.05", "fp8", "fp8 params", 1),
+        ("NeMo 24.05", "bf16", "fp8 params", 2),
+        ("NeMo 24.09", "fp8", "", 1),
+        ("NeMo 24.09", "bf16", "", 2),
+        ("torchtitan", "fp8", "float8 + float8 all-gather", 1),
+    ],
+)
+def test_weights_kept_in_fp8_are_gathered_in_fp8(
+    tmp_path: Path, framework: str, precision: str, flags: str, each: int
+) -> None:
+    """NeMo's recipes keep them so from 24.09 on (fp8_params)."""
+    found = run(tmp_path, framework=framework, precision=precision, flags=flags)
+    assert float(found.case().weight_bytes[0]) == each

@@ -103,3 +103,10 @@ def test_llama3_did_not_reduce_every_micro_batch() -> None:
     assert one_s > 1.5 * backward_s
     assert total_s(case) == pytest.approx(12.504, rel=0.03)
     assert total_s(case) + 32 * (one_s - backward_s) > 1.25 * 12.504
+
+
+def test_weights_gathered_in_fp8_take_half_as_long() -> None:
+    s = Situation(layout=ParallelLayout(tp=8, dp=16), stack="megatron-core", global_batch=64)
+    parameters = np.full(1, 4e9)
+    sixteen_bit, fp8 = (weight_gather_s(replace(s, precision=p).case(), parameters)[0] for p in ("bf16", "fp8"))
+    assert float(fp8) == pytest.approx(0.5 * float(sixteen_bit), rel=0.05)

@@ -28,6 +28,11 @@ def test_no_framework_is_claimed_twice() -> None:
     [
         ("NeMo 25.02", "megatron-core"),
         ("NeMo 24.03", "nemo-early-2024"),  # the longest beginning wins
+        ("NeMo 24.05", "nemo-early-2024"),
+        ("NeMo 24.07 (Megatron-Core)", "nemo-mid-2024"),
+        ("NeMo 24.09", "megatron-core"),
+        ("Megatron-Core r0.8.0", "megatron-lm"),
+        ("Megatron-Core", "megatron-core"),
         ("Megatron-DeepSpeed", "megatron-deepspeed"),
         ("Megatron-LM", "megatron-2021"),
         ("torchtitan (commit abc)", "torchtitan"),
