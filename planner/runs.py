@@ -293,7 +293,7 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     if stack is None:
         stack = load_stack(DEFAULT_STACK)
         c.notes.append(f"framework '{framework}' has no stack of its own: {stack.label}")
-    if stack.name == "megatron-2021" and gpu.kernels != "a100":
+    if stack.name == "megatron-2022" and gpu.kernels != "a100":
         stack = load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
     flags = c.text("flags").lower()
     attention = c.text("attention_impl").lower()

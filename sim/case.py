@@ -171,6 +171,8 @@ class StepCase:
     """Gathers and scatters of activations under sequence parallelism, and below backward, and which of those hide."""
     backward_gathers: Array
     hidden_gathers: Array
+    hidden_all_reduces: Array
+    """Of the backward ones without sequence parallelism."""
     tp_exposed: Array
     misaligned_rate: Array
     defers_head_gradient: Array

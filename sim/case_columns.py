@@ -185,6 +185,7 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
         "forward_gathers": stack.gathers[0] - (stack.shared_gathers if stack.elementwise == "compiled" else 0.0),
         "backward_gathers": stack.gathers[1],
         "hidden_gathers": stack.hidden_gathers,
+        "hidden_all_reduces": stack.hidden_all_reduces,
     }
 
 

@@ -192,7 +192,11 @@ def block_passes(case: StepCase) -> tuple[Pass, Pass]:
     )
     ahead_s, behind_s = tensor_parallel_s(case)
     passed_s, returned_s = context_parallel_s(case, ahead[1], behind[1])
-    hidden = np.where(case.sequence_parallel > 0, case.hidden_gathers / case.backward_gathers, 0.0)
+    hidden = np.where(
+        case.sequence_parallel > 0,
+        case.hidden_gathers / case.backward_gathers,
+        case.hidden_all_reduces / case.backward_all_reduces,
+    )
     exposed = tensor_parallel_exposed(case)
     return (
         _pass(case, ahead, ahead_s, exposed, passed_s),

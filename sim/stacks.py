@@ -56,6 +56,8 @@ class SoftwareStack:
     hidden_gathers: Amount = 0.0
     """Those backward that run beside a product: Megatron-LM's second gather of inputs and its scatter of their
     gradients."""
+    hidden_all_reduces: Amount = 0.0
+    """The same without sequence parallelism: all-reduces of input gradients beside weight gradients."""
     dp_overlap: bool = True
     p2p_overlap: bool = True
     stages_by_work: bool = False

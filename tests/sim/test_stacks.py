@@ -29,7 +29,8 @@ def test_no_framework_is_claimed_twice() -> None:
         ("NeMo 25.02", "megatron-core"),
         ("NeMo 24.03", "nemo-early-2024"),  # the longest beginning wins
         ("Megatron-DeepSpeed", "megatron-deepspeed"),
-        ("Megatron-LM", "megatron-2021"),
+        ("Megatron-LM (NGC 20.12, PyTorch)", "megatron-2021"),
+        ("Megatron-LM", "megatron-2022"),
         ("torchtitan (commit abc)", "torchtitan"),
         ("FairScale 0.4.13", "fairscale-eager"),
     ],
