@@ -317,6 +317,8 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
         stack = replace(stack, tp_overlap="userbuffers")
     if "bf16 grad reduce" in flags or "mp pure" in flags:
         stack = replace(stack, gradient_bytes=2)
+    if stack.name == "megatron-2021" and c.count("pp", 1) == 1:
+        stack = replace(stack, dp_overlap=True)  # torch's DDP (DDP=torch) where there is no pipeline
     if stack.name == "llm-foundry" and ("mp pure" in flags or precision == "fp8"):
         stack = replace(stack, early_stop=False)  # made with torch 1.13.1 and 2.0.1, the others with 2.1
     if "pgle" in flags:

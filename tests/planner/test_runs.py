@@ -220,3 +220,12 @@ def test_checkpoints_before_torch_2_1_ran_whole_blocks_again(tmp_path: Path, fla
     """pytorch/pytorch pull request 96866; the images stand in llm-foundry's scripts/train/benchmarking."""
     found = run(tmp_path, framework="llm-foundry", flags=flags, sharding="fsdp", tp="1")
     assert found.stack.early_stop == stops
+
+
+@pytest.mark.parametrize(("pp", "overlaps"), [("1", True), ("2", False)])
+def test_megatron_of_2021_left_its_gradients_to_torch_without_a_pipeline(
+    tmp_path: Path, pp: str, overlaps: bool
+) -> None:
+    """DDP=torch and DDP=local in Megatron-LM's examples/sc21/run_table_1.sh (79a3bb6)."""
+    found = run(tmp_path, framework="Megatron-LM (NGC 20.12, PyTorch)", gpu="A100-SXM4-80GB", pp=pp, sharding="ddp")
+    assert (found.stack.name, found.stack.dp_overlap) == ("megatron-2021", overlaps)
