@@ -147,6 +147,8 @@ class StepCase:
     rotary_backward: Array
     copies_forward: Array
     copies_backward: Array
+    norms_again: Array
+    """1 where norms run again backward."""
     repeats_heads: Array
     """1 where keys and values are written out for every query head before attention."""
     gathered_passes: Array
@@ -177,6 +179,8 @@ class StepCase:
     misaligned_rate: Array
     defers_head_gradient: Array
     dp_overlap: Array
+    waits_for_weights: Array
+    """1 where gradients are summed for every rank whole, and updated weights waited for at the end of a step."""
     dp_exposed: Array
     fsdp_exposed: Array
     cp_exposed: Array

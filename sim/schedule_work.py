@@ -119,6 +119,8 @@ class StepWork:
     Without a pipeline each reduction is then waited for before the next forward (DeepSpeed's epilogue)."""
     gather_s: float = 0.0
     """Gathering a stage's weights once, with the first forward of each chunk."""
+    gathers_last: bool = False
+    """Whether that waits for the optimizer instead."""
     overlaps: bool = True
     """False where reduction and gather wait for all computation."""
     once_exposed: float = 0.0
@@ -182,6 +184,7 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         reduce_s=at(reduction_s(case, parameters)),
         by_round=at(np.where(reduces_by_round(case), 1.0, 0.0)) > 0,
         gather_s=at(weight_gather_s(case, parameters)),
+        gathers_last=at(case.waits_for_weights) > 0,
         overlaps=at(case.dp_overlap) > 0,
         once_exposed=at(case.dp_exposed),
         optimizer_s=at(optimizer_s(case, parameters)),

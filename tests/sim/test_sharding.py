@@ -45,6 +45,24 @@ def test_zero2_reduces_with_every_micro_batch() -> None:
         assert exposed_s == pytest.approx(times * reduced_s + gathered_s)
 
 
+def test_state_shared_out_within_a_node_is_gathered_there() -> None:
+    """InternLM's zero1 = 8 over 8 nodes (hybrid_zero_optim.py, fa7337b): all gradients reduced for every rank, the
+    weights then broadcast over NVLink and waited for; a stack that scatters sums an eighth between nodes."""
+    nodes = Situation(layout=ParallelLayout(dp=64, shard_degree=8), stack="internevo", gpu="a100-80gb")
+    parameters, nothing, much = np.full(1, 7e9), np.zeros(1), np.full(1, 1e3)
+    case, node, everywhere = nodes.case(), nodes.case(dp=8), nodes.case(shard_degree=None)
+    gathered_s, inside_s, across_s = (float(weight_gather_s(c, parameters)[0]) for c in (case, node, everywhere))
+    assert gathered_s == inside_s < across_s
+    reduced_s = float(reduction_s(case, parameters)[0])
+    exposed_s = float(gradient_sync_s(case, parameters, much, much)[0])
+    assert exposed_s == pytest.approx(float(case.dp_exposed[0]) * reduced_s + gathered_s)
+    assert float(gradient_sync_s(case, parameters, nothing, nothing)[0]) == pytest.approx(reduced_s + gathered_s)
+    assert reduced_s == float(reduction_s(nodes.case(sharding="ddp"), parameters)[0])
+    scattered_s = float(reduction_s(replace(case, waits_for_weights=nothing), parameters)[0])
+    copies_s = float(reduction_s(nodes.case(sharding="hsdp"), parameters)[0])
+    assert scattered_s == pytest.approx(inside_s + copies_s)
+
+
 @pytest.mark.parametrize("stack", ["deepspeed", "torchtitan", "megatron-deepspeed"])
 def test_zero2_takes_as_long_as_zero1_for_one_micro_batch(stack: str) -> None:
     s = replace(SMALL, stack=stack, global_batch=8)
