@@ -31,6 +31,7 @@ def test_no_framework_is_claimed_twice() -> None:
         ("Megatron-DeepSpeed", "megatron-deepspeed"),
         ("Megatron-LM (NGC 20.12, PyTorch)", "megatron-2021"),
         ("Megatron-LM", "megatron-2022"),
+        ("Megatron-LM (commit 285068c8)", "megatron-early-2023"),  # before FlashAttention-2
         ("torchtitan (commit abc)", "torchtitan"),
         ("FairScale 0.4.13", "fairscale-eager"),
     ],
