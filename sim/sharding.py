@@ -142,6 +142,16 @@ def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backwar
     return np.where(case.dp_overlap > 0, hidden, times * reduce + gather)
 
 
+def tied_s(case: StepCase) -> Array:
+    """Seconds in which the first and the last stage of a pipeline add up their gradients of the embedding that both
+    hold, once a step before the update (DeepSpeed runtime/pipe/engine.py 0050fda, ReduceTiedGrads; Megatron-LM's
+    embedding-grads-all-reduce)."""
+    size_bytes = case.gradient_bytes * case.embedding_parameters / case.tp
+    apart = np.maximum(case.pp - 1, 1) * case.tp * case.cp * np.where(case.pipeline_inside_data > 0, 1.0, case.dp)
+    between = all_reduce_time_s(case, size_bytes, np.where(case.pp > 1, 2.0, 1.0), apart)
+    return np.where((case.pp > 1) & (case.tied > 0), between, 0.0)
+
+
 def optimizer_s(case: StepCase, parameters: Array) -> Array:
     """Seconds of one AdamW update of the rank's share of its `parameters`, by the bytes it moves, and of clipping;
     or as measured per parameter."""

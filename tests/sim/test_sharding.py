@@ -17,6 +17,7 @@ from sim.sharding import (
     reduction_s,
     reductions,
     stage_layers,
+    tied_s,
     weight_gather_s,
 )
 from tests.sim.steps import Situation, situations, total_s
@@ -61,6 +62,16 @@ def test_state_shared_out_within_a_node_is_gathered_there() -> None:
     scattered_s = float(reduction_s(replace(case, waits_for_weights=nothing), parameters)[0])
     copies_s = float(reduction_s(nodes.case(sharding="hsdp"), parameters)[0])
     assert scattered_s == pytest.approx(inside_s + copies_s)
+
+
+def test_an_embedding_held_twice_is_summed_once_a_step() -> None:
+    """128,256 x 4,096 numbers in two bytes over TP 4 between two ranks: each sends its half and gets the other's."""
+    untied = Situation(layout=ParallelLayout(tp=4, pp=4, dp=4), stack="megatron-deepspeed").case()
+    tied = replace(untied, tied=np.ones(1))
+    crossing_s = 2 * 128_256 * 4096 / 4 / float(tied.nic_bytes_per_s[0])
+    assert float(tied_s(tied)[0]) == pytest.approx(crossing_s, rel=0.1)
+    assert total_s(tied) - total_s(untied) == pytest.approx(float(tied_s(tied)[0]), rel=0.1)
+    assert float(tied_s(untied)[0]) == float(tied_s(replace(SMALL.case(), tied=np.ones(1)))[0]) == 0
 
 
 @pytest.mark.parametrize("stack", ["deepspeed", "torchtitan", "megatron-deepspeed"])
