@@ -296,7 +296,7 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     if stack is None:
         stack = load_stack(DEFAULT_STACK)
         c.notes.append(f"framework '{framework}' has no stack of its own: {stack.label}")
-    if stack.name == "megatron-2021" and gpu.kernels != "a100":
+    if stack.name == "megatron-2022" and gpu.kernels != "a100":
         stack = load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
     stack = _of_its_time(stack, c.text("date"))
     flags = c.text("flags").lower()
@@ -326,6 +326,8 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     elif "fp32 grad reduce" in flags:
         summed = replace(stack.kernels, accumulate_bytes=8)
         stack = replace(stack, gradient_bytes=4, gradient_store_bytes=4, kernels=summed)
+    if stack.name == "megatron-2021" and c.count("pp", 1) == 1:
+        stack = replace(stack, dp_overlap=True)  # torch's DDP (DDP=torch) where there is no pipeline
     if stack.name == "llm-foundry" and ("mp pure" in flags or precision == "fp8"):
         stack = replace(stack, early_stop=False)  # made with torch 1.13.1 and 2.0.1, the others with 2.1
     if "pgle" in flags:

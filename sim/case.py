@@ -147,6 +147,8 @@ class StepCase:
     rotary_backward: Array
     copies_forward: Array
     copies_backward: Array
+    norms_again: Array
+    """1 where norms run again backward."""
     repeats_heads: Array
     """1 where keys and values are written out for every query head before attention."""
     gathered_passes: Array
@@ -171,10 +173,14 @@ class StepCase:
     """Gathers and scatters of activations under sequence parallelism, and below backward, and which of those hide."""
     backward_gathers: Array
     hidden_gathers: Array
+    hidden_all_reduces: Array
+    """Of the backward ones without sequence parallelism."""
     tp_exposed: Array
     misaligned_rate: Array
     defers_head_gradient: Array
     dp_overlap: Array
+    waits_for_weights: Array
+    """1 where gradients are summed for every rank whole, and updated weights waited for at the end of a step."""
     dp_exposed: Array
     fsdp_exposed: Array
     cp_exposed: Array

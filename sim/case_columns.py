@@ -174,6 +174,7 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
     return {
         **{f"{name}_forward": both[0] for name, both in passes.items()},
         **{f"{name}_backward": both[1] for name, both in passes.items()},
+        "norms_again": habits.norms_again,
         "repeats_heads": habits.repeats_heads,
         "gathered_passes": habits.gathered * laid_out,
         "loss_bytes": habits.loss_bytes,
@@ -185,6 +186,7 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
         "forward_gathers": stack.gathers[0] - (stack.shared_gathers if stack.elementwise == "compiled" else 0.0),
         "backward_gathers": stack.gathers[1],
         "hidden_gathers": stack.hidden_gathers,
+        "hidden_all_reduces": stack.hidden_all_reduces,
     }
 
 
@@ -264,6 +266,7 @@ def _stack_columns(stack: SoftwareStack, precision: TrainingPrecision, k: Mappin
         "misaligned_rate": k["misaligned_rate"],
         "defers_head_gradient": stack.defers_head_gradient,
         "dp_overlap": stack.dp_overlap,
+        "waits_for_weights": stack.waits_for_weights,
         "dp_exposed": k["dp_exposed"],
         "fsdp_exposed": 0.0 if stack.schedules_gathers else k["fsdp_exposed"],
         "cp_exposed": k["cp_exposed"],

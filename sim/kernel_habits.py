@@ -61,6 +61,8 @@ class KernelHabits(ElementwisePasses):
     __pydantic_config__ = {"extra": "forbid", "allow_inf_nan": False}
 
     source: str = "Megatron-Core and Transformer Engine"
+    norms_again: bool = False
+    """True where each norm, and the addition before the second, runs again backward unless its whole block does."""
     repeats_heads: bool = False
     """True where keys and values are written out for every query head before attention (repeat_kv), and their
     gradients added up over them behind it; context parallelism then passes on all of that."""

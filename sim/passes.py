@@ -131,7 +131,8 @@ def block_elementwise_s(case: StepCase, *, backward: bool = False) -> Array:
         return counted
 
     over_sequence = np.where(case.sequence_parallel > 0, case.tp, 1.0)
-    hidden = 2 * (passes("norm") + passes("residual")) * case.hidden / over_sequence
+    norms = passes("norm") + passes("residual") + (renormed(case) if backward else 0.0)
+    hidden = 2 * norms * case.hidden / over_sequence
     activation = np.where(case.gated > 0, passes("gated"), passes("plain")) * case.ffn / case.tp
     rotary = passes("rotary") * (case.attention_width + case.kv_width) / case.tp
     copies = (
@@ -143,6 +144,13 @@ def block_elementwise_s(case: StepCase, *, backward: bool = False) -> Array:
     numbers = hidden + activation + rotary + copies + laid_out
     merged_s = merge_s(case, backward=backward)
     return np.asarray(BF16 * case.tokens_per_pass * numbers / case.memory_bytes_per_s + merged_s)
+
+
+def renormed(case: StepCase) -> Array:
+    """Passes over memory of a norm that runs again backward where its block does not, with the addition before every
+    second one."""
+    kept = 1 - np.where(case.recompute == FULL, case.recompute_share, 0.0)
+    return np.asarray(case.norms_again * kept * (case.norm_forward + case.residual_forward / 2))
 
 
 def repeated_heads(case: StepCase, backward: bool) -> Array:
@@ -192,7 +200,11 @@ def block_passes(case: StepCase) -> tuple[Pass, Pass]:
     )
     ahead_s, behind_s = tensor_parallel_s(case)
     passed_s, returned_s = context_parallel_s(case, ahead[1], behind[1])
-    hidden = np.where(case.sequence_parallel > 0, case.hidden_gathers / case.backward_gathers, 0.0)
+    hidden = np.where(
+        case.sequence_parallel > 0,
+        case.hidden_gathers / case.backward_gathers,
+        case.hidden_all_reduces / case.backward_all_reduces,
+    )
     exposed = tensor_parallel_exposed(case)
     return (
         _pass(case, ahead, ahead_s, exposed, passed_s),

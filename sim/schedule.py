@@ -298,7 +298,7 @@ class _Step:
     def _gather(self, stage: int) -> list[simpy.Process]:
         """Start gathering the weights of each chunk, in the order in which they are needed."""
         seconds = self.work.gather_s
-        if not seconds or not self.work.overlaps:
+        if not seconds or not self.work.overlaps or self.work.gathers_last:
             return []
         chunks = range(self.shape.chunks)
         return [self.env.process(self._sync(stage, "gather weights", chunk, seconds)) for chunk in chunks]
@@ -330,6 +330,8 @@ class _Step:
         if not work.post_validated:  # the norm of all gradients, to clip them
             yield self.env.all_of(self.computed)
         yield from self._hold(stage, "compute", "optimizer", work.optimizer_s)
+        if work.overlaps and work.gathers_last:
+            yield from self._until(self._move(stage, "sync", "gather weights", None, work.gather_s))
         yield from self._hold(stage, "host", "once a step", work.fixed_s)
         yield from self._hold(stage, "host", "slowest GPU", work.slowest_gpu * self.env.now)
         state.end_s = self.env.now

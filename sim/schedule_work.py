@@ -29,6 +29,7 @@ from sim.sharding import (
     sharded_weights,
     sharing_ranks,
     stage_layers,
+    tied_s,
     weight_gather_s,
 )
 from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, p2p_stride, slowest_gpu
@@ -119,11 +120,14 @@ class StepWork:
     Without a pipeline each reduction is then waited for before the next forward (DeepSpeed's epilogue)."""
     gather_s: float = 0.0
     """Gathering a stage's weights once, with the first forward of each chunk."""
+    gathers_last: bool = False
+    """Whether that waits for the optimizer instead."""
     overlaps: bool = True
     """False where reduction and gather wait for all computation."""
     once_exposed: float = 0.0
     """As `shard_exposed`, for reductions and gathers that are not part of one pass, of what runs beside passes."""
     optimizer_s: float = 0.0
+    """With the embedding's gradients that two stages add up before."""
     fixed_s: float = 0.0
     """Once a step, all stages alike."""
     slowest_gpu: float = 0.0
@@ -182,9 +186,10 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         reduce_s=at(reduction_s(case, parameters)),
         by_round=at(np.where(reduces_by_round(case), 1.0, 0.0)) > 0,
         gather_s=at(weight_gather_s(case, parameters)),
+        gathers_last=at(case.waits_for_weights) > 0,
         overlaps=at(case.dp_overlap) > 0,
         once_exposed=at(case.dp_exposed),
-        optimizer_s=at(optimizer_s(case, parameters)),
+        optimizer_s=at(optimizer_s(case, parameters) + tied_s(case)),
         fixed_s=at(case.step_fixed_s),
         slowest_gpu=at(slowest_gpu(case)),
     )

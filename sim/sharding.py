@@ -106,22 +106,25 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
 
 
 def reduction_s(case: StepCase, parameters: Array) -> Array:
-    """Seconds to reduce the gradients of a rank's `parameters` once: scattered (ZeRO, arXiv:1910.02054) or for every
-    rank whole. Sharded weights have theirs scattered block by block (`fsdp_layer_s`); what is left is the all-reduce
-    between copies (HSDP)."""
+    """Seconds to reduce the gradients of a rank's `parameters` once: scattered (ZeRO, arXiv:1910.02054), where only
+    some ranks share them out among these and summed between the copies, or for every rank whole. Sharded weights
+    have theirs scattered block by block (`fsdp_layer_s`); what is left is the all-reduce between copies (HSDP)."""
     size_bytes = case.gradient_bytes * parameters
     ranks, stride = case.dp * case.cp, replica_stride(case)
-    scattered = gather_time_s(case, size_bytes, ranks, stride)
-    copies = np.maximum(ranks / case.shard_degree, 1)
-    across = all_reduce_time_s(case, size_bytes / case.shard_degree, copies, stride * case.shard_degree)
-    plain = np.where(sharded_optimizer(case), scattered, 2 * scattered)
+    sharing = sharing_ranks(case)
+    copies = np.maximum(ranks / sharing, 1)
+    across = all_reduce_time_s(case, size_bytes / sharing, copies, stride * sharing)
     between = np.where(copies > 1, across, 0.0)
+    scattered = gather_time_s(case, size_bytes, sharing, stride) + between
+    whole = 2 * gather_time_s(case, size_bytes, ranks, stride)
+    plain = np.where(sharded_optimizer(case) & (case.waits_for_weights == 0), scattered, whole)
     return np.where(ranks > 1, np.where(sharded_weights(case), between, plain), 0.0)
 
 
 def weight_gather_s(case: StepCase, parameters: Array) -> Array:
-    """Seconds to gather a rank's `parameters` once a step, where each rank updates its share of them (ZeRO)."""
-    ranks = case.dp * case.cp
+    """Seconds to gather a rank's `parameters` once a step, where each rank updates its share of them (ZeRO), from
+    those among which they are shared out."""
+    ranks = sharing_ranks(case)
     gathered = gather_time_s(case, case.weight_bytes * parameters, ranks, replica_stride(case))
     return np.where(sharded_optimizer(case) & (ranks > 1), gathered, 0.0)
 
@@ -134,8 +137,19 @@ def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backwar
     """
     reduce, gather, times = reduction_s(case, parameters), weight_gather_s(case, parameters), reductions(case)
     exposed = times * overlapped(backward_s, reduce, case.dp_exposed)
-    hidden = exposed + overlapped(forward_s, gather, case.dp_exposed)
+    waited = np.where(case.waits_for_weights > 0, gather, overlapped(forward_s, gather, case.dp_exposed))
+    hidden = exposed + waited
     return np.where(case.dp_overlap > 0, hidden, times * reduce + gather)
+
+
+def tied_s(case: StepCase) -> Array:
+    """Seconds in which the first and the last stage of a pipeline add up their gradients of the embedding that both
+    hold, once a step before the update (DeepSpeed runtime/pipe/engine.py 0050fda, ReduceTiedGrads; Megatron-LM's
+    embedding-grads-all-reduce)."""
+    size_bytes = case.gradient_bytes * case.embedding_parameters / case.tp
+    apart = np.maximum(case.pp - 1, 1) * case.tp * case.cp * np.where(case.pipeline_inside_data > 0, 1.0, case.dp)
+    between = all_reduce_time_s(case, size_bytes, np.where(case.pp > 1, 2.0, 1.0), apart)
+    return np.where((case.pp > 1) & (case.tied > 0), between, 0.0)
 
 
 def optimizer_s(case: StepCase, parameters: Array) -> Array:

@@ -56,7 +56,12 @@ class SoftwareStack:
     hidden_gathers: Amount = 0.0
     """Those backward that run beside a product: Megatron-LM's second gather of inputs and its scatter of their
     gradients."""
+    hidden_all_reduces: Amount = 0.0
+    """The same without sequence parallelism: all-reduces of input gradients beside weight gradients."""
     dp_overlap: bool = True
+    waits_for_weights: bool = False
+    """True where ranks that share out the optimizer's state (ZeRO-1) have gradients summed for each of them whole,
+    and wait at the end of a step for the weights that the others updated."""
     p2p_overlap: bool = True
     stages_by_work: bool = False
     """True where stages are cut so that layers and head together are shared out evenly, not layers alone."""

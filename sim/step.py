@@ -13,7 +13,15 @@ from sim.case import BF16, Array, StepCase
 from sim.network import send_time_s
 from sim.passes import Pass, block_passes, head_matmul_s, head_s, recompute_s
 from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
-from sim.sharding import accumulate_s, fsdp_layer_s, gradient_sync_s, optimizer_s, rank_parameters, stage_layers
+from sim.sharding import (
+    accumulate_s,
+    fsdp_layer_s,
+    gradient_sync_s,
+    optimizer_s,
+    rank_parameters,
+    stage_layers,
+    tied_s,
+)
 
 WEIGHT_SHARE = 0.5
 """Of the backward products: one for the input's gradient and one for the weight's, of the same FLOPs."""
@@ -130,7 +138,9 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     ahead, behind = forward.total + fsdp[0], backward.total + again + fsdp[1]
     product = np.where(case.pp == 1, head / 3, 0.0)  # a pipeline's last stage alone has a head to hide behind
     parameters = rank_parameters(case, most)
-    gradients = gradient_sync_s(case, parameters, reach * ahead + product, reach * behind + 2 * product)
+    gradients = gradient_sync_s(case, parameters, reach * ahead + product, reach * behind + 2 * product) + tied_s(
+        case
+    )
     update = optimizer_s(case, parameters) + accumulate_s(case, parameters) * passes
     calls, slowed = _calls_s(case), 1 + slowest_gpu(case)
     beside = gradients + update + calls

@@ -276,3 +276,12 @@ def test_weights_kept_in_fp8_are_gathered_in_fp8(
     """NeMo's recipes keep them so from 24.09 on (fp8_params)."""
     found = run(tmp_path, framework=framework, precision=precision, flags=flags)
     assert float(found.case().weight_bytes[0]) == each
+
+
+@pytest.mark.parametrize(("pp", "overlaps"), [("1", True), ("2", False)])
+def test_megatron_of_2021_left_its_gradients_to_torch_without_a_pipeline(
+    tmp_path: Path, pp: str, overlaps: bool
+) -> None:
+    """DDP=torch and DDP=local in Megatron-LM's examples/sc21/run_table_1.sh (79a3bb6)."""
+    found = run(tmp_path, framework="Megatron-LM (NGC 20.12, PyTorch)", gpu="A100-SXM4-80GB", pp=pp, sharding="ddp")
+    assert (found.stack.name, found.stack.dp_overlap) == ("megatron-2021", overlaps)

@@ -59,6 +59,19 @@ def test_twice_the_passes_take_twice_as_long_and_sequence_parallelism_shares_nor
     assert float(block_elementwise_s(alone)[0]) > float(block_elementwise_s(case)[0])
 
 
+def test_internlm_of_2023_ran_its_norms_again_where_it_kept_the_rest() -> None:
+    """dropout_selective_checkpoint of modeling_internlm.py (fa7337b), on where checkpoint is off: two norms and the
+    addition between them, 6 + 6 + 3 passes over a hidden state of 16-bit numbers."""
+    case, whole = (
+        Situation(layout=ParallelLayout(recompute=kind), stack="internevo").case() for kind in ("none", "full")
+    )
+    once = replace(case, norms_again=np.zeros(1))
+    more_s, kept_s, again_s = (float(block_elementwise_s(c, backward=True)[0]) for c in (case, once, whole))
+    numbers = 15 * case.tokens_per_pass * case.hidden
+    assert more_s - kept_s == pytest.approx(float((2 * numbers / case.memory_bytes_per_s)[0]))
+    assert again_s == kept_s
+
+
 def test_five_inputs_gathered_apart_cost_seven_collectives_for_four() -> None:
     """KempnerForge's q, k, v, gate and up each gather their own input: 5 gathers and 2 scatters where 2 and 2 do.
     Compiled, the gathers of one input are one (AOTAutograd drops common subexpressions); backward the five scatters

@@ -17,6 +17,7 @@ from sim.sharding import (
     reduction_s,
     reductions,
     stage_layers,
+    tied_s,
     weight_gather_s,
 )
 from tests.sim.steps import Situation, situations, total_s
@@ -43,6 +44,34 @@ def test_zero2_reduces_with_every_micro_batch() -> None:
         reduced_s, gathered_s = (float(f(case, parameters)[0]) for f in (reduction_s, weight_gather_s))
         exposed_s = float(gradient_sync_s(case, parameters, nothing, nothing)[0])
         assert exposed_s == pytest.approx(times * reduced_s + gathered_s)
+
+
+def test_state_shared_out_within_a_node_is_gathered_there() -> None:
+    """InternLM's zero1 = 8 over 8 nodes (hybrid_zero_optim.py, fa7337b): all gradients reduced for every rank, the
+    weights then broadcast over NVLink and waited for; a stack that scatters sums an eighth between nodes."""
+    nodes = Situation(layout=ParallelLayout(dp=64, shard_degree=8), stack="internevo", gpu="a100-80gb")
+    parameters, nothing, much = np.full(1, 7e9), np.zeros(1), np.full(1, 1e3)
+    case, node, everywhere = nodes.case(), nodes.case(dp=8), nodes.case(shard_degree=None)
+    gathered_s, inside_s, across_s = (float(weight_gather_s(c, parameters)[0]) for c in (case, node, everywhere))
+    assert gathered_s == inside_s < across_s
+    reduced_s = float(reduction_s(case, parameters)[0])
+    exposed_s = float(gradient_sync_s(case, parameters, much, much)[0])
+    assert exposed_s == pytest.approx(float(case.dp_exposed[0]) * reduced_s + gathered_s)
+    assert float(gradient_sync_s(case, parameters, nothing, nothing)[0]) == pytest.approx(reduced_s + gathered_s)
+    assert reduced_s == float(reduction_s(nodes.case(sharding="ddp"), parameters)[0])
+    scattered_s = float(reduction_s(replace(case, waits_for_weights=nothing), parameters)[0])
+    copies_s = float(reduction_s(nodes.case(sharding="hsdp"), parameters)[0])
+    assert scattered_s == pytest.approx(inside_s + copies_s)
+
+
+def test_an_embedding_held_twice_is_summed_once_a_step() -> None:
+    """128,256 x 4,096 numbers in two bytes over TP 4 between two ranks: each sends its half and gets the other's."""
+    untied = Situation(layout=ParallelLayout(tp=4, pp=4, dp=4), stack="megatron-deepspeed").case()
+    tied = replace(untied, tied=np.ones(1))
+    crossing_s = 2 * 128_256 * 4096 / 4 / float(tied.nic_bytes_per_s[0])
+    assert float(tied_s(tied)[0]) == pytest.approx(crossing_s, rel=0.1)
+    assert total_s(tied) - total_s(untied) == pytest.approx(float(tied_s(tied)[0]), rel=0.1)
+    assert float(tied_s(untied)[0]) == float(tied_s(replace(SMALL.case(), tied=np.ones(1)))[0]) == 0
 
 
 @pytest.mark.parametrize("stack", ["deepspeed", "torchtitan", "megatron-deepspeed"])

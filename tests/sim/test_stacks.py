@@ -34,7 +34,9 @@ def test_no_framework_is_claimed_twice() -> None:
         ("Megatron-Core r0.8.0", "megatron-lm"),
         ("Megatron-Core", "megatron-core"),
         ("Megatron-DeepSpeed", "megatron-deepspeed"),
-        ("Megatron-LM", "megatron-2021"),
+        ("Megatron-LM (NGC 20.12, PyTorch)", "megatron-2021"),
+        ("Megatron-LM", "megatron-2022"),
+        ("Megatron-LM (commit 285068c8)", "megatron-early-2023"),  # before FlashAttention-2
         ("torchtitan (commit abc)", "torchtitan"),
         ("FairScale 0.4.13", "fairscale-eager"),
     ],

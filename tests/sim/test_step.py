@@ -136,6 +136,15 @@ def test_collectives_hide_behind_no_more_than_there_is_to_compute() -> None:
     assert block_passes(instant)[0].tensor_parallel.item() == pytest.approx(whole_s, rel=1e-3)
 
 
+def test_megatron_of_2022_reduces_input_gradients_beside_its_products() -> None:
+    """megatron/mpu/layers.py 02bb1f5: asynchronous, before the product of the weight gradient; not so in 2021."""
+    layout = ParallelLayout(tp=8, sequence_parallel=False)
+    cases = [Situation(layout=layout, stack=f"megatron-{year}").case() for year in (2021, 2022)]
+    (before, waited), (after, hidden) = map(block_passes, cases)
+    assert after.tensor_parallel.item() == before.tensor_parallel.item() == before.gathers.item()
+    assert hidden.tensor_parallel.item() == pytest.approx(float(cases[1].dp_exposed[0]) * waited.gathers.item())
+
+
 def test_a_zero_bubble_schedule_keeps_less_of_it() -> None:
     """arXiv:2401.10241 table 1: the bubble is (p-1)(F+B+W) of 1F1B and (p-1)(F+B-W) of ZB-H1."""
     s = Situation(layout=ParallelLayout(pp=8), global_batch=32, stack="megatron-fork")
