@@ -299,6 +299,8 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     if stack.name == "megatron-2022" and gpu.kernels != "a100":
         stack = load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
     stack = _of_its_time(stack, c.text("date"))
+    if stack.name == "kempnerforge" and c.count("pp", 1) > 1:
+        stack = load_stack("kempnerforge-pipeline")  # its stages go without sequence parallelism
     flags = c.text("flags").lower()
     attention = c.text("attention_impl").lower()
     if "unfused" in attention or "no flash" in attention:

@@ -213,6 +213,7 @@ class StepCase:
     fragmentation: Array
     logit_bytes: Array
     splits_vocabulary: Array
+    splits_head: Array
     norm_tensors: Array
     gated_tensors: Array
     keeps_scores: Array

@@ -291,6 +291,7 @@ def _memory_columns(stack: SoftwareStack, precision: TrainingPrecision) -> dict[
         "fragmentation": habits.fragmentation,
         "logit_bytes": habits.logit_bytes,
         "splits_vocabulary": habits.splits_vocabulary,
+        "splits_head": habits.splits_head,
         "norm_tensors": habits.norm_tensors,
         "gated_tensors": habits.gated_tensors,
         "keeps_scores": habits.keeps_scores or stack.attention == "unfused",

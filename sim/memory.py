@@ -220,7 +220,7 @@ def _stage_state(case: StepCase, stage: _Stage, state: _State) -> tuple[Array, A
     """
     table = case.embedding_parameters
     tables = stage.embedding * table / np.where(case.splits_vocabulary > 0, case.tp, 1.0)
-    tables = tables + stage.head_table * table / case.tp
+    tables = tables + stage.head_table * table / np.where(case.splits_head > 0, case.tp, 1.0)
     block = case.layer_parameters / case.tp
     parameters = stage.layers * block + tables
 

@@ -28,6 +28,8 @@ class MemoryHabits:
     (Megatron's vocab_parallel_cross_entropy); torch's own cross-entropy keeps each of them."""
     splits_vocabulary: bool = True
     """False where every tensor-parallel rank holds the whole embedding table and gathers the whole logits."""
+    splits_head: bool = True
+    """False where every tensor-parallel rank holds the whole head too, and computes it."""
     norm_tensors: Amount = 2.0
     """Hidden-wide 16-bit tensors that one norm keeps: input and output; an eager RMSNorm in fp32 keeps its input
     in fp32 (two), the scaled input and the output."""

@@ -272,7 +272,7 @@ def recompute_s(case: StepCase, forward: Pass) -> Array:
 def head_matmul_s(case: StepCase) -> Array:
     """Seconds of one of the three products of the output projection; it stays in 16 bits when the rest is fp8."""
     rate = np.where(case.fp8 > 0, case.matmul_16bit_flops_per_s, case.matmul_flops_per_s)
-    vocab = case.vocab / case.tp
+    vocab = case.vocab / np.where(case.splits_head > 0, case.tp, 1.0)
     inputs = case.hidden * (vocab > 0)
     shapes = BlockShapes(weights=case.hidden * vocab, outputs=vocab, inputs=inputs, products=1)
     return np.asarray(matmul.forward_s(case.tokens_per_pass, shapes, rate, case.matmul_16bit_shape))
@@ -280,10 +280,11 @@ def head_matmul_s(case: StepCase) -> Array:
 
 def head_s(case: StepCase) -> Array:
     """Seconds of output projection and loss, forward and backward: three products, and the loss' passes over the
-    logits, which some stacks gather whole first; or as measured."""
+    logits, which some stacks gather whole first or compute whole; or as measured."""
     logits = case.tokens_per_pass * case.vocab
     whole = (case.splits_vocabulary == 0) & (case.tp > 1)
-    gathered_s = np.where(whole, gather_time_s(case, BF16 * logits, case.tp, np.ones_like(case.tp)), 0.0)
+    gathers = whole & (case.splits_head > 0)
+    gathered_s = np.where(gathers, gather_time_s(case, BF16 * logits, case.tp, np.ones_like(case.tp)), 0.0)
     loss_s = case.loss_bytes * logits / np.where(whole, 1.0, case.tp) / case.memory_bytes_per_s
     computed_s = 3 * head_matmul_s(case) + loss_s + gathered_s
     return np.where(np.isnan(case.measured_head_s), computed_s, case.measured_head_s)

@@ -285,3 +285,13 @@ def test_megatron_of_2021_left_its_gradients_to_torch_without_a_pipeline(
     """DDP=torch and DDP=local in Megatron-LM's examples/sc21/run_table_1.sh (79a3bb6)."""
     found = run(tmp_path, framework="Megatron-LM (NGC 20.12, PyTorch)", gpu="A100-SXM4-80GB", pp=pp, sharding="ddp")
     assert (found.stack.name, found.stack.dp_overlap) == ("megatron-2021", overlaps)
+
+
+@pytest.mark.parametrize(("pp", "sequence", "splits"), [("1", True, True), ("2", False, False)])
+def test_stages_of_kempnerforge_split_neither_sequence_nor_head(
+    tmp_path: Path, pp: str, sequence: bool, splits: bool
+) -> None:
+    """kempnerforge/distributed/tensor_parallel.py 0c4eba1."""
+    found = run(tmp_path, framework="KempnerForge", flags="eager", sharding="fsdp", tp="4", pp=pp)
+    assert (found.stack.sequence_parallel, found.stack.memory.splits_head) == (sequence, splits)
+    assert found.stack.elementwise == "eager"

@@ -96,6 +96,12 @@ def test_gathered_logits_cost_every_rank_the_whole_loss() -> None:
     assert float(head_s(replace(alone, splits_vocabulary=np.zeros(1)))[0]) == float(head_s(alone)[0])
 
 
+def test_a_head_that_is_not_split_costs_what_it_costs_alone() -> None:
+    case = Situation(layout=ParallelLayout(tp=4), stack="megatron-core").case()
+    whole = replace(case, splits_vocabulary=np.zeros(1), splits_head=np.zeros(1))
+    assert float(head_s(whole)[0]) == pytest.approx(float(head_s(replace(case, tp=np.ones(1)))[0]))
+
+
 def test_gradients_kept_whole_are_scattered_once_and_added_whole() -> None:
     """FSDP2 without synchronisation: one scatter a step, and sums of all of a rank's gradients, not of its shard."""
     layout = ParallelLayout(dp=8, sharding="fsdp")
