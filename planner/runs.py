@@ -301,11 +301,13 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     stack = _of_its_time(stack, c.text("date"))
     if stack.name == "kempnerforge" and c.count("pp", 1) > 1:
         stack = load_stack("kempnerforge-pipeline")  # its stages go without sequence parallelism
+    if stack.name == "llm-foundry" and c.text("date") >= "2024" and not re.search(r"-(13|30)b", c.text("model")):
+        stack = load_stack("llm-foundry-2024")  # those two sizes kept Triton's attention
     flags = c.text("flags").lower()
     attention = c.text("attention_impl").lower()
     if "unfused" in attention or "no flash" in attention:
         stack = replace(stack, attention="unfused")
-    elif "v1" in attention:
+    elif "v1" in attention and stack.name != "llm-foundry-2024":  # written of the tables before
         stack = replace(stack, attention="flash1")
     elif "flashattention-2" in attention:
         stack = replace(stack, attention="flash2")

@@ -21,7 +21,7 @@ ROW = {
     "shard_degree": "", "micro_batch": "1", "grad_accum": "", "global_batch": "128", "seq_len": "8192",
     "precision": "bf16", "date": "", "recompute": "none", "recompute_layers": "", "attention_impl": "", "flags": "",
     "framework": "NeMo 24.09", "step_time_s": "", "tokens_per_s_per_gpu": "", "tflops_per_gpu": "",
-    "peak_mem_gib": "", "power_w_per_gpu": "", "power_scope": "",
+    "peak_mem_gib": "", "power_w_per_gpu": "", "power_scope": "", "date": "",
 }  # fmt: skip
 
 
@@ -295,3 +295,21 @@ def test_stages_of_kempnerforge_split_neither_sequence_nor_head(
     found = run(tmp_path, framework="KempnerForge", flags="eager", sharding="fsdp", tp="4", pp=pp)
     assert (found.stack.sequence_parallel, found.stack.memory.splits_head) == (sequence, splits)
     assert found.stack.elementwise == "eager"
+
+
+@pytest.mark.parametrize(
+    ("model", "date", "attention"),
+    [
+        ("mpt-7b", "2023-06", "flash1"),
+        ("mpt-7b", "2024-04", "flash2"),
+        ("mpt-70b", "2024-04", "flash2"),
+        ("mpt-30b", "2024-04", "flash1"),
+    ],
+)
+def test_llm_foundry_of_2024_has_flash_attention_2_but_for_two_sizes(
+    tmp_path: Path, model: str, date: str, attention: str
+) -> None:
+    """scripts/train/benchmarking/sweep.py 76f5eeb of llm-foundry."""
+    era = "FlashAttention (v1/triton era)"
+    found = run(tmp_path, framework="llm-foundry/Composer", model=model, date=date, attention_impl=era, tp="1")
+    assert found.stack.attention == attention
