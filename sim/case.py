@@ -175,6 +175,8 @@ class StepCase:
     hidden_gathers: Array
     hidden_all_reduces: Array
     """Of the backward ones without sequence parallelism."""
+    root_gathers: Array
+    root_has_head: Array
     tp_exposed: Array
     misaligned_rate: Array
     defers_head_gradient: Array

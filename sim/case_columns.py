@@ -187,6 +187,8 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
         "backward_gathers": stack.gathers[1],
         "hidden_gathers": stack.hidden_gathers,
         "hidden_all_reduces": stack.hidden_all_reduces,
+        "root_gathers": stack.root_gathers,
+        "root_has_head": stack.root_has_head,
     }
 
 

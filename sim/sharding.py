@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.case import SHARDINGS, Array, StepCase
+from sim.case import BF16, SHARDINGS, Array, StepCase
 from sim.network import all_reduce_time_s, gather_time_s, overlapped
 from sim.pipeline import chunk_layers
 from sim.schedule_order import SCHEDULES
@@ -28,8 +28,21 @@ def stage_layers(case: StepCase) -> tuple[Array, Array]:
 
 def rank_parameters(case: StepCase, most: Array) -> Array:
     """Weights of the fullest rank: its `most` layers, and an embedding or a head where it holds one."""
-    tables = np.where((case.pp == 1) & (case.tied == 0), 2.0, 1.0)
-    return (most * case.layer_parameters + tables * case.embedding_parameters) / case.tp
+    return most * case.layer_parameters / case.tp + table_parameters(case)
+
+
+def table_parameters(case: StepCase) -> Array:
+    """Weights of a rank's embedding and head, or under a pipeline of the larger."""
+    embedding, head = _tables(case)
+    return np.where(case.pp == 1, embedding + head, np.maximum(embedding, head))
+
+
+def _tables(case: StepCase) -> tuple[Array, Array]:
+    """Weights of a rank's embedding, and of a head of its own: some stacks do not split them over the
+    tensor-parallel ranks."""
+    embedding = case.embedding_parameters / np.where(case.splits_vocabulary > 0, case.tp, 1.0)
+    head = case.embedding_parameters / np.where(case.splits_head > 0, case.tp, 1.0)
+    return embedding, np.where((case.pp == 1) & (case.tied > 0), 0.0, head)
 
 
 def replica_stride(case: StepCase) -> Array:
@@ -105,6 +118,22 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
     return exposed(forward_s, gather), exposed(backward_s, gather + scatters * scatter)
 
 
+def fsdp_root_s(case: StepCase) -> Array:
+    """Seconds of a step in which sharded weights that are in no block move and nothing hides it: FSDP gathers them as
+    one group before the first block can begin, and scatters their gradients when the last one is back (torch
+    _fsdp_state.py 005da46: the root). Under a pipeline only the outer stages have any, which others wait for
+    anyway."""
+    embedding, head = _tables(case)
+    root = embedding + np.where(case.root_has_head > 0, head, 0.0)
+    ranks, stride = case.shard_degree, replica_stride(case)
+    gather = gather_time_s(case, BF16 * root, ranks, stride)
+    scatter = gather_time_s(case, case.gradient_bytes * root, ranks, stride)
+    scatters = np.where(whole_gradients(case), 1.0, case.micro_batches)
+    moved = case.root_gathers * case.micro_batches * gather + scatters * scatter
+    active = sharded_weights(case) & (ranks > 1) & (case.pp == 1) & (case.root_gathers > 0)
+    return np.where(active, moved, 0.0)
+
+
 def reduction_s(case: StepCase, parameters: Array) -> Array:
     """Seconds to reduce the gradients of a rank's `parameters` once: scattered (ZeRO, arXiv:1910.02054), where only
     some ranks share them out among these and summed between the copies, or for every rank whole. Sharded weights
@@ -139,7 +168,7 @@ def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backwar
     exposed = times * overlapped(backward_s, reduce, case.dp_exposed)
     waited = np.where(case.waits_for_weights > 0, gather, overlapped(forward_s, gather, case.dp_exposed))
     hidden = exposed + waited
-    return np.where(case.dp_overlap > 0, hidden, times * reduce + gather)
+    return np.where(case.dp_overlap > 0, hidden, times * reduce + gather) + fsdp_root_s(case)
 
 
 def tied_s(case: StepCase) -> Array:

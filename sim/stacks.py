@@ -71,6 +71,12 @@ class SoftwareStack:
     schedules_gathers: bool = False
     """True where a compiler that knows the collectives' latency places sharded weights' gathers (XLA with a
     profile-guided latency estimator): only what outlasts the work beside it shows."""
+    root_gathers: Amount = 0.0
+    """How often a micro-batch gathers sharded weights that are in no block with nothing to hide it: torch's FSDP
+    before the first block, and once more before the backward pass where it reshards them. Their gradients are
+    scattered when the last block is back."""
+    root_has_head: bool = True
+    """False where the head is a group of its own, which moves beside other work as a block does."""
     gradient_bytes: Literal[2, 4] = 4
     """Bytes per gradient element in the data-parallel reduction."""
     gradient_store_bytes: Literal[2, 4] = 4

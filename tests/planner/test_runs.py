@@ -21,7 +21,7 @@ ROW = {
     "shard_degree": "", "micro_batch": "1", "grad_accum": "", "global_batch": "128", "seq_len": "8192",
     "precision": "bf16", "date": "", "recompute": "none", "recompute_layers": "", "attention_impl": "", "flags": "",
     "framework": "NeMo 24.09", "step_time_s": "", "tokens_per_s_per_gpu": "", "tflops_per_gpu": "",
-    "peak_mem_gib": "", "power_w_per_gpu": "", "power_scope": "", "date": "",
+    "peak_mem_gib": "", "power_w_per_gpu": "", "power_scope": "",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from sim.memory import memory_use
 from sim.passes import block_passes
 from sim.schedule_order import rounds
 from sim.sharding import (
+    fsdp_root_s,
     gradient_sync_s,
     rank_parameters,
     reduction_s,
@@ -139,3 +140,26 @@ def test_weights_gathered_in_fp8_take_half_as_long() -> None:
     parameters = np.full(1, 4e9)
     sixteen_bit, fp8 = (weight_gather_s(replace(s, precision=p).case(), parameters)[0] for p in ("bf16", "fp8"))
     assert float(fp8) == pytest.approx(0.5 * float(sixteen_bit), rel=0.05)
+
+
+def test_what_is_in_no_block_is_gathered_with_nothing_to_hide_it() -> None:
+    """Llama 3.1 8B has 1.05 billion weights in embedding and head: 2.1 GB to gather, 4.2 GB to scatter."""
+    layout = ParallelLayout(dp=16, sharding="fsdp")
+    case = Situation(layout=layout, stack="torchtitan-2024", global_batch=32).case()
+    once, alone = (fsdp_root_s(replace(case, root_gathers=np.full(1, n))).item() for n in (1.0, 0.0))
+    twice = fsdp_root_s(replace(case, root_gathers=np.full(1, 2.0))).item()
+    assert alone == 0
+    assert once == pytest.approx(3 * (twice - once), rel=0.05)
+    assert 2 * 7 / 8 * 6.3e9 / 900e9 < once < 2 * 6.3e9 / 100e9
+    apart = fsdp_root_s(replace(case, root_has_head=np.zeros(1))).item()
+    assert apart == pytest.approx(once / 2, rel=0.05)
+    assert (
+        fsdp_root_s(Situation(layout=replace(layout, sharding="zero1"), stack="torchtitan-2024").case()).item() == 0
+    )
+
+
+def test_an_embedding_that_is_not_split_is_a_whole_one_on_every_rank() -> None:
+    case = Situation(layout=ParallelLayout(tp=4), stack="kempnerforge").case()
+    table, split = float(case.embedding_parameters[0]), replace(case, splits_vocabulary=np.ones(1))
+    more = rank_parameters(case, case.layers) - rank_parameters(split, case.layers)
+    assert float(more[0]) == pytest.approx(0.75 * table)
