@@ -177,6 +177,8 @@ class StepCase:
     """Of the backward ones without sequence parallelism."""
     root_gathers: Array
     root_has_head: Array
+    keeps_gathered: Array
+    scatters_late: Array
     tp_exposed: Array
     misaligned_rate: Array
     defers_head_gradient: Array

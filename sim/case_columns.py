@@ -189,6 +189,8 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
         "hidden_all_reduces": stack.hidden_all_reduces,
         "root_gathers": stack.root_gathers,
         "root_has_head": stack.root_has_head,
+        "keeps_gathered": stack.keeps_gathered,
+        "scatters_late": stack.scatters_late,
     }
 
 

@@ -20,6 +20,7 @@ from sim.schedule_link import LinkName
 from sim.schedule_order import SCHEDULES, PipelineShape, rounds
 from sim.sharding import (
     accumulate_s,
+    fsdp_late_s,
     fsdp_layer_s,
     fsdp_root_s,
     optimizer_s,
@@ -191,7 +192,7 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         overlaps=at(case.dp_overlap) > 0,
         once_exposed=at(case.dp_exposed),
         optimizer_s=at(optimizer_s(case, parameters) + tied_s(case)),
-        fixed_s=at(case.step_fixed_s + fsdp_root_s(case)),
+        fixed_s=at(case.step_fixed_s + fsdp_root_s(case) + fsdp_late_s(case, parameters)),
         slowest_gpu=at(slowest_gpu(case)),
     )
 

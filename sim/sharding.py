@@ -109,13 +109,24 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
     ranks, stride = case.shard_degree, replica_stride(case)
     gather = gather_time_s(case, case.weight_bytes * block, ranks, stride) + case.gather_copy_bytes * copied_s
     scatter = gather_time_s(case, case.gradient_bytes * block, ranks, stride) + case.scatter_copy_bytes * copied_s
-    scatters = 1 / np.where(whole_gradients(case), np.maximum(case.micro_batches, 1), 1.0)
+    passes, piped = np.maximum(case.micro_batches, 1), case.pp > 1
+    scatters = 1 / np.where(whole_gradients(case), passes, 1.0) * ~(piped & (case.scatters_late > 0))
+    once = piped & (case.keeps_gathered > 0)
+    gathers = np.where(once, 1 / passes, 1.0), np.where(once, 0.0, 1.0)
     active = np.logical_and(sharded_weights(case), ranks > 1)
 
     def exposed(work_s: Array, comm_s: Array) -> Array:
         return np.where(active, overlapped(work_s, comm_s, case.fsdp_exposed), 0.0)
 
-    return exposed(forward_s, gather), exposed(backward_s, gather + scatters * scatter)
+    return exposed(forward_s, gathers[0] * gather), exposed(backward_s, gathers[1] * gather + scatters * scatter)
+
+
+def fsdp_late_s(case: StepCase, parameters: Array) -> Array:
+    """Seconds to scatter the gradients of a rank's `parameters` behind a pipeline that does so at its end."""
+    scatter = gather_time_s(case, case.gradient_bytes * parameters, case.shard_degree, replica_stride(case))
+    copied_s = case.scatter_copy_bytes * parameters / case.memory_bytes_per_s
+    active = sharded_weights(case) & (case.shard_degree > 1) & (case.pp > 1) & (case.scatters_late > 0)
+    return np.where(active, scatter + copied_s, 0.0)
 
 
 def fsdp_root_s(case: StepCase) -> Array:
@@ -167,8 +178,8 @@ def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backwar
     reduce, gather, times = reduction_s(case, parameters), weight_gather_s(case, parameters), reductions(case)
     exposed = times * overlapped(backward_s, reduce, case.dp_exposed)
     waited = np.where(case.waits_for_weights > 0, gather, overlapped(forward_s, gather, case.dp_exposed))
-    hidden = exposed + waited
-    return np.where(case.dp_overlap > 0, hidden, times * reduce + gather) + fsdp_root_s(case)
+    synced = np.where(case.dp_overlap > 0, exposed + waited, times * reduce + gather)
+    return synced + fsdp_root_s(case) + fsdp_late_s(case, parameters)
 
 
 def tied_s(case: StepCase) -> Array:

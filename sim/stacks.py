@@ -77,6 +77,11 @@ class SoftwareStack:
     scattered when the last block is back."""
     root_has_head: bool = True
     """False where the head is a group of its own, which moves beside other work as a block does."""
+    keeps_gathered: bool = False
+    """True where the stages of a pipeline gather sharded weights once a step, not with every pass."""
+    scatters_late: bool = False
+    """True where the stages of a pipeline scatter the gradients of sharded weights when the last backward pass is
+    over, with nothing left to hide it."""
     gradient_bytes: Literal[2, 4] = 4
     """Bytes per gradient element in the data-parallel reduction."""
     gradient_store_bytes: Literal[2, 4] = 4

@@ -12,6 +12,8 @@ from sim.memory import memory_use
 from sim.passes import block_passes
 from sim.schedule_order import rounds
 from sim.sharding import (
+    fsdp_late_s,
+    fsdp_layer_s,
     fsdp_root_s,
     gradient_sync_s,
     rank_parameters,
@@ -163,3 +165,16 @@ def test_an_embedding_that_is_not_split_is_a_whole_one_on_every_rank() -> None:
     table, split = float(case.embedding_parameters[0]), replace(case, splits_vocabulary=np.ones(1))
     more = rank_parameters(case, case.layers) - rank_parameters(split, case.layers)
     assert float(more[0]) == pytest.approx(0.75 * table)
+
+
+def test_a_pipeline_that_scatters_at_its_end_hides_nothing_of_it() -> None:
+    """torch.distributed.pipelining; torchtitan's stages also keep what they gathered."""
+    layout = ParallelLayout(pp=4, dp=8, sharding="fsdp")
+    case = Situation(layout=layout, stack="torchtitan", global_batch=64).case()
+    other = replace(case, scatters_late=np.zeros(1), keeps_gathered=np.zeros(1))
+    nothing, parameters = np.zeros(1), rank_parameters(case, stage_layers(case)[0])
+    (ahead, behind), (each, back) = (fsdp_layer_s(c, nothing, nothing) for c in (case, other))
+    assert (ahead.item(), behind.item()) == (pytest.approx(each.item() / 8), 0)
+    blocks = parameters.item() / case.layer_parameters.item()
+    assert fsdp_late_s(case, parameters).item() == pytest.approx(8 * blocks * (back - each).item(), rel=0.05)
+    assert fsdp_late_s(other, parameters).item() == 0
