@@ -175,6 +175,7 @@ class StepCase:
     hidden_gathers: Array
     hidden_all_reduces: Array
     """Of the backward ones without sequence parallelism."""
+    fp8_gathers: Array
     root_gathers: Array
     root_has_head: Array
     keeps_gathered: Array

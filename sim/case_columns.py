@@ -158,6 +158,7 @@ def rate_columns(
         "oversubscription": fabric.oversubscription,
         "links": LINKS.index("a100" if a100 else "h100"),
         "switch_reduces": node.switched and node.switch_reduces,
+        "fp8_gathers": stack.fp8_gathers and precision == "fp8" and not stack.fp8_rowwise,
         **_stack_columns(stack, precision, k),
         **_habit_columns(stack),
         **_context_columns(stack),

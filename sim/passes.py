@@ -18,6 +18,10 @@ from sim.network import all_reduce_time_s, gather_time_s
 FULL = RECOMPUTES.index("full")
 SELECTIVE = RECOMPUTES.index("selective")
 
+SCATTERS = 2.0
+"""Of a block's gathers and scatters in one pass, those that add up: behind the attention and behind the MLP forward,
+before either backward."""
+
 # Bytes that Transformer Engine moves to quantise one element for an fp8 product (module/linear.py and
 # layernorm_linear.py: norms write fp8 themselves; with sequence parallelism transposes wait for the backward pass).
 QUANTISED_INPUT = 3.0
@@ -164,11 +168,13 @@ def tensor_parallel_s(case: StepCase) -> tuple[Array, Array]:
     """Seconds of a forward and of a backward pass' collectives over activations, hidden or not: two all-reduces
     forward and `backward_all_reduces`, or under sequence parallelism gathers and scatters, of which two move what an
     all-reduce does (arXiv:2205.05198 section 4.2.2), but no switch adds them up."""
-    group = BF16 * case.tokens_per_pass * case.hidden, case.tp, np.ones_like(case.tp)
-    gather_s, all_reduce_s = gather_time_s(case, *group), all_reduce_time_s(case, *group)
+    size_bytes, group = BF16 * case.tokens_per_pass * case.hidden, (case.tp, np.ones_like(case.tp))
+    scatter_s, all_reduce_s = gather_time_s(case, size_bytes, *group), all_reduce_time_s(case, size_bytes, *group)
+    gather_s = gather_time_s(case, size_bytes / np.where(case.fp8_gathers > 0, 2.0, 1.0), *group)
 
     def whole(all_reduces: Array | float, gathers: Array) -> Array:
-        some = np.where(case.sequence_parallel > 0, gathers * gather_s, all_reduces * all_reduce_s)
+        moved_s = SCATTERS * scatter_s + (gathers - SCATTERS) * gather_s
+        some = np.where(case.sequence_parallel > 0, moved_s, all_reduces * all_reduce_s)
         return np.where(case.tp > 1, some, 0.0)
 
     return whole(2.0, case.forward_gathers), whole(case.backward_all_reduces, case.backward_gathers)

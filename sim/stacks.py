@@ -58,6 +58,9 @@ class SoftwareStack:
     gradients."""
     hidden_all_reduces: Amount = 0.0
     """The same without sequence parallelism: all-reduces of input gradients beside weight gradients."""
+    fp8_gathers: bool = False
+    """True where gathers of activations and of their gradients move fp8 numbers to fp8 products, unless these scale
+    every row apart; what is added up stays in 16 bits."""
     dp_overlap: bool = True
     waits_for_weights: bool = False
     """True where ranks that share out the optimizer's state (ZeRO-1) have gradients summed for each of them whole,

@@ -86,6 +86,20 @@ def test_five_inputs_gathered_apart_cost_seven_collectives_for_four() -> None:
     assert rates["forward_gathers"] == 7
 
 
+def test_fp8_gathers_move_half_the_bytes_and_scatters_all() -> None:
+    """torchao casts before it gathers; what a scatter adds up stays in 16 bits, and rows' own scales are not sent."""
+    layout, stack = ParallelLayout(tp=8, micro_batch=12), load_stack("torchtitan")
+    fp8 = Situation(layout=layout, stack="torchtitan", precision="fp8").case()
+    assert float(fp8.fp8_gathers[0]) == 1
+    sent, in_16_bits = (tensor_parallel_s(replace(fp8, fp8_gathers=np.full(1, n))) for n in (1.0, 0.0))
+    for some, whole in zip(sent, in_16_bits, strict=True):
+        assert some.item() == pytest.approx(0.75 * whole.item(), rel=0.05)
+    gpu = load_gpu("h100-sxm")
+    rows = replace(stack, fp8_rowwise=True)
+    args = gpu, load_node(gpu.node), 8, load_fabric("400g"), rows, "fp8", load_calibration().values()
+    assert not rate_columns(*args)["fp8_gathers"]
+
+
 def test_gathered_logits_cost_every_rank_the_whole_loss() -> None:
     case = Situation(layout=ParallelLayout(tp=4), stack="megatron-core").case()
     whole = replace(case, splits_vocabulary=np.zeros(1))
