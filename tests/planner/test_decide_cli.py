@@ -128,8 +128,8 @@ def test_a_gpu_without_a_price_is_planned_with_the_setting_that_the_sentence_giv
 
 def test_the_batch_that_the_sentence_gives_can_be_searched(plan: str) -> None:
     words = ("search", plan, "--gpu", "gb200", "--gpus", "576")
-    [batch] = re.findall(r"global_batch of 512 sequences; (\d+) is the nearest", refusal(*words))
-    assert data(*words, "--global-batch", batch)["evaluated"] > 0
+    [batch] = re.findall(r"global_batch of 512 sequences; a global_batch of ([\d,]+) is the nearest", refusal(*words))
+    assert data(*words, "--global-batch", batch.replace(",", ""))["evaluated"] > 0
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def test_a_layout_that_the_stack_does_not_run_is_planned_with_a_note() -> None:
         ({"training.global_batch": 0}, "training.global_batch' is 0"),
         ({"cluster.gpus": 100}, "nearest whole number is 96"),
         ({"training.stack": "fairscale"}, "stack 'fairscale' is not known"),
-        ({"cluster.gpus": 1016, "training.global_batch": 3}, "no layout of llama3.1-8b divides 1016 GPUs"),
+        ({"cluster.gpus": 1016, "training.global_batch": 3}, "no layout of llama3.1-8b divides 1,016 GPUs"),
     ],
 )
 def test_a_search_for_nothing_is_one_sentence(changes: dict[str, object], says: str) -> None:

@@ -126,15 +126,15 @@ def test_llama3_holds_one_chunk_of_its_gradients_whole() -> None:
 
 
 def test_llama3_did_not_reduce_every_micro_batch() -> None:
-    """Each would take 0.35 s of the NIC behind 0.21 s of backward: 16 s a step where 12.5 are published."""
+    """Each would take 0.30 s of the NIC behind 0.21 s of backward: 15.5 s a step where 12.5 are published."""
     case = LLAMA.case()
     assert float(reductions(case)[0]) == 2
     most, _ = stage_layers(case)
     one_s = float(reduction_s(case, rank_parameters(case, most))[0])
     backward_s = float((most * block_passes(case)[1].total)[0])
-    assert one_s > 1.5 * backward_s
+    assert one_s > 1.4 * backward_s
     assert total_s(case) == pytest.approx(12.504, rel=0.03)
-    assert total_s(case) + 32 * (one_s - backward_s) > 1.25 * 12.504
+    assert total_s(case) + 32 * (one_s - backward_s) > 1.2 * 12.504
 
 
 def test_weights_gathered_in_fp8_take_half_as_long() -> None:
