@@ -1,6 +1,7 @@
 """The dashboard: `herdplan dashboard`. It reads Plans and computes nothing of its own."""
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import StopException
 
 from dashboard import state, ui
 from dashboard.pages import PAGES
@@ -21,4 +22,9 @@ state.tell()
 if st.session_state.unread:
     unread = ", ".join(sorted(st.session_state.unread))
     ui.problem(f"The address says something of {unread} that cannot be; its default is used.")
-page.run()
+try:
+    page.run()
+except StopException:
+    state.settle()
+    raise
+state.settle()

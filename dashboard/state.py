@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -23,15 +24,42 @@ class Outcome:
 
 
 def restore() -> None:
-    """Fill the session from the address once; what cannot be read is left at its default and named."""
-    if "restored" in st.session_state:
-        return
-    st.session_state.restored = True
-    parameters = {key: text for key, text in st.query_params.items() if key != "saved"}
+    """Fill the session from its address: once, and when the person goes back or forward in the browser. What cannot
+    be read is left at its default and named."""
+    asked, path = _asked(), urlsplit(st.context.url or "").path
+    again = "told" in st.session_state
+    if again:
+        moved = path != st.session_state.path
+        st.session_state.path, st.session_state.bare = path, not asked and not moved
+        if not ((st.session_state.restoring and asked) or _walked(asked, moved, path)):
+            return
+    else:
+        st.session_state.path, st.session_state.begun = path, None if asked else path
+    st.session_state.bare = False
+    parameters = {key: texts[-1] for key, texts in asked.items() if key != "saved"}
     values, st.session_state.unread = address.read(parameters)
     for key, value in values.items():
-        st.session_state.setdefault(key, value)
-    st.session_state.saved = list(dict.fromkeys(st.query_params.get_all("saved")))[: address.MOST_SAVED]
+        st.session_state[key] = value
+    st.session_state.saved = list(dict.fromkeys(asked.get("saved", [])))[: address.MOST_SAVED]
+    st.session_state.told, st.session_state.restoring = asked, again
+
+
+def settle() -> None:
+    """Take note that what was restored is drawn: a run cut short before is restored again, since the browser may have
+    asked for the next one with what its widgets said before."""
+    st.session_state.restoring = False
+
+
+def _asked() -> dict[str, list[str]]:
+    return {key: st.query_params.get_all(key) for key in st.query_params}
+
+
+def _walked(asked: dict[str, list[str]], moved: bool, path: str) -> bool:
+    """Whether the browser brought an address of before or after: not the one told, though no widget has changed
+    since. A link to another page comes without any, as only the first address does that says so of itself."""
+    if asked == st.session_state.told or _written() != st.session_state.told:
+        return False
+    return bool(asked or (not moved and path == st.session_state.begun))
 
 
 def hold() -> None:
@@ -45,15 +73,21 @@ def values() -> dict[str, Any]:
     return {key: st.session_state[key] for key in address.READERS if key in st.session_state}
 
 
+def _written() -> dict[str, list[str]]:
+    """What of the session differs from the defaults, as an address has it."""
+    told = {key: [text] for key, text in address.write(values()).items()}
+    return told | ({"saved": list(st.session_state.saved)} if st.session_state.saved else {})
+
+
 def tell() -> None:
-    """Write what differs from the defaults into the address; after the widgets."""
-    told: dict[str, str | list[str]] = dict(address.write(values()))
-    if st.session_state.saved:
-        told["saved"] = st.session_state.saved
-    if {key: st.query_params.get_all(key) for key in st.query_params} != {
-        key: text if isinstance(text, list) else [text] for key, text in told.items()
-    }:
-        st.query_params.from_dict(told)
+    """Write what differs from the defaults into the address, after the widgets; one without any that the person came
+    back to stays, else there were no way past it."""
+    written = _written()
+    if st.session_state.bare and written == st.session_state.told:
+        return
+    st.session_state.told = written
+    if _asked() != written:
+        st.query_params.from_dict(written)
 
 
 def put(new: dict[str, Any]) -> None:

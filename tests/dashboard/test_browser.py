@@ -101,6 +101,37 @@ def test_an_address_restores_a_state_and_a_change_writes_it(browser: Browser, ad
     page.close()
 
 
+def test_back_and_forward_walk_through_what_was_chosen(browser: Browser, address: str) -> None:
+    """On a page and over pages; a change that follows on another is none of it."""
+    page, wrong = _opened(browser, address)
+    gpus = page.locator("input[aria-label=GPUs]")
+
+    def asks(number: str) -> None:
+        gpus.fill(number)
+        gpus.press("Enter")
+        expect(page.locator(".hp-answer").first).to_contain_text(f"{int(number):,} H100", timeout=PATIENCE_MS)
+
+    asks("12288")
+    asks("8192")
+    page.get_by_role("link", name="Money").click()
+    expect(page).to_have_url(re.compile(r"/money\?gpus_405b=8192$"), timeout=PATIENCE_MS)
+    expect(gpus).to_have_value("8192")
+    said = page.locator(".hp-answer").first
+    page.go_back()
+    page.wait_for_timeout(1500)
+    if page.url.endswith("/money"):  # the link's own address, before the page told what is chosen
+        expect(gpus).to_have_value("8192")
+        page.go_back()
+    for number, step in (("8192", page.go_back), ("12288", page.go_forward), ("8192", None)):
+        expect(page).to_have_url(re.compile(rf"/\?gpus_405b={number}$"), timeout=PATIENCE_MS)
+        expect(gpus).to_have_value(number, timeout=PATIENCE_MS)
+        expect(said).to_contain_text(f"Training Llama 3.1 405B on {int(number):,} H100", timeout=PATIENCE_MS)
+        if step is not None:
+            step()
+    assert wrong == []
+    page.close()
+
+
 def test_a_slider_answers_by_keyboard(browser: Browser, address: str) -> None:
     page, _ = _opened(browser, f"{address}/matters?model=8b")
     cost = page.locator(".hp-card", has_text="Cost")
