@@ -1,7 +1,7 @@
 """The dashboard: `herdplan dashboard`. It reads Plans and computes nothing of its own."""
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import StopException
+from streamlit.runtime.scriptrunner import RerunException
 
 from dashboard import state, ui
 from dashboard.pages import PAGES
@@ -24,7 +24,9 @@ if st.session_state.unread:
     ui.problem(f"The address says something of {unread} that cannot be; its default is used.")
 try:
     page.run()
-except StopException:
+except RerunException:
+    raise
+except BaseException:
     state.settle()
     raise
 state.settle()

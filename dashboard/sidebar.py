@@ -76,11 +76,13 @@ def _assumptions() -> None:
         )
         st.selectbox("Commitment of a rental", COMMITMENTS, key="commitment")
         st.number_input("Days paid before the first step", 0.0, 1000.0, step=1.0, key="preparation_days")
-        plan = state.outcome(state.chosen()).plan
-        pressed = st.button("All of them, with their sources", icon=":material/list_alt:", width="stretch",
-                            key="all_assumptions", disabled=plan is None, on_click=show_all)  # fmt: skip
-        if pressed and plan is not None:
-            show_assumptions(plan)
+        if st.button("All of them, with their sources", icon=":material/list_alt:", width="stretch",
+                     key="all_assumptions", on_click=show_all):  # fmt: skip
+            found = state.outcome(state.chosen())
+            if found.plan is None:
+                ui.problem(f"There is no plan, so it assumes nothing: {found.problem}")
+            else:
+                show_assumptions(found.plan)
 
 
 def _keep() -> None:

@@ -27,12 +27,15 @@ def restore() -> None:
     """Fill the session from its address: once, and when the person goes back or forward in the browser. What cannot
     be read is left at its default and named."""
     asked, path = _asked(), urlsplit(st.context.url or "").path
-    again = "told" in st.session_state
+    again = "told" in st.session_state  # a link to another page brings an address without anything, as the first may
     if again:
         moved = path != st.session_state.path
         st.session_state.path, st.session_state.bare = path, not asked and not moved
-        if not ((st.session_state.restoring and asked) or _walked(asked, moved, path)):
+        came = asked or (not moved and path == st.session_state.begun)
+        cut_short = st.session_state.restoring and _written() in (st.session_state.left, st.session_state.told)
+        if not came or not (cut_short or _walked(asked)):
             return
+        st.session_state.left = _written()
     else:
         st.session_state.path, st.session_state.begun = path, None if asked else path
     st.session_state.bare = False
@@ -54,12 +57,10 @@ def _asked() -> dict[str, list[str]]:
     return {key: st.query_params.get_all(key) for key in st.query_params}
 
 
-def _walked(asked: dict[str, list[str]], moved: bool, path: str) -> bool:
+def _walked(asked: dict[str, list[str]]) -> bool:
     """Whether the browser brought an address of before or after: not the one told, though no widget has changed
-    since. A link to another page comes without any, as only the first address does that says so of itself."""
-    if asked == st.session_state.told or _written() != st.session_state.told:
-        return False
-    return bool(asked or (not moved and path == st.session_state.begun))
+    since."""
+    return bool(asked != st.session_state.told and _written() == st.session_state.told)
 
 
 def hold() -> None:

@@ -124,12 +124,14 @@ def campaign_setup(
 
 
 def spare_nodes(request: PlanRequest, cluster: Cluster) -> int:
-    """Spare nodes as stated; else a share of the nodes, or more where these would often be too few."""
+    """Spare nodes as stated; else a share of the nodes, or more where the job would often wait for a repair."""
     stated = request.cluster.spare_nodes
     if stated is not None or cluster.nodes == 1:
         return stated or 0
-    away = plan_reliability(request.reliability).nodes_in_repair(cluster)
-    return max(math.ceil(SPARE_SHARE * cluster.nodes), enough_spares(away))
+    few, asked = math.ceil(SPARE_SHARE * cluster.nodes), request.reliability
+    waits = asked.recovery == "job" and asked.without_spares == "wait" and request.stated.effective_time_ratio is None
+    away = plan_reliability(asked).nodes_in_repair(cluster) if waits else 0.0
+    return max(few, enough_spares(away))
 
 
 def _conditions(request: PlanRequest) -> SiteConditions | None:

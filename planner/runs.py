@@ -268,7 +268,7 @@ def _fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
         if c.count("gpus") > gpus_per_node:
             c.notes.append(f"interconnect's speed not stated: {usual.label} (usual for {gpu.label})")
         return usual
-    if re.search(r"omni-?path", text):
+    if re.search(r"omni[- ]?path|\bopa\b", text):
         gbit_per_gpu *= OMNI_PATH_REACHED
     return replace(
         usual,
@@ -294,14 +294,18 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     framework = c.text("framework")
     stack = stack_of_framework(framework)
     if stack is None:
-        stack = load_stack(DEFAULT_STACK)
+        stack = _of_its_time(load_stack(DEFAULT_STACK), c.text("date"))
         c.notes.append(f"framework '{framework}' has no stack of its own: {stack.label}")
     if stack.name == "megatron-2022" and gpu.kernels != "a100":
         stack = load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
     stack = _of_its_time(stack, c.text("date"))
     if stack.name == "kempnerforge" and c.count("pp", 1) > 1:
         stack = load_stack("kempnerforge-pipeline")  # its stages go without sequence parallelism
-    if stack.name == "llm-foundry" and c.text("date") >= "2024" and not re.search(r"-(13|30)b", c.text("model")):
+    if (
+        stack.name == "llm-foundry"
+        and _month(c.text("date")) >= "2024"
+        and not (re.search(r"-(13|30)b", c.text("model").lower()))
+    ):
         stack = load_stack("llm-foundry-2024")  # those two sizes kept Triton's attention
     flags = c.text("flags").lower()
     attention = c.text("attention_impl").lower()
@@ -309,7 +313,7 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
         stack = replace(stack, attention="unfused")
     elif "v1" in attention and stack.name != "llm-foundry-2024":  # written of the tables before
         stack = replace(stack, attention="flash1")
-    elif "flashattention-2" in attention:
+    elif re.search(r"flash-?att\w*[ -]?v?2", attention):
         stack = replace(stack, attention="flash2")
     elif "flashattention-3" in attention or "cudnn" in f"{attention} {flags}":
         stack = replace(stack, attention="flash3")
@@ -351,11 +355,18 @@ def _of_its_time(stack: SoftwareStack, date: str) -> SoftwareStack:
     Dockerfile 5b62935) and ran Transformer Engine 0.8 in June (training_results_v3.0 Dockerfile 9f08e30), when there
     was no FlashAttention-2.
     """
-    if not re.match(r"20\d\d-\d\d", date):
+    month = _month(date)
+    if not month:
         return stack
-    if stack.name == "megatron-core" and date < "2024":
+    if stack.name == "megatron-core" and month < "2024":
         stack = load_stack("nemo-early-2024")
-    return replace(stack, attention="flash1") if stack.attention == "flash2" and date < FLASH_ATTENTION_2 else stack
+    return replace(stack, attention="flash1") if stack.attention == "flash2" and month < FLASH_ATTENTION_2 else stack
+
+
+def _month(date: str) -> str:
+    """`2023-06` of a date that begins so, its year's last month where there is but a year, nothing otherwise."""
+    found = re.match(r"(20\d\d)(?:[-/](0?[1-9]|1[0-2])(?!\d))?", date)
+    return f"{found[1]}-{int(found[2] or 12):02}" if found else ""
 
 
 RunKind = Literal["all", "scored"]

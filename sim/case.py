@@ -176,10 +176,15 @@ class StepCase:
     hidden_all_reduces: Array
     """Of the backward ones without sequence parallelism."""
     fp8_gathers: Array
+    """1 where those gathers that go to fp8 products move fp8 numbers."""
     root_gathers: Array
+    """Gathers of FSDP's root group, all weights in no block, for each micro-batch; 0 where each has a group."""
     root_has_head: Array
+    """1 where the head is in that group beside the embedding."""
     keeps_gathered: Array
+    """1 where a pipeline's stages keep FSDP's weights gathered for all micro-batches."""
     scatters_late: Array
+    """1 where a pipeline's stages scatter FSDP's gradients behind the last backward pass."""
     tp_exposed: Array
     misaligned_rate: Array
     defers_head_gradient: Array
@@ -218,6 +223,7 @@ class StepCase:
     fragmentation: Array
     logit_bytes: Array
     splits_vocabulary: Array
+    """1 where tensor-parallel ranks share out the embedding, and below the head."""
     splits_head: Array
     norm_tensors: Array
     gated_tensors: Array

@@ -254,7 +254,9 @@ def recomputed(case: StepCase) -> Recomputed:
     it."""
     full, selective = case.recompute == FULL, case.recompute == SELECTIVE
     last_product = case.early_stop * case.hidden * case.ffn / case.layer_matmul_parameters
-    last_collective = case.early_stop * np.where(case.sequence_parallel > 0, 1 / case.forward_gathers, 0.5)
+    narrow = np.where(case.fp8_gathers > 0, 0.5, 1.0)
+    moved = SCATTERS + (case.forward_gathers - SCATTERS) * narrow
+    last_collective = case.early_stop * np.where(case.sequence_parallel > 0, 1 / moved, 0.5)
 
     def share(whole: Array | float, part: Array | float) -> Array:
         return np.where(full, whole, np.where(selective, part, 0.0)) * case.recompute_share

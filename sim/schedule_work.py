@@ -24,6 +24,7 @@ from sim.sharding import (
     fsdp_layer_s,
     fsdp_root_s,
     optimizer_s,
+    p2p_stride,
     rank_parameters,
     reduces_by_round,
     reduction_s,
@@ -34,7 +35,7 @@ from sim.sharding import (
     tied_s,
     weight_gather_s,
 )
-from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, p2p_stride, slowest_gpu
+from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, slowest_gpu
 
 Stream = Literal["tensor", "context", "shard", "sync", "send"]
 """Streams of communication."""
@@ -131,7 +132,7 @@ class StepWork:
     optimizer_s: float = 0.0
     """With the embedding's gradients that two stages add up before."""
     fixed_s: float = 0.0
-    """Once a step, all stages alike."""
+    """Once a step, all stages alike, with what FSDP gathers and scatters there with nothing to hide it."""
     slowest_gpu: float = 0.0
     """Share of the step by which the slowest of many GPUs delays them all."""
 

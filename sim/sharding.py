@@ -50,6 +50,11 @@ def replica_stride(case: StepCase) -> Array:
     return np.asarray(case.tp * np.where(case.pipeline_inside_data > 0, case.pp, 1.0))
 
 
+def p2p_stride(case: StepCase) -> Array:
+    """How far apart in the order of ranks neighbouring stages are."""
+    return np.asarray(case.tp * case.cp * np.where(case.pipeline_inside_data > 0, 1.0, case.dp))
+
+
 def sharded_weights(case: StepCase) -> Mask:
     """True where the weights themselves are shared out (FSDP, HSDP)."""
     return np.asarray((case.sharding == FSDP) | (case.sharding == HSDP))
@@ -132,8 +137,7 @@ def fsdp_late_s(case: StepCase, parameters: Array) -> Array:
 def fsdp_root_s(case: StepCase) -> Array:
     """Seconds of a step in which sharded weights that are in no block move and nothing hides it: FSDP gathers them as
     one group before the first block can begin, and scatters their gradients when the last one is back (torch
-    _fsdp_state.py 005da46: the root). Under a pipeline only the outer stages have any, which others wait for
-    anyway."""
+    _fsdp_state.py 005da46: the root). Under a pipeline it is left out: only the outer stages have any."""
     embedding, head = _tables(case)
     root = embedding + np.where(case.root_has_head > 0, head, 0.0)
     ranks, stride = case.shard_degree, replica_stride(case)
@@ -164,8 +168,9 @@ def reduction_s(case: StepCase, parameters: Array) -> Array:
 def weight_gather_s(case: StepCase, parameters: Array) -> Array:
     """Seconds to gather a rank's `parameters` once a step, where each rank updates its share of them (ZeRO), from
     those among which they are shared out."""
-    ranks = sharing_ranks(case)
-    gathered = gather_time_s(case, case.weight_bytes * parameters, ranks, replica_stride(case))
+    ranks, tables = sharing_ranks(case), np.minimum(table_parameters(case), parameters)
+    size_bytes = case.weight_bytes * (parameters - tables) + BF16 * tables  # embedding and head stay in 16 bits
+    gathered = gather_time_s(case, size_bytes, ranks, replica_stride(case))
     return np.where(sharded_optimizer(case) & (ranks > 1), gathered, 0.0)
 
 
@@ -186,8 +191,10 @@ def tied_s(case: StepCase) -> Array:
     """Seconds in which the first and the last stage of a pipeline add up their gradients of the embedding that both
     hold, once a step before the update (DeepSpeed runtime/pipe/engine.py 0050fda, ReduceTiedGrads; Megatron-LM's
     embedding-grads-all-reduce)."""
-    size_bytes = case.gradient_bytes * case.embedding_parameters / case.tp
-    apart = np.maximum(case.pp - 1, 1) * case.tp * case.cp * np.where(case.pipeline_inside_data > 0, 1.0, case.dp)
+    stride = p2p_stride(case)
+    inside = case.pp * stride <= case.gpus_per_node  # two ranks apart in a node are as near as neighbours
+    apart = np.where(inside, stride, np.maximum(case.pp - 1, 1) * stride)
+    size_bytes = case.gradient_bytes * _tables(case)[0]
     between = all_reduce_time_s(case, size_bytes, np.where(case.pp > 1, 2.0, 1.0), apart)
     return np.where((case.pp > 1) & (case.tied > 0), between, 0.0)
 

@@ -18,6 +18,7 @@ from sim.sharding import (
     fsdp_layer_s,
     gradient_sync_s,
     optimizer_s,
+    p2p_stride,
     rank_parameters,
     stage_layers,
     tied_s,
@@ -58,11 +59,6 @@ def p2p_s(case: StepCase) -> Array:
     size_bytes = BF16 * case.tokens_per_pass * case.hidden / case.tp
     one = send_time_s(case, size_bytes, case.pp, p2p_stride(case))
     return np.where(case.pp > 1, one, 0.0)
-
-
-def p2p_stride(case: StepCase) -> Array:
-    """How far apart in the order of ranks neighbouring stages are."""
-    return np.asarray(case.tp * case.cp * np.where(case.pipeline_inside_data > 0, 1.0, case.dp))
 
 
 def head_chunk(case: StepCase, head: Array) -> tuple[Chunk, Array]:
