@@ -1,5 +1,6 @@
 """The state of a session: what the widgets hold, what the address says, and the plans that follow."""
 
+import time
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,9 @@ from dashboard.scenarios import A_FILE, LABELS, MODELS, UPLOADED, shared_of
 from planner.plan import Plan
 from planner.plan_file import PlanRequest
 from profiler.files import InputError
+
+UNHEARD_S = 2.0
+"""How long a click may come with an address that was replaced: the way to the browser and back, and a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,9 @@ def _asked() -> dict[str, list[str]]:
 
 def _walked(asked: dict[str, list[str]]) -> bool:
     """Whether the browser brought an address of before or after: not the one told, though no widget has changed
-    since."""
+    since, nor the one just replaced, of which a click may not have heard yet."""
+    if asked == st.session_state.get("before") and time.monotonic() - st.session_state.told_at_s < UNHEARD_S:
+        return False
     return bool(asked != st.session_state.told and _written() == st.session_state.told)
 
 
@@ -86,8 +92,9 @@ def tell() -> None:
     written = _written()
     if st.session_state.bare and written == st.session_state.told:
         return
-    st.session_state.told = written
-    if _asked() != written:
+    st.session_state.told, asked = written, _asked()
+    if asked != written:
+        st.session_state.before, st.session_state.told_at_s = asked, time.monotonic()
         st.query_params.from_dict(written)
 
 

@@ -1,7 +1,6 @@
 """What a campaign is asked to do, and on what."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -177,17 +176,12 @@ class CampaignSetup:
     @cached_property
     def mean_down_s(self) -> float:
         """Mean time from a failure to the first new step, waiting for repair not counted."""
-        return self._mean(self.down_s)
+        return self.reliability.mean(self.down_s)
 
     def down_s(self, cause: FailureCause) -> float:
         """Time from a failure to the first new step, waiting for repair not counted."""
         found_s = cause.detection_s + (cause.drain_s if cause.nodes_lost else 0.0)
         return found_s + (self.replica_stall_s if self.recovery == "replica" else self.restart_after_s(cause))
-
-    def _mean(self, of: Callable[[FailureCause], float]) -> float:
-        causes = self.reliability.causes
-        rate = self.reliability.rate_per_node_day
-        return math.fsum(cause.rate_per_node_day * of(cause) for cause in causes) / rate if rate else 0.0
 
     @cached_property
     def pause_share(self) -> float:
@@ -197,7 +191,7 @@ class CampaignSetup:
     @cached_property
     def storage_failures_share(self) -> float:
         """Share of failures that copies in memory do not survive."""
-        return self._mean(lambda cause: float(cause.nodes_lost >= self.checkpoints.copies))
+        return self.reliability.mean(lambda cause: float(cause.nodes_lost >= self.checkpoints.copies))
 
     @cached_property
     def cadence(self) -> Cadence:
@@ -225,7 +219,7 @@ class CampaignSetup:
         """What a person should know of this setup before its results, one sentence each."""
         if self.recovery == "replica" or self.fewer_replicas or self.effective_time_ratio is not None:
             return ()
-        lost_per_day = self._mean(lambda cause: float(cause.nodes_lost)) * DAY_S / self.mtbf_s
+        lost_per_day = self.reliability.mean(lambda cause: float(cause.nodes_lost)) * DAY_S / self.mtbf_s
         away = self.reliability.nodes_in_repair(self.cluster)
         crews, fail = self.repair_crews, f"about {significant(lost_per_day, 2)} nodes a day fail"
         if lost_per_day and not self.spare_nodes:

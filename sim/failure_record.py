@@ -5,7 +5,7 @@ jobs fail more often than that rule says (`job_size_factors`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
@@ -131,10 +131,7 @@ class Reliability:
     @property
     def mean_detection_s(self) -> float:
         """Detection and drain averaged over interruptions."""
-        if not self.rate_per_node_day:
-            return 0.0
-        slow = math.fsum(c.rate_per_node_day * (c.detection_s + c.drain_s) for c in self.causes)
-        return slow / self.rate_per_node_day
+        return self.mean(lambda cause: cause.detection_s + cause.drain_s)
 
     def interruptions_per_s(self, nodes: float) -> float:
         """Unexpected interruptions of a job on `nodes` nodes of `gpus_per_node` GPUs, scaled from the fleet [1/s]."""
@@ -161,9 +158,12 @@ class Reliability:
 
     def nodes_in_repair(self, cluster: Cluster) -> float:
         """Nodes under repair on average, by Little's law: those that leave in a second times the seconds of each."""
+        return self.mean(lambda cause: cause.nodes_lost * cause.repair_s) / self.mtbf_s(cluster)
+
+    def mean(self, of: Callable[[FailureCause], float]) -> float:
+        """The mean of something over failures as often as they come; 0 where there are none."""
         rate = self.rate_per_node_day
-        repairs = math.fsum(c.rate_per_node_day * c.nodes_lost * c.repair_s for c in self.causes)
-        return repairs / rate / self.mtbf_s(cluster) if rate else 0.0
+        return math.fsum(cause.rate_per_node_day * of(cause) for cause in self.causes) / rate if rate else 0.0
 
     def restart_s(self, gpus: int, *, warm: bool = False) -> float:
         """Time from the decision to restart to the first new step [s].

@@ -4,6 +4,8 @@ Whichever is longer: the model's own FLOPs at the measured matmul ceiling, or th
 memory bus at its full bandwidth. Nothing communicated, nothing recomputed, nobody waits.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from sim.case import BF16, Array, StepCase
@@ -22,7 +24,8 @@ def compute_floor_s(case: StepCase) -> Array:
 
 def memory_floor_s(case: StepCase) -> Array:
     """Seconds to read the weights once forward and once backward for every micro-batch, and to update them."""
-    parameters = rank_parameters(case, stage_layers(case)[0])
+    split = replace(case, splits_vocabulary=np.ones(1), splits_head=np.ones(1))  # as a program could
+    parameters = rank_parameters(split, stage_layers(case)[0])
     weights = 2 * BF16 * parameters * np.maximum(case.micro_batches, 1)
     update = optimizer_s(case, parameters) * case.memory_bytes_per_s  # bytes
     return np.asarray((weights + update) / case.memory_peak_bytes_per_s)

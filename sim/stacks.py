@@ -63,7 +63,7 @@ class SoftwareStack:
     every row apart; what is added up stays in 16 bits."""
     dp_overlap: bool = True
     waits_for_weights: bool = False
-    """True where ranks that share out the optimizer's state (ZeRO-1) have gradients summed for each of them whole,
+    """True where ranks that share out the optimizer's state (ZeRO) have gradients summed for each of them whole,
     and wait at the end of a step for the weights that the others updated."""
     p2p_overlap: bool = True
     stages_by_work: bool = False

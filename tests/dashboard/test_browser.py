@@ -132,6 +132,21 @@ def test_back_and_forward_walk_through_what_was_chosen(browser: Browser, address
     page.close()
 
 
+def test_a_click_that_ends_a_change_does_not_undo_it(browser: Browser, address: str) -> None:
+    """It comes with the address of before the change."""
+    page, _ = _opened(browser, f"{address}/?model=8b")
+    gpus = page.locator("input[aria-label=GPUs]")
+    gpus.fill("512")
+    page.get_by_text("Table", exact=True).first.click()
+    expect(page.locator(".hp-answer").first).to_contain_text("512 H100", timeout=PATIENCE_MS)
+    expect(page.locator("[data-testid=stDataFrame]").first).to_be_visible(timeout=PATIENCE_MS)
+    page.get_by_text("Assumptions", exact=True).first.click()
+    page.wait_for_timeout(1000)
+    expect(gpus).to_have_value("512")
+    expect(page).to_have_url(re.compile("gpus_8b=512"))
+    page.close()
+
+
 def test_a_slider_answers_by_keyboard(browser: Browser, address: str) -> None:
     page, _ = _opened(browser, f"{address}/matters?model=8b")
     cost = page.locator(".hp-card", has_text="Cost")
