@@ -118,8 +118,24 @@ def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float, layo
     return _of_bearable_size(plan_request(data, list(values.items()), source="the dashboard"))
 
 
-A_FILE = re.compile(r" \(or an? \.[^)]* file\)")
-"""What a sentence offers that a page does not take: it reads only what the catalogue holds."""
+NOT_HERE = re.compile(r" \(or an? \.[^)]* file\)|, such as --set \S+ where [^;.]*")
+"""What a sentence offers that a page does not take: files and options."""
+
+CONTROLS = {
+    "money.price_usd_per_gpu_hour": "Price [USD per GPU-hour]",
+    "money.server_usd_per_gpu": "Price [USD per GPU, with server]",
+    "money.commitment": "Commitment of a rental",
+}
+"""Keys of a plan file by what stands for them on the left."""
+
+
+def for_page(text: str) -> str:
+    """A sentence with the page's controls instead of a plan file's keys."""
+    text = NOT_HERE.sub("", text)
+    for key, control in CONTROLS.items():
+        text = text.replace(key, f"“{control}”")
+    return text
+
 
 TABLES = {
     "cluster": ("gpu",),
@@ -206,7 +222,7 @@ def read_upload(content: bytes, name: str) -> PlanRequest:
         load_stack(request.training.stack)
         load_grid(request.site.grid)
     except InputError as error:
-        raise InputError(f"{shown}: {A_FILE.sub('', str(error))}") from None
+        raise InputError(f"{shown}: {for_page(str(error))}") from None
     return request
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import address
 from dashboard.plans import plan_of
-from dashboard.scenarios import A_FILE, LABELS, MODELS, UPLOADED, shared_of
+from dashboard.scenarios import LABELS, MODELS, UPLOADED, for_page, shared_of
 from planner.plan import Plan
 from planner.plan_file import PlanRequest
 from profiler.files import InputError
@@ -140,7 +140,7 @@ def outcome(key: str) -> Outcome:
     try:
         return Outcome(label=LABELS[key], plan=plan_of(request_of(key)))
     except InputError as error:
-        return Outcome(label=LABELS[key], problem=A_FILE.sub("", str(error)))
+        return Outcome(label=LABELS[key], problem=for_page(str(error)))
 
 
 def save(name: str) -> None:

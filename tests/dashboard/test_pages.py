@@ -8,11 +8,13 @@ from html import escape
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.scenarios import base
+from dashboard.scenarios import base, for_page
 from planner.plan import make_plan
+from planner.plan_file import plan_request
 from planner.quantities import money
 from planner.report.words import answer
 from planner.runs import published_runs
+from profiler.files import InputError
 from tests.dashboard.conftest import PAGES, texts
 from tests.dashboard.test_uploads import RUNS, profile_text
 
@@ -176,6 +178,16 @@ def test_a_page_offers_no_file_of_the_machine(start: Start) -> None:
     app.file_uploader(key="upload").upload("mine.toml", content, "application/toml").run()
     assert "llama3.1-8b" in texts(app)
     assert ".toml file" not in texts(app)
+
+
+def test_a_sentence_names_the_control_that_the_page_has() -> None:
+    data = {"model": "llama3.1-8b", "tokens": "1T", "cluster": {"gpu": "gb200", "gpus": 576}}
+    with pytest.raises(InputError, match=r"money\.price_usd_per_gpu_hour=1") as caught:
+        make_plan(plan_request({**data, "training": {"global_batch": 576}}, source="test"))
+    said = for_page(str(caught.value))
+    assert "“Price [USD per GPU-hour]”" in said
+    assert "--set" not in said
+    assert "money." not in said
 
 
 def test_a_deadline_is_answered_and_told_in_the_address(start: Start) -> None:
