@@ -3,7 +3,6 @@
 Text from plans is put into the page escaped, never as Markdown: names are other people's words.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
@@ -18,6 +17,7 @@ from PIL import Image
 from dashboard.state import Outcome, chosen, outcome
 from planner.plan import Plan
 from planner.quantities import counted
+from planner.report import words
 from planner.report.layout_charts import PICK
 from planner.report.spec import Spec
 from planner.report.theme import DARK, LIGHT, Theme
@@ -82,7 +82,7 @@ def problem(text: str) -> None:
 
 def sentence(text: str) -> str:
     """A message as HTML; it begins with a capital where it begins with a word and not with a name."""
-    return re.sub(r"^[a-z]+(?= )", lambda first: first[0].capitalize(), escape(text))
+    return escape(words.sentence(text))
 
 
 def chosen_plan() -> Plan:

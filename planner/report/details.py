@@ -59,7 +59,7 @@ def part(plan: Plan, key: str) -> Part:
 
 def _overview(plan: Plan) -> tuple[Block, ...]:
     strip = _figure(charts.campaign_strip(plan), tables.power_table(plan, most_points=40), wide=True)
-    return (*strip, *(Text(text=f"{note}.", muted=True) for note in plan.notes))
+    return (*strip, *(Text(text=f"{words.sentence(note)}.", muted=True) for note in plan.notes))
 
 
 def _time(plan: Plan) -> tuple[Block, ...]:

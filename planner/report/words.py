@@ -1,5 +1,6 @@
 """A plan in sentences and short texts, the same in the report and on the dashboard."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
@@ -42,6 +43,11 @@ def plan_label(plan: Plan) -> str:
     if head.startswith("llama") and size:
         return f"Llama {head.removeprefix('llama')} {size.upper()}".replace("  ", " ")
     return name
+
+
+def sentence(text: str) -> str:
+    """With a capital where it begins with a word and not with a name or a key."""
+    return re.sub(r"^[a-z]+(?= )", lambda first: first[0].capitalize(), text)
 
 
 def whole(value: float) -> str:
