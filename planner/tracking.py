@@ -25,6 +25,7 @@ from planner.quantities import significant
 from planner.track_log import RunLog
 from profiler.files import InputError
 from profiler.units import DAY_S, HOUR_S
+from sim.campaign_record import STOPPED
 from sim.clocks import speed_at_power
 
 PAUSE_S = 4 * HOUR_S
@@ -227,9 +228,7 @@ def _standing(times_s: Array, done_s: Array, speed: float) -> NDArray[np.bool_]:
 def _longest_stop_s(plan: Plan) -> float:
     """The longest standstill that is an interruption and no pause."""
     stops = plan.campaign.stops
-    took_s = sum(
-        stops.column(f"{part}_s") for part in ("lost", "detection", "drain", "maintenance", "wait", "restart")
-    )
+    took_s = sum(stops.column(name) for name in STOPPED)
     return max(PAUSE_S, PAUSE_OVER_PLANNED * float(np.max(took_s, initial=0.0)))
 
 

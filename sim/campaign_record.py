@@ -58,20 +58,10 @@ TIMELINE = (
 )
 """Columns of `Campaign.timeline`; activity and phase are indices."""
 
-STOPS = (
-    "time_s",
-    "cause",
-    "lost_s",
-    "detection_s",
-    "drain_s",
-    "maintenance_s",
-    "wait_s",
-    "restart_s",
-    "nodes_lost",
-    "spares_left",
-    "replicas",
-    "warm",
-)
+STOPPED = ("lost_s", "detection_s", "drain_s", "maintenance_s", "wait_s", "restart_s")
+"""What an interruption takes, in the order of `Interruption`."""
+
+STOPS = ("time_s", "cause", *STOPPED, "nodes_lost", "spares_left", "replicas", "warm")
 """Columns of `Campaign.stops`; cause is an index."""
 
 
@@ -135,6 +125,11 @@ class Interruption(NamedTuple):
     """Share of the data-parallel replicas that train on."""
     warm: bool
     """Whether the restart was a warm one."""
+
+    @property
+    def took_s(self) -> float:
+        """Seconds that it took in all, the work lost included."""
+        return float(sum(getattr(self, name) for name in STOPPED))
 
     @property
     def planned(self) -> bool:

@@ -13,7 +13,15 @@ from sim.case import BF16, SELECTIVES, Array, StepCase, entry
 from sim.memory_habits import MemoryLog
 from sim.passes import FULL, SELECTIVE
 from sim.schedule_order import SCHEDULES
-from sim.sharding import ZERO2, sharded_optimizer, sharded_weights, sharing_ranks, stage_layers, whole_share
+from sim.sharding import (
+    ZERO2,
+    sharded_optimizer,
+    sharded_weights,
+    sharing_ranks,
+    split_tables,
+    stage_layers,
+    whole_share,
+)
 
 CONTEXT_BYTES = 2.5 * GIB
 """What the driver hands out outside torch's allocator: the CUDA context and its kernels, 1.3-2 GiB (nvidia-smi on
@@ -78,7 +86,7 @@ class _Stage:
 
 @dataclass(frozen=True)
 class _State:
-    """Bytes of state per parameter, the same on every stage."""
+    """Bytes of state per parameter, the same on every stage, and the parameters of the tables that some hold."""
 
     fsdp: NDArray[np.bool_]
     """True where the weights themselves are shared out."""
@@ -92,6 +100,9 @@ class _State:
     """Among which what is sharded is shared out."""
     whole_share: Array
     """Share of the gradients that is held whole while micro-batches are summed."""
+    embedding: Array
+    """Parameters of a rank's part of the embedding, and below of the head."""
+    head: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +208,7 @@ def _state(case: StepCase) -> _State:
     16-bit weights with fp32 master weights and two fp32 moments (12 bytes). Where the weights themselves are sharded
     (FSDP): fp32 weights, gradients and moments in shards.
     """
-    ranks = sharing_ranks(case)
+    ranks, (embedding, head) = sharing_ranks(case), split_tables(case)
     fsdp, plain = np.logical_and(sharded_weights(case), ranks > 1), case.sixteen_bit_state > 0
     in_state = np.where(case.gradients_in_state > 0, 16.0, 12.0)
     adam = np.where(plain, 4.0, np.where(fsdp, 8.0, in_state))
@@ -208,6 +219,8 @@ def _state(case: StepCase) -> _State:
         optimizer=adam / np.where(fsdp | sharded_optimizer(case), ranks, 1.0),
         ranks=ranks,
         whole_share=whole_share(case),
+        embedding=embedding,
+        head=head,
     )
 
 
@@ -218,9 +231,7 @@ def _stage_state(case: StepCase, stage: _Stage, state: _State) -> tuple[Array, A
     prefetched), or under a pipeline all of them; and one block's gradients on their way. Gradients that are summed
     whole, or one chunk's of them, are shared out only then (`sim.sharding.whole_share`).
     """
-    table = case.embedding_parameters
-    tables = stage.embedding * table / np.where(case.splits_vocabulary > 0, case.tp, 1.0)
-    tables = tables + stage.head_table * table / np.where(case.splits_head > 0, case.tp, 1.0)
+    tables = stage.embedding * state.embedding + stage.head_table * state.head
     block = case.layer_parameters / case.tp
     parameters = stage.layers * block + tables
 

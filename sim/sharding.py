@@ -37,11 +37,15 @@ def table_parameters(case: StepCase) -> Array:
     return np.where(case.pp == 1, embedding + head, np.maximum(embedding, head))
 
 
-def _tables(case: StepCase) -> tuple[Array, Array]:
-    """Weights of a rank's embedding, and of a head of its own: some stacks do not split them over the
-    tensor-parallel ranks."""
+def split_tables(case: StepCase) -> tuple[Array, Array]:
+    """Weights of a rank's embedding and of its head: some stacks do not split them over the tensor-parallel ranks."""
     embedding = case.embedding_parameters / np.where(case.splits_vocabulary > 0, case.tp, 1.0)
-    head = case.embedding_parameters / np.where(case.splits_head > 0, case.tp, 1.0)
+    return embedding, case.embedding_parameters / np.where(case.splits_head > 0, case.tp, 1.0)
+
+
+def _tables(case: StepCase) -> tuple[Array, Array]:
+    """Weights of a rank's embedding, and of a head of its own."""
+    embedding, head = split_tables(case)
     return embedding, np.where((case.pp == 1) & (case.tied > 0), 0.0, head)
 
 
@@ -110,10 +114,10 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
     backward one, behind so many seconds of work in each (arXiv:2304.11277), with the copies about them. Where
     gradients stay whole until the last micro-batch the one scatter is shared out over all of them."""
     block = case.layer_parameters / case.tp
-    copied_s = block / case.memory_bytes_per_s
     ranks, stride = case.shard_degree, replica_stride(case)
-    gather = gather_time_s(case, case.weight_bytes * block, ranks, stride) + case.gather_copy_bytes * copied_s
-    scatter = gather_time_s(case, case.gradient_bytes * block, ranks, stride) + case.scatter_copy_bytes * copied_s
+    copied_s = case.gather_copy_bytes * block / case.memory_bytes_per_s
+    gather = gather_time_s(case, case.weight_bytes * block, ranks, stride) + copied_s
+    scatter = _scatter_s(case, block)
     passes, piped = np.maximum(case.micro_batches, 1), case.pp > 1
     scatters = 1 / np.where(whole_gradients(case), passes, 1.0) * ~(piped & (case.scatters_late > 0))
     once = piped & (case.keeps_gathered > 0)
@@ -126,12 +130,16 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
     return exposed(forward_s, gathers[0] * gather), exposed(backward_s, gathers[1] * gather + scatters * scatter)
 
 
+def _scatter_s(case: StepCase, parameters: Array) -> Array:
+    """Seconds to scatter the gradients of so many parameters over the ranks that share them, with the copies."""
+    scatter = gather_time_s(case, case.gradient_bytes * parameters, case.shard_degree, replica_stride(case))
+    return scatter + case.scatter_copy_bytes * parameters / case.memory_bytes_per_s
+
+
 def fsdp_late_s(case: StepCase, parameters: Array) -> Array:
     """Seconds to scatter the gradients of a rank's `parameters` behind a pipeline that does so at its end."""
-    scatter = gather_time_s(case, case.gradient_bytes * parameters, case.shard_degree, replica_stride(case))
-    copied_s = case.scatter_copy_bytes * parameters / case.memory_bytes_per_s
     active = sharded_weights(case) & (case.shard_degree > 1) & (case.pp > 1) & (case.scatters_late > 0)
-    return np.where(active, scatter + copied_s, 0.0)
+    return np.where(active, _scatter_s(case, parameters), 0.0)
 
 
 def fsdp_root_s(case: StepCase) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from profiler.files import InputError
 from profiler.units import HOUR_S
-from sim.campaign_record import ACTIVITIES, Campaign, Table
+from sim.campaign_record import ACTIVITIES, STOPPED, Campaign, Table
 from sim.campaign_setup import CampaignSetup
 from sim.climate import DAY_HOURS, YEAR_HOURS
 from sim.energy import PARTS
@@ -142,7 +142,7 @@ class _Rebuilt:
         time_s = old.column("time_s")
         data[:, at["time_s"]] = now_s = self._at(time_s)
         data[:, at["lost_s"]] = now_s - self._at(time_s - old.column("lost_s"))
-        for name in ("detection_s", "drain_s", "maintenance_s", "wait_s", "restart_s"):
+        for name in STOPPED[1:]:  # what follows the stop
             time_s = time_s + old.column(name)
             before_s, now_s = now_s, self._at(time_s)
             data[:, at[name]] = now_s - before_s

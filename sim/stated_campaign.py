@@ -5,11 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from profiler.files import InputError
-from sim.campaign_record import ACTIVITIES, TRAINING, Campaign, Floats, Table
+from sim.campaign_record import ACTIVITIES, STOPPED, TRAINING, Campaign, Floats, Table
 from sim.hours import HELD, segment_activities
-
-_STOPPED = ("lost_s", "detection_s", "drain_s", "maintenance_s", "wait_s", "restart_s")
-"""What an interruption takes."""
 
 
 def at_effective_ratio(campaign: Campaign, ratio: float) -> Campaign:
@@ -63,6 +60,6 @@ def _stops(campaign: Campaign, ends_s: Floats, factor: float) -> Table:
     data = old.data.copy()
     before_s = np.append(0.0, campaign.timeline.column("end_s"))
     data[:, old.names.index("time_s")] = np.interp(old.column("time_s"), before_s, np.append(0.0, ends_s))
-    for name in _STOPPED:
+    for name in STOPPED:
         data[:, old.names.index(name)] *= factor
     return Table(old.names, data)

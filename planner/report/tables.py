@@ -197,13 +197,7 @@ def interruption_table(plan: Plan, *, most: int | None = None) -> pd.DataFrame:
 
 def cause_table(plan: Plan) -> pd.DataFrame:
     """What stopped training: how often, and the hours from the last safe checkpoint to going on, most first."""
-    rows = [
-        (
-            stop.cause,
-            stop.lost_s + stop.detection_s + stop.drain_s + stop.maintenance_s + stop.wait_s + stop.restart_s,
-        )
-        for stop in plan.campaign.interruptions
-    ]
+    rows = [(stop.cause, stop.took_s) for stop in plan.campaign.interruptions]
     frame = pd.DataFrame(rows, columns=["Cause", "Hours"])
     grouped = frame.assign(Hours=frame["Hours"] / HOUR_S).groupby("Cause", sort=True)["Hours"]
     found = pd.DataFrame({"Times": grouped.count(), "Hours in all": grouped.sum()}).reset_index()
