@@ -6,12 +6,15 @@ number of workers.
 """
 
 import asyncio
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib import import_module
 from importlib.metadata import version
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -53,9 +56,10 @@ def fan_out(
     with ExitStack() as stack:
         if scheduler:
             stack.enter_context(_cluster(scheduler))
-        stream: Generator[Result, None, None] = Parallel(n_jobs=workers, return_as="generator")(
-            delayed(function)(t) for t in tasks
-        )
+        with _interrupts_blocked() if workers > 1 else nullcontext():  # workers start here
+            stream: Generator[Result, None, None] = Parallel(n_jobs=workers, return_as="generator")(
+                delayed(function)(t) for t in tasks
+            )
         try:
             for result in stream:
                 results.append(result)
@@ -64,9 +68,36 @@ def fan_out(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that results under way are not used is what was asked
                 stream.close()
+            _let_feeders_end()
             if not results:
                 raise
     return results
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Let Ctrl-C wait; processes started meanwhile never hear it.
+
+    A terminal sends it to the workers too. They are ended by this process, and one that hears of it itself while it
+    is still importing writes a traceback.
+    """
+    resource_tracker.ensure_running()  # as it starts it lets Ctrl-C through again, so it starts before
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _let_feeders_end() -> None:
+    """Wait for the threads that fed the workers stopped just now.
+
+    loky does not, and they are daemons: the end of the interpreter would cut one off between unlinking its semaphore
+    and saying so, and loky's resource tracker would then call it leaked.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "QueueFeederThread":
+            thread.join(timeout=1.0)
 
 
 @contextmanager
