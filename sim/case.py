@@ -103,6 +103,9 @@ class StepCase:
     matmul_16bit_flops_per_s: Array
     matmul_overhead_s: Array
     backward_matmul: Array
+    biased: Array
+    """1 where a block's products have biases, added in them forward at `biased_matmul` of the rate."""
+    biased_matmul: Array
     attention_flops_per_s: Array
     matmul_depth: Array
     """How products slow down with their shape in the precision used, and below in 16 bits (`sim.kernels.matmul`)."""

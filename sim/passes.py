@@ -84,7 +84,8 @@ def products_s(case: StepCase, shapes: BlockShapes, busy_s: Values, quantised: V
 def block_matmul_s(case: StepCase) -> Array:
     """Forward seconds of one block's products, by their shapes (`sim.kernels.matmul`)."""
     shapes = block_shapes_of(case)
-    busy_s = matmul.forward_s(case.tokens_per_pass, shapes, case.matmul_flops_per_s, case.matmul_shape)
+    rate = case.matmul_flops_per_s * np.where(case.biased > 0, case.biased_matmul, 1.0)
+    busy_s = matmul.forward_s(case.tokens_per_pass, shapes, rate, case.matmul_shape)
     return products_s(case, shapes, busy_s, QUANTISED_INPUT * (shapes.inputs - 2 * case.hidden), 1.0)
 
 

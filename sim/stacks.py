@@ -101,6 +101,9 @@ class SoftwareStack:
     collective behind it are not run again (torch.utils.checkpoint, non-reentrant, since torch 2.1)."""
     defers_head_gradient: bool = False
     """True where the head's weight gradient waits for the pipeline's drain instead of delaying every pass."""
+    small_workspace: bool = False
+    """True where torch before 2.3 adds biases in the forward products: through cuBLASLt with a workspace of 1 MiB, of
+    which Hopper wants 32 (pytorch 101145; 120925, 3239f86)."""
     launch_bound: bool = False
     """True for eager stacks of the A100 era whose host gaps show between kernels."""
     fp8_rowwise: bool = False

@@ -136,6 +136,27 @@ def test_collectives_hide_behind_no_more_than_there_is_to_compute() -> None:
     assert block_passes(instant)[0].tensor_parallel.item() == pytest.approx(whole_s, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("stack", "gpu", "biased", "slower"),
+    [
+        ("llm-foundry", "h100-sxm", True, True),
+        ("llm-foundry", "h100-sxm", False, False),
+        ("llm-foundry", "a100-80gb", True, False),
+        ("torchtitan", "h100-sxm", True, False),
+    ],
+)
+def test_old_torch_adds_biases_slowly_on_hopper(stack: str, gpu: str, biased: bool, slower: bool) -> None:
+    """pytorch pull requests 101145 and 120925: through cuBLASLt with too little workspace, forward alone."""
+    case = Situation(layout=ParallelLayout(), stack=stack, gpu=gpu).case()
+    without, case = (replace(case, biased=np.full(1, float(b))) for b in (False, biased))
+    forward, backward = (
+        np.divide(x.matmul, y.matmul) for x, y in zip(*map(block_passes, (case, without)), strict=True)
+    )
+    assert backward.item() == 1.0
+    assert (forward.item() > 1.1) == slower
+    assert slower or forward.item() == 1.0
+
+
 def test_megatron_of_2022_reduces_input_gradients_beside_its_products() -> None:
     """megatron/mpu/layers.py 02bb1f5: asynchronous, before the product of the weight gradient; not so in 2021."""
     layout = ParallelLayout(tp=8, sequence_parallel=False)
