@@ -37,6 +37,8 @@ def _sharding(c: Cells, stack: SoftwareStack) -> Sharding:
 
 def read_layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int) -> ParallelLayout:
     tp, pp, cp = c.count("tp", 1), c.count("pp", 1), c.count("cp", 1)
+    if gpus > 1 and not any(c.text(name) for name in ("tp", "pp", "cp", "dp")):
+        c.notes.append(f"layout not stated: {gpus} replicas of the whole model")
     check_heads(tp, a)
     if gpus % (tp * pp * cp):
         raise InputError(f"tp {tp} x pp {pp} x cp {cp} does not divide {gpus} gpus.")
