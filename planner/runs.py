@@ -37,6 +37,11 @@ that doesn't fully utilize Intel OPA full bandwidth")."""
 FLASH_ATTENTION_2 = "2023-07"
 """The month in which it came out (arXiv:2307.08691)."""
 
+UNKNOWN_STACK = "plain"
+"""What a framework is taken for of which only the name is known."""
+NVIDIAS = ("megatron", "nemo", "nvidia", "transformer engine")
+"""Words in a framework's name that make it the default stack's relative."""
+
 BOARD_WITHOUT_SWITCH = 4
 """HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
 
@@ -294,8 +299,9 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     framework = c.text("framework")
     stack = stack_of_framework(framework)
     if stack is None:
-        stack = _of_its_time(load_stack(DEFAULT_STACK), c.text("date"))
-        c.notes.append(f"framework '{framework}' has no stack of its own: {stack.label}")
+        related = any(word in framework.lower() for word in NVIDIAS)
+        stack = load_stack(DEFAULT_STACK if related else UNKNOWN_STACK)
+        c.notes.append(f"framework '{framework}' has no stack of its own: stack {stack.name}")
     if stack.name == "megatron-2022" and gpu.kernels != "a100":
         stack = load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
     stack = _of_its_time(stack, c.text("date"))
