@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from planner.estimate import run_cases
-from planner.runs import TrainingRun, published_runs
+from planner.runs import published_runs
+from planner.training_run import TrainingRun
 from planner.validation import summarise
 from profiler.files import write_atomic
 from sim.calibration import CALIBRATION, Calibration, load_calibration
@@ -54,18 +55,31 @@ class RunCases:
         return replace(self._base, **rates)
 
 
+def layout_doubts(runs: Sequence[TrainingRun], constants: Mapping[str, float]) -> Values:
+    """Relative error that a guessed layout adds: half of what lies between the fastest and the slowest of those that
+    are possible where a run does not state all of its own, in logarithms; zero where it does."""
+    doubts = np.zeros(len(runs))
+    for i, run in enumerate(runs):
+        if run.other_layouts:
+            possible = [run, *(replace(run, layout=layout) for layout in run.other_layouts)]
+            doubts[i] = np.ptp(np.log(step_times(run_cases(possible, constants)).total)) / 2
+    return doubts
+
+
 def fit(runs: Sequence[TrainingRun], calibration: Calibration) -> dict[str, float]:
     """Most probable constants given the runs, as name → value.
 
     The error of a run is its own plus its source's, so the mean of a source with n runs is known to
-    sqrt(SOURCE_BIAS² + NOISE²/n): three large tables do not decide alone (DerSimonian and Laird, 1986).
+    sqrt(SOURCE_BIAS² + NOISE²/n): three large tables do not decide alone (DerSimonian and Laird, 1986). A layout that
+    is guessed adds what the guess may be off.
     """
     names = list(calibration.constants)
     prior = np.log([calibration.constants[name].prior for name in names])
     spread = np.array([calibration.constants[name].spread for name in names])
     observed = np.array([run.observed_step_time_s for run in runs])
     counts = Counter(run.source_id for run in runs)
-    error = np.array([np.hypot(NOISE, SOURCE_BIAS * np.sqrt(counts[run.source_id])) for run in runs])
+    shared = SOURCE_BIAS * np.sqrt([counts[run.source_id] for run in runs])
+    error = np.sqrt(NOISE**2 + shared**2 + layout_doubts(runs, calibration.values()) ** 2)
     cases = RunCases(runs)
 
     def residuals(z: Values) -> Values:

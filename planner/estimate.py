@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 
 from planner.phases import of_what_there_is
-from planner.runs import TrainingRun, UnreadableRun
+from planner.training_run import TrainingRun, UnreadableRun
 from profiler.units import GIB
 from sim.case import Array, StepCase, concatenate
 from sim.floor import floor_s
@@ -56,7 +56,8 @@ class Prediction:
     """False only where the peak is too large even at the optimistic end of the model's error."""
     note: str = ""
     step_time_low_s: float | None = None
-    """Over the virtual pipeline stages that are possible where the row does not state them."""
+    """Over the virtual pipeline stages, and over the micro-batches, that are possible where the row does not state
+    them."""
     step_time_high_s: float | None = None
     floor_s: float | None = None
     """No program on these GPUs can be faster (`sim.floor`)."""
@@ -113,7 +114,7 @@ def _predict(runs: list[TrainingRun]) -> list[Prediction]:
         "floor_s": floor_s(case),
     }
     parts = {part: np.broadcast_to(getattr(times, part), times.total.shape) for part in PARTS}
-    bands = _interleave_bands(runs)
+    bands = _bands(runs)
     return [
         _prediction(
             run,
@@ -132,13 +133,9 @@ def _power_w(runs: list[TrainingRun], times: StepTimes) -> Array:
     return power_w
 
 
-def _interleave_bands(runs: list[TrainingRun]) -> dict[int, list[float]]:
-    """Step seconds under each other number of virtual stages, for the runs that do not state theirs."""
-    others = [
-        (i, replace(run, layout=replace(run.layout, vp=vp)))
-        for i, run in enumerate(runs)
-        for vp in run.other_virtual_stages
-    ]
+def _bands(runs: list[TrainingRun]) -> dict[int, list[float]]:
+    """Step seconds under each other layout that is possible, for the runs that do not state all of theirs."""
+    others = [(i, replace(run, layout=layout)) for i, run in enumerate(runs) for layout in run.other_layouts]
     bands: dict[int, list[float]] = {}
     if others:
         totals = step_times(run_cases([run for _, run in others])).total

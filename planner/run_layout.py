@@ -113,13 +113,19 @@ def _chunkings(c: Cells, a: ModelArchitecture, pp: int) -> list[int]:
     return [v for v in range(1, 9) if v == 1 or a.layers % (pp * v) == 0 or (a.layers + 2) % (pp * v) == 0]
 
 
+def leaves_micro_batch_open(c: Cells) -> bool:
+    """True where a row states its batch but not how it is cut."""
+    return not any(c.text(name) for name in ("micro_batch", "grad_accum")) and bool(c.text("global_batch"))
+
+
 def _micro_batch(c: Cells, dp: int) -> int:
-    if c.number("micro_batch") is not None:
+    if c.text("micro_batch"):
         return c.count("micro_batch")
     accumulation, batch = c.number("grad_accum"), c.number("global_batch")
     if accumulation and batch:
         return max(round(batch / dp / accumulation), 1)
-    c.notes.append("micro_batch not stated: 1")
+    if not leaves_micro_batch_open(c):
+        c.notes.append("micro_batch not stated: 1")
     return 1
 
 

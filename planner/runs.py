@@ -8,20 +8,18 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from planner.cells import Cells
-from planner.run_layout import other_virtual_stages, read_global_batch, read_layout
+from planner.run_choices import micro_batch_that_pays, recompute_that_fits
+from planner.run_layout import leaves_micro_batch_open, other_virtual_stages, read_global_batch, read_layout
+from planner.training_run import TrainingRun, UnreadableRun
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest, read_text
-from sim.case import StepCase
-from sim.case_columns import build_case
 from sim.estimate import check_precision
 from sim.hardware import Fabric, Gpu, Node, TrainingPrecision, load_fabric, load_gpu, load_node, names
-from sim.layout import ParallelLayout
-from sim.memory import fit, memory_use
 from sim.stacks import DEFAULT_STACK, SoftwareStack, load_stack, stack_of_framework
 
 PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
@@ -44,56 +42,6 @@ NVIDIAS = ("megatron", "nemo", "nvidia", "transformer engine")
 
 BOARD_WITHOUT_SWITCH = 4
 """HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRun:
-    """One configuration to predict, and what was observed of it where the row says."""
-
-    id: str
-    architecture: ModelArchitecture
-    gpu: Gpu
-    gpus_per_node: int
-    node: Node
-    fabric: Fabric
-    stack: SoftwareStack
-    layout: ParallelLayout
-    seq_len: int
-    global_batch: int
-    precision: TrainingPrecision
-    notes: tuple[str, ...]
-    other_virtual_stages: tuple[int, ...] = ()
-    """What else the virtual stages may be where the row does not state them; empty where it does."""
-    source_id: str = ""
-    regime: str = ""
-    scored: bool = False
-    observed_step_time_s: float | None = None
-    observed_peak_mem_gib: float | None = None
-    observed_node_power_w_per_gpu: float | None = None
-
-    def case(self, calibration: Mapping[str, float] | None = None) -> StepCase:
-        """The run as numbers."""
-        return build_case(
-            architecture=self.architecture,
-            gpu=self.gpu,
-            node=self.node,
-            gpus_per_node=self.gpus_per_node,
-            fabric=self.fabric,
-            stack=self.stack,
-            layouts=[self.layout],
-            seq_len=self.seq_len,
-            global_batch=self.global_batch,
-            precision=self.precision,
-            calibration=calibration,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnreadableRun:
-    """A row that could not be read, and why."""
-
-    id: str
-    note: str
 
 
 def read_runs(path: Path) -> Iterator[TrainingRun | UnreadableRun]:
@@ -160,18 +108,10 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         observed_node_power_w_per_gpu=c.number("power_w_per_gpu"),
     )
     if not c.text("recompute"):
-        run = _recompute_that_fits(run, c)
+        run = recompute_that_fits(run, c)
+    if leaves_micro_batch_open(c):
+        run = micro_batch_that_pays(run, c)
     return replace(run, notes=tuple(c.notes))
-
-
-def _recompute_that_fits(run: TrainingRun, c: Cells) -> TrainingRun:
-    """A run that was made fitted: full recompute where the stack's habit could not have."""
-    full = replace(run, layout=replace(run.layout, recompute="full"))
-    habit, fuller = (fit(float(memory_use(r.case()).total[0]), r.gpu.memory_bytes) for r in (run, full))
-    if habit == "does not fit" and fuller != habit:
-        c.notes.append("recompute taken as full: the habit would not fit in memory")
-        return full
-    return run
 
 
 def _observed_step_time_s(c: Cells, batch: int) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from planner.estimate import Prediction, estimate_runs
-from planner.runs import TrainingRun
+from planner.training_run import TrainingRun
 from profiler.files import InputError, read_toml
 from sim.kernels.shares import KernelShares, mean_shares
 
@@ -61,9 +61,9 @@ class Comparison:
 
     @property
     def band_s(self) -> tuple[float, float] | None:
-        """Predicted seconds from the best to the worst interleave; `None` where the run states its own."""
+        """Predicted seconds from the best to the worst layout; `None` where the run states all of its own."""
         low, high = self.prediction.step_time_low_s, self.prediction.step_time_high_s
-        return (low, high) if self.run.other_virtual_stages and low and high else None
+        return (low, high) if self.run.other_layouts and low and high else None
 
     @property
     def why(self) -> str:
@@ -95,8 +95,8 @@ class Validation:
         return sorted(self.comparisons, key=lambda c: -abs(c.error_pct))[:20]
 
     @property
-    def unstated_interleave(self) -> list[Comparison]:
-        """The runs that do not say how many virtual stages they had."""
+    def unstated_layouts(self) -> list[Comparison]:
+        """The runs that do not say how many virtual stages they had, or which micro-batch."""
         return [c for c in self.comparisons if c.band_s]
 
     @property

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from planner.run_choices import WORTH_MORE_MEMORY
+from planner.training_run import TrainingRun
 from planner.validation import Comparison, ErrorSummary, Validation
 from sim.calibration import Calibration, load_calibration
 
@@ -25,7 +27,7 @@ def markdown_text(result: Validation, figure: str = "") -> str:
             _section("Fitted, by source, and left out", result.by_source, left_out),
             "" if result.memory is None else _section("Peak memory, where stated", {"all": result.memory}),
             *_worst(result.worst),
-            *_unstated(result.unstated_interleave),
+            *_unstated(result.unstated_layouts),
             *_constants(calibration),
         ]
     )
@@ -69,24 +71,37 @@ def _worst(misses: Sequence[Comparison]) -> list[str]:
 
 
 def _unstated(runs: Sequence[Comparison]) -> list[str]:
-    """The runs whose virtual pipeline stages nobody states: the prediction takes the most that split the layers."""
+    """The runs whose virtual pipeline stages or micro-batch nobody states."""
     if not runs:
         return []
     return [
-        "## Where the interleave is not stated",
+        "## Where the layout is not wholly stated",
         "",
-        "The prediction takes the most virtual stages, up to eight, that split the layers; the band holds all.",
+        "The prediction takes the most virtual stages, up to eight, that split the layers, and the smallest",
+        f"micro-batch that takes at most {100 * (WORTH_MORE_MEMORY - 1):.0f} % longer than the fastest; the band",
+        "holds all virtual stages, and all micro-batches up to the fastest.",
         "",
-        "| run | layout taken | virtual stages possible | observed s | predicted s | band s |",
+        "| run | layout taken | possible | observed s | predicted s | band s |",
         "| --- | --- | --- | ---: | ---: | ---: |",
         *(
-            f"| {_cell(c.run.id)} | {c.run.layout.label} | "
-            f"{', '.join(str(vp) for vp in sorted((*c.run.other_virtual_stages, c.run.layout.vp)))} | "
-            f"{_seconds(c)} | {_band(c)} |"
+            f"| {_cell(c.run.id)} | {c.run.layout.label} | {_possible(c.run)} | {_seconds(c)} | {_band(c)} |"
             for c in runs
         ),
         "",
     ]
+
+
+def _possible(run: TrainingRun) -> str:
+    """What the layout may be as well, the one taken among it."""
+    choices = (
+        ("virtual stages", run.other_virtual_stages, run.layout.vp),
+        ("micro-batch", run.other_micro_batches, run.layout.micro_batch),
+    )
+    return "; ".join(
+        f"{name} {', '.join(str(value) for value in sorted((*others, taken)))}"
+        for name, others, taken in choices
+        if others
+    )
 
 
 def _constants(calibration: Calibration) -> list[str]:

@@ -41,7 +41,8 @@ def validate(
 ) -> None:
     """Compare predictions with published runs: error overall, by regime and by source."""
     with sentences():
-        from planner.runs import TrainingRun, published_runs, read_runs
+        from planner.runs import published_runs, read_runs
+        from planner.training_run import TrainingRun
         from planner.validation import validate_runs
 
         if runs is None:

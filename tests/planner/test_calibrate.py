@@ -10,7 +10,8 @@ import pytest
 
 from planner.calibrate import errors_pct, fit, toml_text
 from planner.estimate import run_cases
-from planner.runs import TrainingRun, published_runs
+from planner.runs import published_runs
+from planner.training_run import TrainingRun
 from profiler.files import validated
 from sim.calibration import Calibration, load_calibration
 from sim.step import step_times

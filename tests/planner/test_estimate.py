@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.estimate import COLUMNS, Prediction, defused, estimate_runs, predictions_csv
-from planner.runs import PUBLISHED_RUNS, TrainingRun, UnreadableRun, published_runs, read_runs
+from planner.runs import PUBLISHED_RUNS, published_runs, read_runs
+from planner.training_run import TrainingRun, UnreadableRun
 
 
 @cache

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.estimate import estimate_runs
-from planner.runs import PUBLISHED_RUNS, REQUIRED, TrainingRun, UnreadableRun, published_runs, read_runs
+from planner.runs import PUBLISHED_RUNS, REQUIRED, published_runs, read_runs
+from planner.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError
 from sim.calibration import load_calibration
 

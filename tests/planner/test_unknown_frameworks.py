@@ -7,7 +7,8 @@ from statistics import fmean, median
 import pytest
 
 from planner.estimate import run_cases
-from planner.runs import PUBLISHED_RUNS, TrainingRun, parse_run
+from planner.runs import PUBLISHED_RUNS, parse_run
+from planner.training_run import TrainingRun
 from sim.step import step_times
 
 THEIRS = re.compile(r"mlperf|nvidia|nemotron|megatron-lm-h100")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.runs import PUBLISHED_RUNS, TrainingRun, read_runs
+from planner.runs import PUBLISHED_RUNS, read_runs
+from planner.training_run import TrainingRun
 from profiler.architecture import ModelArchitecture, available_models, load_architecture
 from profiler.files import InputError
 

@@ -96,8 +96,8 @@ def test_more_reductions_never_take_less_time(s: Situation, sharding: Sharding) 
 @few
 @given(situations())
 def test_zero2_reduces_once_a_round(s: Situation) -> None:
-    """One micro-batch without a pipeline; in an interleaved one those that pass a chunk one after another; all of them
-    where the stack adds up whole gradients."""
+    """One micro-batch without a pipeline; in an interleaved one those that pass a chunk one after another; all of
+    them where the stack adds up whole gradients."""
     case = s.case(sharding="zero2")
     if case.accumulates_whole[0] or (s.layout.pp > 1 and s.layout.vp == 1):
         assert float(reductions(case)[0]) == 1

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.runs import PUBLISHED_RUNS, TrainingRun, read_runs
+from planner.runs import PUBLISHED_RUNS, read_runs
+from planner.training_run import TrainingRun
 from profiler.files import InputError
 from sim.stacks import DEFAULT_STACK, available_stacks, load_stack, stack_of_framework
 
