@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from planner.cells import Cells
+from planner.run_architecture import read_architecture
 from planner.run_choices import micro_batch_that_pays, recompute_that_fits
 from planner.run_layout import leaves_micro_batch_open, other_virtual_stages, read_global_batch, read_layout
 from planner.training_run import TrainingRun, UnreadableRun
-from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest, read_text
 from sim.estimate import check_precision
 from sim.hardware import Fabric, Gpu, Node, TrainingPrecision, load_fabric, load_gpu, load_node, names
@@ -78,7 +78,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         InputError: a needed cell is empty, unreadable or impossible.
     """
     c = Cells(cells)
-    architecture = _architecture(c)
+    architecture = read_architecture(c)
     gpu = _gpu(c)
     gpus = c.count("gpus")
     node = _node(c, gpu)
@@ -126,30 +126,6 @@ def _observed_step_time_s(c: Cells, batch: int) -> float | None:
         return tokens_per_gpu / rate
     tflops, gflop_per_token = c.number("tflops_per_gpu"), c.number("flop_per_token_noncausal")
     return tokens_per_gpu * gflop_per_token / (tflops * 1e3) if tflops and gflop_per_token else None
-
-
-def _architecture(c: Cells) -> ModelArchitecture:
-    hidden, heads = c.count("hidden"), c.count("heads")
-    gated = c.flag("gated_mlp", True)
-    ffn = c.count("ffn", round(8 * hidden / 3 / 256) * 256 if gated else 4 * hidden, "the usual multiple of hidden")
-    head_dim = c.count("head_dim", max(hidden // heads, 1))
-    vocab = c.count("vocab", 32_000 if gated else 51_200, "usual for such a model")
-    return ModelArchitecture(
-        name=c.text("model") or "unnamed",
-        source="runs file",
-        layers=c.count("layers"),
-        hidden=hidden,
-        ffn=ffn,
-        heads=heads,
-        kv_heads=c.count("kv_heads", heads),
-        head_dim=head_dim,
-        vocab=vocab,
-        gated_mlp=gated,
-        tied_embeddings=c.flag("tied_embeddings", not gated),
-        norm="rmsnorm" if gated else "layernorm",
-        biases=not gated,
-        context=c.count("seq_len"),
-    )
 
 
 def _gpu(c: Cells) -> Gpu:

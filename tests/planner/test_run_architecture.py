@@ -1,0 +1,71 @@
+"""What a row leaves out of its model: found again where the parameters are counted, as usual where they are not."""
+
+import csv
+
+import pytest
+
+from planner.cells import Cells
+from planner.run_architecture import OPEN, read_architecture
+from planner.runs import PUBLISHED_RUNS
+from profiler.architecture import load_architecture
+from profiler.files import InputError
+
+ROW = {"layers": "32", "hidden": "4096", "heads": "32", "seq_len": "4096"}
+
+
+def rows() -> list[dict[str, str]]:
+    with PUBLISHED_RUNS.open(newline="") as file:
+        return [{k: (v or "").strip() for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("size", ["8b", "70b", "405b"])
+@pytest.mark.parametrize("counted", ["params_b", "model"])
+def test_llama_is_known_by_its_size(size: str, counted: str) -> None:
+    """Of the depth, the width, the heads and the number of parameters alone, exact or rounded as in the name."""
+    llama = load_architecture(f"llama3.1-{size}")
+    stated = {"params_b": f"{llama.parameters / 1e9:.2f}", "model": f"llama3-{size}"}
+    cells = {"layers": llama.layers, "hidden": llama.hidden, "heads": llama.heads, "seq_len": 8192}
+    found = read_architecture(Cells({**{k: str(v) for k, v in cells.items()}, counted: stated[counted]}))
+    assert found.gated_mlp
+    assert found.parameters == pytest.approx(llama.parameters, rel=0.011 if counted == "params_b" else 0.06)
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_one_cell_hidden_from_a_published_run_is_found_again(name: str) -> None:
+    """In nine of ten rows exactly, or so that no more than three percent of the parameters are missing."""
+    near = []
+    for row in rows():
+        if row["params_b"] and row[name] and row["use_for_scoring"] == "1":
+            whole, found = (read_architecture(Cells({**row, name: cell})) for cell in (row[name], ""))
+            near.append(abs(found.parameters / whole.parameters - 1) < 0.03)
+    assert len(near) > 300
+    assert sum(near) > 0.9 * len(near)
+
+
+def test_nothing_counted_is_as_usual_and_said() -> None:
+    c = Cells(ROW)
+    found = read_architecture(c)
+    assert (found.gated_mlp, found.ffn, found.kv_heads, found.vocab) == (True, 11_008, 32, 32_000)
+    assert [note.split()[0] for note in c.notes] == list(OPEN)
+    assert all("usual for such a model" in note for note in c.notes)
+
+
+def test_an_mlp_of_four_times_the_width_is_plain() -> None:
+    found = read_architecture(Cells({**ROW, "ffn": "16384"}))
+    assert not found.gated_mlp
+    assert found.vocab == 51_200
+    assert read_architecture(Cells({**ROW, "ffn": "16384", "gated_mlp": "1"})).gated_mlp
+
+
+def test_what_is_stated_is_never_changed() -> None:
+    """Not even where it does not add up."""
+    stated = {"ffn": "8192", "kv_heads": "2", "vocab": "1000", "gated_mlp": "1", "params_b": "70"}
+    c = Cells({**ROW, **stated})
+    found = read_architecture(c)
+    assert (found.ffn, found.kv_heads, found.vocab, found.gated_mlp) == (8192, 2, 1000, True)
+    assert c.notes == []
+
+
+def test_heads_that_do_not_divide_are_one_sentence() -> None:
+    with pytest.raises(InputError, match="kv_heads 3 must divide heads 32"):
+        read_architecture(Cells({**ROW, "kv_heads": "3"}))
