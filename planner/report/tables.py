@@ -169,7 +169,7 @@ def failure_table(plan: Plan) -> pd.DataFrame:
     columns = ["Minute", "MW", "Activity"]
     if stop is None:
         return pd.DataFrame(columns=columns)
-    from_s, until_s = stop.time_s - 600, stop.time_s + stop.detection_s + stop.restart_s + stop.wait_s + 1200
+    from_s, until_s = stop.time_s - 600, stop.time_s + stop.took_s - stop.lost_s + 1200
     line, megawatts = plan.campaign.timeline, plan.campaign.watts.sum(axis=1) / 1e6
     begin_s, end_s = np.maximum(line.column("start_s"), from_s), np.minimum(line.column("end_s"), until_s)
     near = np.flatnonzero(end_s > begin_s)

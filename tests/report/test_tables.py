@@ -46,6 +46,18 @@ def test_causes_hold_every_interruption_and_all_its_time(plan: Plan) -> None:
     assert frame["Hours in all"].is_monotonic_decreasing
 
 
+def test_power_around_a_failure_reaches_twenty_minutes_beyond_all_it_takes(plan: Plan) -> None:
+    """A node drained for hours first."""
+    stops = plan.campaign.stops
+    data = stops.data.copy()
+    data[:, stops.names.index("drain_s")] += 2 * 3600
+    drained = replace(plan, campaign=replace(plan.campaign, stops=Table(stops.names, data)))
+    stop = next(stop for stop in drained.campaign.interruptions if not stop.planned)
+    last_minute = tables.failure_table(drained)["Minute"].iloc[-1]
+    assert last_minute == pytest.approx((stop.took_s - stop.lost_s) / 60 + 20)
+    assert last_minute > 140
+
+
 def test_cash_adds_up_to_the_cost(plan: Plan, hostile_plan: Plan) -> None:
     for one in (plan, hostile_plan):
         months, lines = tables.cash_month_table(one), tables.cash_line_table(one)
