@@ -1,51 +1,70 @@
-"""The model of a runs file's row: as stated, and what it leaves out as its number of parameters and habit have it."""
+"""The model of a runs file's row: as stated, and what it leaves out as in the family of models that it is of."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 from planner.cells import Cells
 from profiler.architecture import ModelArchitecture
-from profiler.files import InputError
 
-GATED_WIDTHS = (8 / 3, 3.5, 3.25, 4.0)
-"""Width of a gated MLP over the hidden size: Llama and Llama 2, Llama 3 8B and 70B, Llama 3 405B, some others."""
-VOCABULARIES = (32_000, 50_304, 51_200, 128_256, 131_072, 151_936, 256_000, 250_880)
-"""Llama 2, GPT-2 rounded up (nanoGPT, Megatron-LM), Llama 3, Mistral Nemo, Qwen 2, Gemma and Nemotron, BLOOM."""
-PLAIN_VOCABULARY = 51_200
-"""The usual one of a model whose MLP is not gated."""
 OPEN = ("gated_mlp", "ffn", "kv_heads", "vocab")
-"""Columns that a count of parameters can fill."""
+"""Columns that a family fills."""
 EXACT, ROUNDED = 0.01, 0.05
 """How far a count of parameters is off by its own rounding: stated in billions, or part of a model's name."""
+RARER, UNNAMED = 0.3, 3.0
+"""How many such roundings each later family or shape, and a family of another name, must be nearer by."""
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    architecture: ModelArchitecture
-    unusual: int
-    """Choices in which it departs from the first that comes to mind."""
+class Family:
+    """Models of one kind."""
+
+    names: str
+    """Pattern of the names that mean it."""
+    gated: bool
+    shapes: tuple[tuple[float, int], ...]
+    """Width of the MLP over the hidden size, rounded to 256, and key/value heads (0: as many as heads), the likelier
+    first."""
+    vocab: int
+    source: str
+
+
+FAMILIES = (
+    Family(r"llama-?3|llama 3", True, ((3.5, 8), (3.25, 8)), 128_256, "arXiv:2407.21783 table 3"),
+    Family(r"llama", True, ((8 / 3, 0), (3.5, 8), (8 / 3, 8)), 32_000, "arXiv:2302.13971, 2307.09288"),
+    Family(r"gpt|opt|pythia|neox|turing", False, ((4.0, 0),), 51_200, "arXiv:2005.14165, 2104.04473"),
+    Family(r"mistral", True, ((3.5, 8),), 32_000, "arXiv:2310.06825"),
+    Family(r"mpt", False, ((4.0, 0),), 50_368, "llm-foundry scripts/train/yamls/pretrain"),
+    Family(r"bloom", False, ((4.0, 0),), 250_880, "arXiv:2211.05100 table 3"),
+    Family(r"nemotron", False, ((4.0, 8), (4.0, 0)), 256_000, "arXiv:2402.16819, 2406.11704"),
+    Family(r"qwen", True, ((5.4, 8), (5.29, 4), (3.61, 8)), 152_064, "arXiv:2412.15115 table 1 and checkpoints"),
+    Family(r"olmo", True, ((8 / 3, 0), (5.4, 8), (4.0, 0)), 100_352, "arXiv:2501.00656 and OLMo-core"),
+)
+"""The likelier first where neither name nor number of parameters tells."""
 
 
 def read_architecture(c: Cells) -> ModelArchitecture:
-    """The model as a row states it. What it leaves out of `OPEN` is taken so that the parameters add up, if it counts
-    them or its name does, and as usual where that does not decide.
+    """The model as a row states it. What it leaves out of `OPEN` is as in the family that fits best what it states:
+    the model's name, and the number of parameters if it counts them or the name does.
 
     Raises:
         InputError: a needed cell is empty or unreadable, or no shape is possible.
     """
-    candidates = list(_candidates(c))
-    if not candidates:
-        raise InputError(f"kv_heads {c.count('kv_heads')} must divide heads {c.count('heads')}.")
     parameters, doubt = _counted(c)
+    name = c.text("model").lower()
 
-    def strangeness(candidate: _Candidate) -> float:
-        off = abs(candidate.architecture.parameters / parameters - 1) / doubt if parameters else 0.0
-        return off + candidate.unusual
+    def strangeness(candidate: tuple[int, int, ModelArchitecture]) -> float:
+        rank, shape, architecture = candidate
+        off = abs(architecture.parameters / parameters - 1) / doubt if parameters else 0.0
+        named = any(re.search(family.names, name) for family in FAMILIES)
+        other = named and not re.search(FAMILIES[rank].names, name)
+        return off + RARER * (rank + shape) + (UNNAMED if other else 0.0)
 
-    found = min(candidates, key=strangeness).architecture
-    _note(c, found, "the parameters add up so" if parameters else "usual for such a model")
+    rank, _, found = min(_candidates(c), key=strangeness)
+    for column in OPEN:
+        if not c.text(column):
+            like = FAMILIES[rank].source
+            c.notes.append(f"{column} not stated: {int(getattr(found, column))} (as in {like})")
     return found
 
 
@@ -60,30 +79,19 @@ def _counted(c: Cells) -> tuple[float | None, float]:
     return None, ROUNDED
 
 
-def _candidates(c: Cells) -> Iterator[_Candidate]:
-    """Every model that a row may mean."""
+def _candidates(c: Cells) -> Iterator[tuple[int, int, ModelArchitecture]]:
+    """Every model that a row may mean, with its family's place and its shape's; what is stated stays."""
     hidden, heads = c.count("hidden"), c.count("heads")
-    groups = _stated(c, "kv_heads") or [k for k in dict.fromkeys((heads, 8, 4, 2, 1)) if heads % k == 0]
-    for (g, gated), (k, kv_heads) in product(enumerate(_gates(c)), enumerate(groups)):
-        widths = [round(x * hidden / 256) * 256 for x in GATED_WIDTHS] if gated else [4 * hidden]
-        usual_first = VOCABULARIES if gated else sorted(VOCABULARIES, key=lambda v: v != PLAIN_VOCABULARY)
-        choices = product(enumerate(_stated(c, "ffn") or widths), enumerate(_stated(c, "vocab") or usual_first))
-        for (f, ffn), (v, vocab) in choices:
-            if heads % kv_heads == 0:
-                unusual = sum(choice > 0 for choice in (g, k, f, v))
-                yield _Candidate(_shaped(c, gated, kv_heads, ffn, vocab), unusual)
-
-
-def _gates(c: Cells) -> list[bool]:
-    """Whether the MLP may be gated, the likelier first: one of four times the hidden size is seldom."""
-    if c.text("gated_mlp"):
-        return [c.flag("gated_mlp", True)]
-    plain = c.number("ffn") == 4 * c.count("hidden")
-    return [not plain, plain]
-
-
-def _stated(c: Cells, name: str) -> list[int]:
-    return [c.count(name)] if c.text(name) else []
+    gated = c.flag("gated_mlp", True) if c.text("gated_mlp") else None
+    if gated is None and c.number("ffn") == 4 * hidden:
+        gated = False  # a gated MLP is seldom that wide
+    for rank, family in enumerate(FAMILIES):
+        if gated in (None, family.gated):
+            vocab = c.count("vocab", family.vocab)
+            for shape, (width, groups) in enumerate(family.shapes):
+                ffn = c.count("ffn", round(width * hidden / 256) * 256)
+                kv_heads = c.count("kv_heads", groups if groups and heads % groups == 0 else heads)
+                yield rank, shape, _shaped(c, family.gated, kv_heads, ffn, vocab)
 
 
 def _shaped(c: Cells, gated: bool, kv_heads: int, ffn: int, vocab: int) -> ModelArchitecture:
@@ -104,10 +112,3 @@ def _shaped(c: Cells, gated: bool, kv_heads: int, ffn: int, vocab: int) -> Model
         biases=not gated,
         context=c.count("seq_len"),
     )
-
-
-def _note(c: Cells, found: ModelArchitecture, why: str) -> None:
-    for name in OPEN:
-        if not c.text(name):
-            value = getattr(found, name)
-            c.notes.append(f"{name} not stated: {int(value) if name == 'gated_mlp' else value} ({why})")

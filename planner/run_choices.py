@@ -1,12 +1,16 @@
-"""What a row leaves open and only the model can say: a recompute that fits, a micro-batch worth taking."""
+"""What a row leaves open and only the model can say: a layout that fits, a micro-batch worth taking."""
 
 from dataclasses import replace
 
 import numpy as np
 
 from planner.cells import Cells
+from planner.run_layout import states_layout
+from planner.search import LayoutSpace, kept_fastest
 from planner.training_run import TrainingRun
+from profiler.files import InputError
 from sim.case import concatenate
+from sim.hardware import Cluster, load_storage
 from sim.memory import fit, memory_use
 from sim.step import step_times
 
@@ -16,14 +20,52 @@ missed by 4 % (median) and 10 % (90th percentile) so, by 7 and 28 % with one seq
 state it are missed as far either way. At 1.05 it would be 3 and 9 %, but a tenth more for some of the 17."""
 
 
-def recompute_that_fits(run: TrainingRun, c: Cells) -> TrainingRun:
-    """A run that was made fitted: full recompute where the stack's habit could not have."""
-    full = replace(run, layout=replace(run.layout, recompute="full"))
-    habit, fuller = (fit(float(memory_use(r.case()).total[0]), r.gpu.memory_bytes) for r in (run, full))
-    if habit == "does not fit" and fuller != habit:
-        c.notes.append("recompute taken as full: the habit would not fit in memory")
-        return full
-    return run
+def layout_that_fits(run: TrainingRun, c: Cells) -> TrainingRun:
+    """A run that was made fitted: where the stack's habits could not have, of what the row leaves open, full
+    recompute, sharded weights, both, or, where it says nothing of its layout, the fastest that does."""
+    layouts = [run.layout]
+    if not c.text("recompute"):
+        layouts += [replace(layout, recompute="full") for layout in layouts]
+    if not c.text("sharding") and "fsdp" in run.stack.shardings:
+        layouts += [replace(layout, sharding="fsdp") for layout in layouts]
+    fitting = next((layout for layout in layouts if _fits(replace(run, layout=layout))), None)
+    if fitting is None:
+        return run if states_layout(c) else _searched(run, c)
+    for name in ("recompute", "sharding"):
+        if getattr(fitting, name) != getattr(run.layout, name):
+            c.notes.append(f"{name} taken as {getattr(fitting, name)}: the habit would not fit in memory")
+    return replace(run, layout=fitting)
+
+
+def _fits(run: TrainingRun) -> bool:
+    return fit(float(memory_use(run.case()).total[0]), run.gpu.memory_bytes) != "does not fit"
+
+
+def _searched(run: TrainingRun, c: Cells) -> TrainingRun:
+    """The run in the fastest layout that fits and has what is stated; as it is where there is none."""
+    shardings = (run.layout.sharding,) if c.text("sharding") else run.stack.shardings
+    try:
+        space = LayoutSpace(
+            architecture=run.architecture,
+            cluster=Cluster(
+                gpu=run.gpu,
+                node=run.node,
+                fabric=run.fabric,
+                storage=load_storage("shared-2tb-s"),
+                gpus=run.layout.gpus,
+            ),
+            stack=replace(run.stack, shardings=shardings),
+            seq_len=run.seq_len,
+            global_batch=run.global_batch,
+            precision=run.precision,
+        )
+        layout, _ = kept_fastest(space)
+    except InputError:
+        return run
+    if c.text("recompute"):
+        layout = replace(layout, recompute=run.layout.recompute)
+    c.notes.append(f"layout taken as {layout.label}, the fastest that fits: replicas of the whole model would not")
+    return replace(run, layout=layout)
 
 
 def micro_batch_that_pays(run: TrainingRun, c: Cells) -> TrainingRun:
@@ -37,6 +79,7 @@ def micro_batch_that_pays(run: TrainingRun, c: Cells) -> TrainingRun:
     seconds = np.where(fits, step_times(case).total, np.inf)
     best = int(np.argmin(seconds))
     chosen = int(np.argmax(seconds <= WORTH_MORE_MEMORY * seconds[best])) if fits.any() else 0
-    c.notes.append(f"micro_batch not stated: {sizes[chosen]} (the smallest that takes hardly longer than the best)")
+    why = " (the smallest that takes hardly longer than the best)" if fits.any() else ""
+    c.notes.append(f"micro_batch not stated: {sizes[chosen]}{why}")
     others = tuple(size for i, size in enumerate(sizes[: best + 1]) if fits[i] and i != chosen)
     return replace(runs[chosen], other_micro_batches=others)

@@ -15,7 +15,7 @@ from sim.stacks import SoftwareStack
 def _recompute(c: Cells, stack: SoftwareStack) -> Recompute:
     text = c.text("recompute").lower()
     if not text:
-        c.notes.append(f"recompute not stated: {stack.recompute} ({stack.label}'s habit)")
+        c.notes.append(f"recompute not stated: {stack.recompute} (habit of stack {stack.name})")
         return stack.recompute
     if text not in get_args(Recompute):
         raise InputError(f"recompute '{text[:40]}' is not known; {nearest(text, get_args(Recompute))}")
@@ -26,7 +26,7 @@ def _sharding(c: Cells, stack: SoftwareStack) -> Sharding:
     text = c.text("sharding").lower()
     if not text:
         habit = stack.shardings[0]
-        c.notes.append(f"sharding not stated: {habit} ({stack.label}'s habit)")
+        c.notes.append(f"sharding not stated: {habit} (habit of stack {stack.name})")
         return habit
     alias = {"zero3": "fsdp", "zero-1": "zero1", "zero-2": "zero2", "zero-3": "fsdp", "fsdp2": "fsdp"}
     text = alias.get(text, text)
@@ -35,9 +35,19 @@ def _sharding(c: Cells, stack: SoftwareStack) -> Sharding:
     return cast(Sharding, text)
 
 
+USUAL_TOKENS = 2**22
+"""Tokens of a step where nothing says so: GPT-3 took 3.2 M (arXiv:2005.14165), Llama 2 and 3 began with 4 M
+(arXiv:2307.09288, 2407.21783)."""
+
+
+def states_layout(c: Cells) -> bool:
+    """True where a row says anything of how its GPUs share the work out."""
+    return any(c.text(name) for name in ("tp", "pp", "cp", "dp"))
+
+
 def read_layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int) -> ParallelLayout:
     tp, pp, cp = c.count("tp", 1), c.count("pp", 1), c.count("cp", 1)
-    if gpus > 1 and not any(c.text(name) for name in ("tp", "pp", "cp", "dp")):
+    if gpus > 1 and not states_layout(c):
         c.notes.append(f"layout not stated: {gpus} replicas of the whole model")
     check_heads(tp, a)
     if gpus % (tp * pp * cp):
@@ -114,8 +124,8 @@ def _chunkings(c: Cells, a: ModelArchitecture, pp: int) -> list[int]:
 
 
 def leaves_micro_batch_open(c: Cells) -> bool:
-    """True where a row states its batch but not how it is cut."""
-    return not any(c.text(name) for name in ("micro_batch", "grad_accum")) and bool(c.text("global_batch"))
+    """True where a row does not say how its batch is cut."""
+    return not any(c.text(name) for name in ("micro_batch", "grad_accum"))
 
 
 def _micro_batch(c: Cells, dp: int) -> int:
@@ -130,11 +140,13 @@ def _micro_batch(c: Cells, dp: int) -> int:
 
 
 def read_global_batch(c: Cells, layout: ParallelLayout) -> int:
-    """As stated; else what the micro-batches make, with as many as keep a pipeline's bubble small."""
-    passes = c.count("grad_accum", 1 if layout.pp == 1 else 8 * layout.pp)
-    usual = layout.dp * layout.micro_batch * passes
-    batch = c.count("global_batch", usual, f"{passes} micro-batches for each of {layout.dp} replicas")
-    if batch < layout.dp * layout.micro_batch:
+    """As stated; else what the micro-batches make, where their number is; else the usual one, but enough to keep a
+    pipeline's bubble small."""
+    replicas = layout.dp * layout.micro_batch
+    fill = 8 * layout.pp if layout.pp > 1 else 1
+    passes = c.count("grad_accum", max(fill, round(USUAL_TOKENS / c.count("seq_len") / replicas)))
+    batch = c.count("global_batch", replicas * passes, f"{passes} micro-batches for each of {layout.dp} replicas")
+    if batch < replicas:
         raise InputError(
             f"global_batch {batch} is less than one micro-batch of {layout.micro_batch} "
             f"for each of {layout.dp} replicas."

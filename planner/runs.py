@@ -14,7 +14,7 @@ from typing import Literal, cast, get_args
 
 from planner.cells import Cells
 from planner.run_architecture import read_architecture
-from planner.run_choices import micro_batch_that_pays, recompute_that_fits
+from planner.run_choices import layout_that_fits, micro_batch_that_pays
 from planner.run_layout import leaves_micro_batch_open, other_virtual_stages, read_global_batch, read_layout
 from planner.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError, nearest, read_text
@@ -107,8 +107,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         observed_peak_mem_gib=c.number("peak_mem_gib"),
         observed_node_power_w_per_gpu=c.number("power_w_per_gpu"),
     )
-    if not c.text("recompute"):
-        run = recompute_that_fits(run, c)
+    run = layout_that_fits(run, c)
     if leaves_micro_batch_open(c):
         run = micro_batch_that_pays(run, c)
     return replace(run, notes=tuple(c.notes))

@@ -56,10 +56,36 @@ def test_the_others_are_the_band() -> None:
     assert "micro_batch not stated" in found.note
 
 
-@pytest.mark.parametrize(
-    "cells", [{"micro_batch": "2", "global_batch": "256"}, {"grad_accum": "16", "global_batch": "256"}, {}]
-)
-def test_what_is_stated_or_says_nothing_is_left(cells: dict[str, str]) -> None:
-    run = chosen(**cells)
-    assert run.layout.micro_batch == (2 if cells else 1)
+@pytest.mark.parametrize("cells", [{"micro_batch": "2"}, {"grad_accum": "16"}])
+def test_what_is_stated_is_left(cells: dict[str, str]) -> None:
+    run = chosen(global_batch="256", **cells)
+    assert run.layout.micro_batch == 2
     assert run.other_micro_batches == ()
+
+
+def test_a_batch_that_nobody_states_is_of_some_four_million_tokens() -> None:
+    run = chosen()
+    assert run.global_batch * run.seq_len == 2**22
+    assert "global_batch not stated: 1024" in "; ".join(run.notes)
+
+
+LLAMA_70B = {"model": "llama3-70b", "layers": "80", "hidden": "8192", "heads": "64", "gpus": "1024"}
+
+
+def test_habits_that_could_not_have_fitted_give_way_where_nothing_is_stated() -> None:
+    """Seventy billion parameters on one GPU, ten bytes of each."""
+    run = parse_run({**ROW, **LLAMA_70B}, "row")
+    assert (run.layout.sharding, run.layout.recompute, run.layout.dp) == ("fsdp", "full", 1024)
+    assert memory_use(run.case()).total[0] < run.gpu.memory_bytes
+    stated = parse_run({**ROW, **LLAMA_70B, "sharding": "zero1", "recompute": "none", "dp": "1024"}, "row")
+    assert (stated.layout.sharding, stated.layout.recompute, stated.layout.dp) == ("zero1", "none", 1024)
+
+
+def test_a_layout_is_looked_for_where_none_is_stated_and_no_habit_fits() -> None:
+    """Replicas cannot be sharded where the row says that they are not."""
+    run = parse_run({**ROW, **LLAMA_70B, "sharding": "zero1", "framework": "Megatron-Core"}, "row")
+    assert run.layout.tp * run.layout.pp > 1
+    assert run.layout.sharding == "zero1"
+    assert run.layout.gpus == 1024
+    assert memory_use(run.case()).total[0] < run.gpu.memory_bytes
+    assert "the fastest that fits" in "; ".join(run.notes)
