@@ -7,7 +7,7 @@ EXAMPLES := examples/llama3.1-8b.toml examples/llama3.1-70b.toml examples/llama3
 
 FUZZ_TIMES ?= 5
 
-.PHONY: plan test fuzz check bench dashboard calibrate validation clean
+.PHONY: plan test fuzz check bench dashboard calibrate validation wheels clean
 
 plan: $(VENV)/.ready-plan  ## plan 8B, 70B and 405B and write a report
 	@$(BIN)/herdplan plan $(EXAMPLES) --report out/llama3.1.html
@@ -33,6 +33,15 @@ dashboard: $(VENV)/.ready-dashboard  ## the dashboard at localhost:8501
 
 calibrate: $(VENV)/.ready-dev  ## fit the step model's constants to the published runs (a few minutes)
 	$(BIN)/python -m planner.calibrate --write
+
+# The profiler's needs beside torch and transformers, for scripts/profile_gpu.sh (Linux, Python 3.12, x86-64).
+wheels: | $(BIN)/python  ## what a GPU machine without a network lacks, in .wheels
+	@rm -rf .wheels && mkdir .wheels
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir .wheels fairscale==0.4.13
+	@$(BIN)/python -m pip download --quiet --only-binary=:all: --python-version 3.12 --implementation cp \
+		--platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+		-d .wheels -c constraints.txt pydantic typer nvidia-ml-py
+	@ls .wheels
 
 validation: $(VENV)/.ready-dashboard  ## docs/validation.md and its figure
 	$(BIN)/herdplan validate --markdown docs/validation.md --figure docs/validation.svg

@@ -97,7 +97,8 @@ def _fp8_matmul(size: int, device: torch.device) -> Runnable:
 
 
 def _copy(point: Point, device: torch.device) -> Runnable:
-    source = torch.ones(point.size or 1, device=device, dtype=torch.uint8)
+    # random: constants toggle no wires, and draw less power than a step's numbers do
+    source = torch.randint(0, 256, (point.size or 1,), device=device, dtype=torch.uint8)
     target = torch.empty_like(source)
     return Runnable(forward=lambda _: target.copy_(source))
 

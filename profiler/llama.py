@@ -110,9 +110,6 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend)
     """
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     grouped = q.shape[1] != k.shape[1]
-    if grouped and backend == "cudnn":  # cuDNN refuses grouped heads
-        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-        grouped = False
     square = q.shape[2] == k.shape[2]
     mask = None if square else _mask_to_the_last_key(q.shape[2], k.shape[2], q.device)
     with sdpa_kernel(_KERNELS[backend]):

@@ -140,8 +140,8 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether the device's or the host's memory did not suffice."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    words = str(error)  # torch's CPU allocator, and libraries that allocate beside torch's on a GPU
-    return "can't allocate memory" in words or "CUDA out of memory" in words or "CUBLAS_STATUS_ALLOC_FAILED" in words
+    words = str(error).lower()  # torch's CPU allocator, the driver, and libraries that allocate beside torch's
+    return any(sign in words for sign in ("can't allocate memory", "out of memory", "cublas_status_alloc_failed"))
 
 
 def release(point: Point, device: torch.device) -> None:

@@ -43,10 +43,12 @@ class MemoryMeter(Protocol):
 
 
 class CudaMemory:
-    """The caching allocator's statistics: workspaces count, the CUDA context and what is cached do not."""
+    """The caching allocator's statistics beyond what was there before: a point's own workspaces count; those that
+    earlier points left, the CUDA context and what is cached do not."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._before = int(torch.cuda.memory_allocated(device))
 
     def building(self) -> AbstractContextManager[object]:
         """Nothing to do: the allocator always counts."""
@@ -60,11 +62,11 @@ class CudaMemory:
 
     def allocated(self) -> int:
         """Bytes now."""
-        return int(torch.cuda.memory_allocated(self._device))
+        return int(torch.cuda.memory_allocated(self._device)) - self._before
 
     def peak(self) -> int:
         """Most bytes at once since the peak was started anew."""
-        return int(torch.cuda.max_memory_allocated(self._device))
+        return int(torch.cuda.max_memory_allocated(self._device)) - self._before
 
 
 class TensorMemory:

@@ -75,8 +75,8 @@ class NvmlSensor:
         return Sample(
             time_s=time.perf_counter(),
             power_w=self._power_w(),
-            sm_clock_mhz=self._optional(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
-            temperature_c=self._optional(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+            sm_clock_mhz=self._number(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
+            temperature_c=self._number(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
             throttle_reasons=self._throttle_reasons(),
         )
 
@@ -88,8 +88,8 @@ class NvmlSensor:
             name=self._optional(lambda: str(nvml.nvmlDeviceGetName(handle))) or "",
             driver=self._optional(lambda: str(nvml.nvmlSystemGetDriverVersion())) or "",
             enforced_power_limit_w=None if limit_mw is None else limit_mw * 1e-3,
-            sm_clock_max_mhz=self._optional(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
-            memory_clock_mhz=self._optional(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
+            sm_clock_max_mhz=self._number(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
+            memory_clock_mhz=self._number(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
         )
 
     def _power_w(self) -> float | None:
@@ -107,6 +107,11 @@ class NvmlSensor:
         if mask is None:  # drivers before 535 know it by its old name
             mask = self._optional(lambda: self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle))
         return frozenset(word for bit, word in _THROTTLES.items() if mask is not None and mask & bit)
+
+    def _number(self, read: Callable[[], float]) -> float | None:
+        """As `_optional`; NVML's whole numbers are ints."""
+        value = self._optional(read)
+        return None if value is None else float(value)
 
     def _optional(self, read: Callable[[], T]) -> T | None:
         """Read, or None where this GPU or user cannot; a GPU that is gone raises `NotMeasured`."""

@@ -195,7 +195,7 @@ class Profile:
 
     def to_json(self) -> str:
         """The whole profile as JSON, with digests of its content that `read_profile` checks."""
-        content = asdict(self)
+        content = asdict(validated(asdict(self), Profile, source=f"profile '{self.name}'"))  # as it will be read
         digests = {"sha256": _digest(content), "digests": _digests(content)}
         return json.dumps({**content, **digests}, indent=1, sort_keys=True, allow_nan=False)
 

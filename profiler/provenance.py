@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from profiler.nvml import NvmlSensor
+from profiler.nvml import NvmlSensor, gpu_count
 from profiler.power import NotMeasured, PowerMeter, RaplSensor
 from profiler.profile import LayerRow, Provenance
 from profiler.world import World
@@ -61,7 +61,12 @@ def _gpu_sensor(device: torch.device) -> NvmlSensor:
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
     if uuid is None and visible:
         raise NotMeasured("this PyTorch does not say which of NVML's GPUs CUDA_VISIBLE_DEVICES chose")
-    return NvmlSensor(device.index or 0, None if uuid is None else f"GPU-{uuid}")
+    try:
+        return NvmlSensor(device.index or 0, None if uuid is None else f"GPU-{uuid}")
+    except NotMeasured:
+        if uuid is None or torch.cuda.device_count() > 1 or gpu_count() > 1:
+            raise
+        return NvmlSensor(0)  # a virtual machine's only GPU may go by two names
 
 
 def device_name(device: torch.device) -> str:
@@ -78,7 +83,7 @@ def device_name(device: torch.device) -> str:
 
 
 def describe(world: World, meter: PowerMeter) -> Provenance:
-    """Everything about this run but its rows' results. Measures idle power over one window."""
+    """Everything about this run but its idle power and its rows' results."""
     kind = world.device.type
     provenance = Provenance(
         device=device_name(world.device),
@@ -95,7 +100,6 @@ def describe(world: World, meter: PowerMeter) -> Provenance:
         nccl=".".join(str(part) for part in torch.cuda.nccl.version()) if kind == "cuda" else "",
         python=platform.python_version(),
         ranks=world.ranks,
-        idle_power_w=meter.idle_power_w(),
         memory_bytes=_memory_bytes(world.device),
         notes=(FLOPS_NOTE, OPTIMIZER_NOTE, CONTEXT_NOTE, SHARE_NOTE if world.ranks == 1 else TRUE_NOTE),
     )

@@ -11,7 +11,7 @@ from profiler.collectives import key_of, measure_collectives
 from profiler.files import InputError
 from profiler.measure import DeviceLost, failed_row, measure
 from profiler.points import Point, Request, point_of, points
-from profiler.power import DISAGREEMENT
+from profiler.power import DISAGREEMENT, PowerMeter
 from profiler.profile import CollectiveRow, LayerRow, Profile, Provenance, read_profile
 from profiler.provenance import describe, open_meter, with_ceilings
 from profiler.rollcall import Failure, RollCall
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 SHORTEST_WINDOW_S = {"cuda": 1.0, "cpu": 0.1}
 """A GPU shows its sustained clocks only after its power limit has set in, some tenths of a second."""
+IDLE_SHARE = 0.1
+"""Most of the budget that measuring idle power may take."""
 COLLECTIVES_SHARE = 0.2
 """Part of the budget for collectives, where there are ranks to measure them between."""
 
@@ -54,7 +56,8 @@ def run(request: Request, world: World, out: Path, budget_s: float, *, resume: b
             use_tensor_parallel(tp)
     meter = open_meter(world.device)
     fresh = Profile(name=out.stem, provenance=describe(world, meter))
-    recorder = Recorder(_resumed(out, fresh) if resume and out.exists() else fresh, out, world.leads)
+    begun = _resumed(out, fresh) if resume and out.exists() else fresh
+    recorder = Recorder(_at_rest(begun, meter, budget_s), out, world.leads)
     bench = Bench(architectures=request.architectures, world=world, meter=meter)
     _measure_collectives(recorder, world, COLLECTIVES_SHARE * budget_s, tell)
     return _Run(request, recorder, bench, deadline, tell).measure_points()
@@ -100,14 +103,30 @@ def _with_note(provenance: Provenance, sentence: str) -> Provenance:
     return replace(provenance, notes=(*provenance.notes, sentence))
 
 
+def _at_rest(profile: Profile, meter: PowerMeter, budget_s: float) -> Profile:
+    """With the idle power, where it is not known yet and measuring it leaves the budget to the rows."""
+    known = profile.provenance.idle_power_w is not None
+    if known or meter.window_s is None or meter.window_s > IDLE_SHARE * budget_s:
+        return profile
+    return replace(profile, provenance=replace(profile.provenance, idle_power_w=meter.idle_power_w()))
+
+
 def _resumed(path: Path, fresh: Profile) -> Profile:
     """The profile in `path` if this machine and software took it, ready for more rows."""
     earlier = read_profile(path)
     for key in ("device", "driver", "torch", "fairscale", "ranks", "power_limit_w"):
         before, now = getattr(earlier.provenance, key), getattr(fresh.provenance, key)
-        if before != now:
+        same = _branch(before) == _branch(now) if key == "driver" else before == now
+        if not same:
             raise InputError(f"{path}: cannot be resumed here: its {key} is '{before}', this run's is '{now}'.")
-    return earlier
+    driver = fresh.provenance.driver
+    other = f"resumed with driver {driver}" if driver != earlier.provenance.driver else ""
+    return replace(earlier, provenance=_with_note(earlier.provenance, other))
+
+
+def _branch(driver: str) -> str:
+    """A driver's branch, 580 of 580.159.03: its patches do not change how fast kernels run."""
+    return driver.split(".")[0]
 
 
 def _measure_collectives(recorder: Recorder, world: World, budget_s: float, tell: Listener) -> None:

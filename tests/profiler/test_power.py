@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.power import NotMeasured, PowerMeter, RaplSensor, Sample, read_window
+from profiler.profile import read_profile
 from tests.profiler.ranks import environment
 
 WINDOW_S = 2.0
@@ -33,8 +34,8 @@ GPUS = (
 
 
 @pytest.fixture(scope="module")
-def gpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What a window of two seconds and a short one read on every kind of GPU; all watched at once."""
+def nvml_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the stand-in for NVIDIA's library lies."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler to build the stand-in with")
@@ -42,8 +43,14 @@ def gpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     source = Path(__file__).with_name("fake_nvml.c")
     library = folder / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", library, source], check=True)
-    started = {gpu: _watch(FAKE_NVML=gpu, LD_LIBRARY_PATH=str(folder)) for gpu in GPUS}
-    started["no library"] = _watch(LD_LIBRARY_PATH=str(folder / "empty"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gpus(nvml_folder: Path) -> dict[str, dict[str, Any]]:
+    """What a window of two seconds and a short one read on every kind of GPU; all watched at once."""
+    started = {gpu: _watch(FAKE_NVML=gpu, LD_LIBRARY_PATH=str(nvml_folder)) for gpu in GPUS}
+    started["no library"] = _watch(LD_LIBRARY_PATH=str(nvml_folder / "empty"))
     return {gpu: _result(process) for gpu, process in started.items()}
 
 
@@ -226,3 +233,26 @@ def test_rapl_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     counter.write_text("nonsense")
     with pytest.raises(NotMeasured, match="cannot be read"):
         RaplSensor(tmp_path)
+
+
+def test_a_profile_with_a_gpus_readings_is_written_read_back_and_resumed(
+    nvml_folder: Path, tmp_path: Path, tiny_file: Path
+) -> None:
+    """NVML's clocks and temperatures are whole numbers, and a profile's digest tells 45 from 45.0."""
+    out = tmp_path / "gpu.json"
+    words = (
+        *("run", "--device", "cpu", "--precision", "fp32", "--seq-len", "32", "--model", str(tiny_file), "--tp", "1"),
+        *("--context-len", "none", "--out", str(out), "--budget-minutes"),
+    )
+    variables = environment(FAKE_NVML="constant", LD_LIBRARY_PATH=str(nvml_folder), OMP_NUM_THREADS="1")
+    for budget in (("0.05",), ("0.03", "--resume")):
+        command = [sys.executable, "-m", "tests.profiler.metered_worker", *words, *budget]
+        ran = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        profile = read_profile(out)
+        metered = [row for row in profile.layers if row.energy_j]
+        assert metered
+        assert {row.temperature_c for row in metered} == {61.0}
+        assert {row.sm_clock_mhz for row in metered} == {1500.0}
+    assert profile.provenance.idle_power_w == pytest.approx(300, rel=0.1)
+    assert profile.provenance.sm_clock_max_mhz == 1980.0

@@ -1,9 +1,13 @@
-"""Which GPU of the catalogue a driver's name means, and which ceilings rows hold."""
+"""Which GPU of the catalogue a driver's name means, which ceilings rows hold, and where a run may go on."""
+
+from pathlib import Path
 
 import pytest
 
-from profiler.profile import LayerRow, Provenance
+from profiler.files import InputError
+from profiler.profile import LayerRow, Profile, Provenance
 from profiler.provenance import catalogue_name, with_ceilings
+from profiler.session import _resumed
 from sim.hardware import load_gpu
 
 
@@ -54,3 +58,25 @@ def test_ceilings_keep_fp8_apart_and_ignore_what_failed() -> None:
     ]
     found = with_ceilings(Provenance(device="a GPU", gpu="", origin="measured", method="by hand"), rows)
     assert (found.peak_matmul_flops, found.peak_fp8_matmul_flops, found.copy_bytes_per_s) == (700.0, 1300.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "same"),
+    [("580.159.03", "580.159.04", True), ("580.159.03", "570.86.10", False), ("", "", True)],
+)
+def test_a_run_goes_on_under_another_patch_of_its_driver(earlier: str, now: str, same: bool, tmp_path: Path) -> None:
+    profiles = [
+        Profile(
+            name="p",
+            provenance=Provenance(device="a GPU", gpu="h200-sxm", origin="measured", method="by hand", driver=driver),
+        )
+        for driver in (earlier, now)
+    ]
+    profiles[0].write(tmp_path / "p.json")
+    if not same:
+        with pytest.raises(InputError, match=r"its driver is '580.159.03', this run's is '570.86.10'"):
+            _resumed(tmp_path / "p.json", profiles[1])
+        return
+    resumed = _resumed(tmp_path / "p.json", profiles[1])
+    assert resumed.provenance.driver == earlier
+    assert (f"resumed with driver {now}" in resumed.provenance.notes) == (now != earlier)

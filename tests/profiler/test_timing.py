@@ -101,3 +101,21 @@ def test_ranks_that_agree_on_a_slow_repetition_repeat_less() -> None:
 
     assert forwards(lambda value: max(value, 0.01)) == pytest.approx(10, abs=1)
     assert forwards(lambda value: value) > 30
+
+
+def test_a_first_repetition_that_compiles_is_no_warm_up() -> None:
+    """While it compiles the device cools; the seconds that warm it come after."""
+    began: list[float] = []
+    watched: list[float] = []
+
+    def forward(_: int) -> None:
+        began.append(time.perf_counter())
+        time.sleep(0.3 if len(began) == 1 else 0.005)
+
+    @contextmanager
+    def watching() -> Iterator[None]:
+        watched.append(time.perf_counter())
+        yield
+
+    time_runnable(Runnable(forward=forward), HostClock(), 0.05, watching=watching, warm_up_s=0.2)
+    assert watched[0] - began[1] > 0.2
