@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from profiler.files import InputError, write_atomic
+from profiler.files import write_atomic
 from profiler.measure import DeviceLost
 from profiler.options import Options, SelfCheckOptions
 from profiler.profile import CollectiveRow, LayerRow, read_profile
@@ -116,11 +116,10 @@ def _minutes(seconds: float) -> str:
 
 def _say_end(console: Console, out: Path, left: int | None) -> None:
     """Say what is in the file and how to go on; `left` points are unmeasured, None after Ctrl-C."""
-    try:
-        profile = read_profile(out)
-    except InputError:
+    if not out.exists():
         console.print("Stopped before anything was measured; no file was written.")
         return
+    profile = read_profile(out)
     rows = f"{len(profile.layers)} rows, {len(profile.collectives)} collectives in {out}"
     if left is None:
         rows = f"Stopped; kept {rows}. {_GO_ON}"
