@@ -79,7 +79,8 @@ def fit(runs: Sequence[TrainingRun], calibration: Calibration) -> dict[str, floa
     observed = np.array([run.observed_step_time_s for run in runs])
     counts = Counter(run.source_id for run in runs)
     shared = SOURCE_BIAS * np.sqrt([counts[run.source_id] for run in runs])
-    error = np.sqrt(NOISE**2 + shared**2 + layout_doubts(runs, calibration.values()) ** 2)
+    priors = {name: constant.prior for name, constant in calibration.constants.items()}
+    error = np.sqrt(NOISE**2 + shared**2 + layout_doubts(runs, priors) ** 2)
     cases = RunCases(runs)
 
     def residuals(z: Values) -> Values:

@@ -40,19 +40,30 @@ USUAL_TOKENS = 2**22
 (arXiv:2307.09288, 2407.21783)."""
 
 
-def states_layout(c: Cells) -> bool:
-    """True where a row says anything of how its GPUs share the work out."""
-    return any(c.text(name) for name in ("tp", "pp", "cp", "dp"))
+STATED = (
+    *("tp", "pp", "cp", "dp", "vp", "micro_batch", "grad_accum"),
+    *("shard_degree", "recompute", "recompute_layers", "pp_schedule"),
+)
+"""Columns that say something of a layout; what its ranks share out aside."""
+
+
+def leaves_layout_open(c: Cells) -> bool:
+    """True where a row says nothing of how its GPUs share the work out."""
+    return not any(c.text(name) for name in STATED)
 
 
 def read_layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int) -> ParallelLayout:
     tp, pp, cp = c.count("tp", 1), c.count("pp", 1), c.count("cp", 1)
-    if gpus > 1 and not states_layout(c):
-        c.notes.append(f"layout not stated: {gpus} replicas of the whole model")
     check_heads(tp, a)
     if gpus % (tp * pp * cp):
         raise InputError(f"tp {tp} x pp {pp} x cp {cp} does not divide {gpus} gpus.")
+    if pp > a.layers:
+        raise InputError(f"pp {pp} is more stages than the model's {a.layers} layers.")
     dp = gpus // (tp * pp * cp)
+    if gpus > 1 and not any(c.text(name) for name in ("tp", "pp", "cp", "dp")):
+        c.notes.append(f"layout not stated: {gpus} replicas of the whole model")
+    if c.count("dp", dp) != dp:
+        c.notes.append(f"dp {c.text('dp')} stated; tp, pp and cp leave {dp} replicas")
     flags = c.text("flags").lower()
     sequence_parallel: bool | None = None
     if "no sequence parallel" in flags:
@@ -140,12 +151,15 @@ def _micro_batch(c: Cells, dp: int) -> int:
 
 
 def read_global_batch(c: Cells, layout: ParallelLayout) -> int:
-    """As stated; else what the micro-batches make, where their number is; else the usual one, but enough to keep a
-    pipeline's bubble small."""
+    """As stated; else what the micro-batches make, where their number is; else of the usual size, but enough to keep
+    a stated pipeline's bubble small."""
     replicas = layout.dp * layout.micro_batch
+    usual = USUAL_TOKENS / c.count("seq_len")
+    if leaves_layout_open(c):
+        return c.count("global_batch", max(round(usual), 1), "some four million tokens, as usual")
     fill = 8 * layout.pp if layout.pp > 1 else 1
-    passes = c.count("grad_accum", max(fill, round(USUAL_TOKENS / c.count("seq_len") / replicas)))
-    batch = c.count("global_batch", replicas * passes, f"{passes} micro-batches for each of {layout.dp} replicas")
+    passes = c.count("grad_accum", max(fill, round(usual / replicas)))
+    batch = c.count("global_batch", replicas * passes, f"micro-batches for each of {layout.dp} replicas: {passes}")
     if batch < replicas:
         raise InputError(
             f"global_batch {batch} is less than one micro-batch of {layout.micro_batch} "

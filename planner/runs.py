@@ -14,8 +14,8 @@ from typing import Literal, cast, get_args
 
 from planner.cells import Cells
 from planner.run_architecture import read_architecture
-from planner.run_choices import layout_that_fits, micro_batch_that_pays
-from planner.run_layout import leaves_micro_batch_open, other_virtual_stages, read_global_batch, read_layout
+from planner.run_choices import settled
+from planner.run_layout import other_virtual_stages, read_global_batch, read_layout
 from planner.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError, nearest, read_text
 from sim.estimate import check_precision
@@ -107,9 +107,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         observed_peak_mem_gib=c.number("peak_mem_gib"),
         observed_node_power_w_per_gpu=c.number("power_w_per_gpu"),
     )
-    run = layout_that_fits(run, c)
-    if leaves_micro_batch_open(c):
-        run = micro_batch_that_pays(run, c)
+    run = settled(run, c)
     return replace(run, notes=tuple(c.notes))
 
 
@@ -131,6 +129,8 @@ def _gpu(c: Cells) -> Gpu:
     """The catalogue's GPU by name, alias or family; its memory and a low power limit as the row states."""
     text = c.text("gpu")
     wanted = re.sub(r"[^a-z0-9]", "", text.lower())
+    if re.search(r"\bmig\b|mig \d", text.lower()):
+        raise InputError(f"gpu '{text[:40]}' is a part of one; whole GPUs are predicted.")
     memory_gb, limit_w = c.number("gpu_mem_gb"), c.number("gpu_power_limit_w")
     catalogue = [load_gpu(name) for name in names("gpus")]
     for gpu in catalogue:
@@ -216,7 +216,8 @@ def _stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     if stack is None:
         related = any(word in framework.lower() for word in NVIDIAS)
         stack = load_stack(DEFAULT_STACK if related else UNKNOWN_STACK)
-        c.notes.append(f"framework '{framework}' has no stack of its own: stack {stack.name}")
+        named = f"framework '{framework}' has no stack of its own" if framework else "framework not stated"
+        c.notes.append(f"{named}: stack {stack.name}")
     if stack.name == "megatron-2022" and gpu.kernels != "a100":
         stack = load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
     stack = _of_its_time(stack, c.text("date"))

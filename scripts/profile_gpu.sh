@@ -6,8 +6,10 @@
 #
 # Every step has a limit, so that one that hangs does not take the others' time; the profile is whole after every row.
 set -u
+[ $# -ge 1 ] || { echo "usage: $0 FOLDER [MINUTES] [TP]"; exit 2; }
 folder=$1 minutes=${2:-6.5} tp=${3:-8,1}
 site=$(mktemp -d)
+trap 'rm -rf "$site"' EXIT
 python3 -m pip install -q --no-index --no-deps --no-compile --target "$site" .wheels/*.whl || exit 2
 export PYTHONPATH="$PWD:$site" PYTHONUNBUFFERED=1
 mkdir -p "$folder"

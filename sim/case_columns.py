@@ -130,7 +130,7 @@ def rate_columns(
     family = _family(gpu)
     share = k[f"matmul_{family.replace('-', '_')}"]
     sixteen_bit = gpu.peak_bf16_flops * share
-    a100 = family == "a100"
+    a100, hopper = family == "a100", gpu.kernels.startswith("h")
     if precision == "fp8" and gpu.peak_fp8_flops:
         peak = gpu.peak_fp8_flops
         # the power limit slows fp8 as it slows bf16: the 500 W part keeps its ratio
@@ -150,7 +150,7 @@ def rate_columns(
         "matmul_16bit_flops_per_s": sixteen_bit,
         "matmul_overhead_s": k["matmul_overhead_s"],
         "backward_matmul": k["backward_matmul"],
-        "biased_matmul": k["biased_matmul"] if stack.small_workspace and not a100 and precision != "fp8" else 1.0,
+        "biased_matmul": k["biased_matmul"] if stack.small_workspace and hopper and precision != "fp8" else 1.0,
         **_kernel_columns(gpu, stack, precision, k),
         "direct_peers": 0 if node.switched else node.gpus_per_node - 1,
         "nvlink_bytes_per_s": gpu.link_bandwidth_bytes_per_s * k["nvlink_share_a100" if a100 else "nvlink_share"],

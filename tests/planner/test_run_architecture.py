@@ -1,6 +1,7 @@
 """What a row leaves out of its model: found again where the parameters are counted, as usual where they are not."""
 
 import csv
+import re
 
 import pytest
 
@@ -30,14 +31,22 @@ def test_llama_is_known_by_its_size(size: str, counted: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "hidden", "heads", "parameters_b"),
-    [("Llama-2-7b", 4096, 32, 6.74), ("gpt3-175b", 12_288, 96, 174.6), ("bloom-176b", 14_336, 112, 176.2)],
+    ("model", "shape", "parameters_b"),
+    [
+        ("Llama-2-7b", (32, 4096, 32), 6.738),
+        ("Llama-2-13b", (40, 5120, 40), 13.016),
+        ("llama-30b", (60, 6656, 52), 32.529),
+        ("llama-65b", (80, 8192, 64), 65.286),
+        ("Llama-2-70b", (80, 8192, 64), 68.977),
+        ("gpt3-175b", (96, 12_288, 96), 174.6),
+        ("bloom-176b", (70, 14_336, 112), 176.2),
+    ],
 )
 def test_a_name_alone_gives_the_published_number_of_parameters(
-    model: str, hidden: int, heads: int, parameters_b: float
+    model: str, shape: tuple[int, int, int], parameters_b: float
 ) -> None:
-    """arXiv:2307.09288, 2005.14165 and 2211.05100 (learned positions and norms of embeddings aside)."""
-    layers = {4096: 32, 12_288: 96, 14_336: 70}[hidden]
+    """arXiv:2302.13971, 2307.09288, 2005.14165 and 2211.05100 (learned positions and norms of embeddings aside)."""
+    layers, hidden, heads = shape
     cells = {"model": model, "layers": layers, "hidden": hidden, "heads": heads, "seq_len": 2048}
     found = read_architecture(Cells({k: str(v) for k, v in cells.items()}))
     assert found.parameters / 1e9 == pytest.approx(parameters_b, rel=0.002)
@@ -59,8 +68,9 @@ def test_what_nothing_tells_is_as_in_llama_3_and_said() -> None:
     c = Cells(ROW)
     found = read_architecture(c)
     assert (found.gated_mlp, found.ffn, found.kv_heads, found.vocab) == (True, 14_336, 8, 128_256)
-    assert [note.split()[0] for note in c.notes] == list(OPEN)
-    assert all("as in arXiv:2407.21783" in note for note in c.notes)
+    [note] = c.notes
+    assert note.startswith("not stated, as in Llama 3 (arXiv:2407.21783): ")
+    assert all(name in note for name in OPEN)
 
 
 def test_an_mlp_of_four_times_the_width_is_plain() -> None:
@@ -82,3 +92,15 @@ def test_what_is_stated_is_never_changed() -> None:
 def test_heads_that_do_not_divide_are_one_sentence() -> None:
     with pytest.raises(InputError, match="kv_heads 3 must divide heads 32"):
         read_architecture(Cells({**ROW, "kv_heads": "3"}))
+
+
+def test_parameters_that_do_not_add_up_are_said() -> None:
+    c = Cells({**ROW, "model": "gpt-oss-20b"})
+    read_architecture(c)
+    assert re.search(r"adds up to 6\.\d+ B parameters, not 20 B", "; ".join(c.notes))
+
+
+@pytest.mark.parametrize("stated", ["-3", "0"])
+def test_no_model_has_no_parameters(stated: str) -> None:
+    with pytest.raises(InputError, match=f"column 'params_b' is {stated}; a number above 0"):
+        read_architecture(Cells({**ROW, "params_b": stated}))

@@ -72,20 +72,44 @@ def test_a_batch_that_nobody_states_is_of_some_four_million_tokens() -> None:
 LLAMA_70B = {"model": "llama3-70b", "layers": "80", "hidden": "8192", "heads": "64", "gpus": "1024"}
 
 
-def test_habits_that_could_not_have_fitted_give_way_where_nothing_is_stated() -> None:
-    """Seventy billion parameters on one GPU, ten bytes of each."""
-    run = parse_run({**ROW, **LLAMA_70B}, "row")
+def test_habits_that_could_not_have_fitted_give_way_where_they_are_open() -> None:
+    """Seventy billion parameters on one GPU, ten bytes of each: only shared out, and run again, do they fit."""
+    run = parse_run({**ROW, **LLAMA_70B, "dp": "1024"}, "row")
     assert (run.layout.sharding, run.layout.recompute, run.layout.dp) == ("fsdp", "full", 1024)
     assert memory_use(run.case()).total[0] < run.gpu.memory_bytes
     stated = parse_run({**ROW, **LLAMA_70B, "sharding": "zero1", "recompute": "none", "dp": "1024"}, "row")
     assert (stated.layout.sharding, stated.layout.recompute, stated.layout.dp) == ("zero1", "none", 1024)
 
 
-def test_a_layout_is_looked_for_where_none_is_stated_and_no_habit_fits() -> None:
-    """Replicas cannot be sharded where the row says that they are not."""
-    run = parse_run({**ROW, **LLAMA_70B, "sharding": "zero1", "framework": "Megatron-Core"}, "row")
-    assert run.layout.tp * run.layout.pp > 1
-    assert run.layout.sharding == "zero1"
+@pytest.mark.parametrize("sharding", ["", "zero1"])
+def test_the_fastest_that_fits_where_nothing_is_stated(sharding: str) -> None:
+    run = parse_run({**ROW, **LLAMA_70B, "sharding": sharding, "framework": "Megatron-Core"}, "row")
     assert run.layout.gpus == 1024
+    assert run.layout.sharding == (sharding or run.layout.sharding)
     assert memory_use(run.case()).total[0] < run.gpu.memory_bytes
-    assert "the fastest that fits" in "; ".join(run.notes)
+    [note] = [note for note in run.notes if note.startswith("layout not stated")]
+    assert note.endswith("the fastest that fits")
+    assert not [note for note in run.notes if note.startswith(("micro_batch", "recompute", "sharding"))]
+
+
+def test_a_batch_smaller_than_the_gpus_is_no_replicas() -> None:
+    """Llama 3.1 405B on 16,384 GPUs with 2,048 sequences (arXiv:2407.21783 table 4)."""
+    herd = {"layers": "126", "hidden": "16384", "heads": "128", "model": "llama3-405b"}
+    run = parse_run({**ROW, **herd, "gpus": "16384", "global_batch": "2048", "seq_len": "8192"}, "row")
+    assert run.layout.dp <= 2048
+    assert memory_use(run.case()).total[0] < run.gpu.memory_bytes
+
+
+@pytest.mark.parametrize("cell", [{"micro_batch": "16"}, {"grad_accum": "1"}, {"recompute": "none"}])
+def test_a_cell_that_says_something_of_the_layout_is_kept(cell: dict[str, str]) -> None:
+    """No other layout is looked for, even where the memory does not suffice."""
+    run = parse_run({**ROW, "gpus": "8", "hidden": "8192", "heads": "64", "global_batch": "512", **cell}, "row")
+    assert (run.layout.tp, run.layout.pp, run.layout.dp) == (1, 1, 8)
+    if "micro_batch" in cell:
+        assert run.layout.micro_batch == 16
+    if "recompute" in cell:
+        assert run.layout.recompute == "none"
+
+
+def test_a_batch_without_end_is_quickly_cut() -> None:
+    assert chosen(global_batch="1000000000000").layout.micro_batch <= 256

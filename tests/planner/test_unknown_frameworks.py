@@ -51,4 +51,5 @@ def test_the_note_names_what_an_unknown_framework_is_taken_for(framework: str, s
     row = {"layers": "32", "hidden": "4096", "heads": "32", "gpu": "H100 SXM", "gpus": "8", "seq_len": "4096"}
     run = parse_run({**row, "framework": framework}, "row")
     assert run.stack.name == stack
-    assert f"framework '{framework}' has no stack of its own: stack {stack}" in run.notes
+    named = f"framework '{framework}' has no stack of its own" if framework else "framework not stated"
+    assert f"{named}: stack {stack}" in run.notes
