@@ -53,8 +53,10 @@ def _in_fitting_habits(run: TrainingRun, c: Cells) -> TrainingRun:
         layouts += [replace(layout, sharding="fsdp") for layout in layouts]
     fitting = next((layout for layout in layouts if _fits(replace(run, layout=layout))), run.layout)
     for name in ("recompute", "sharding"):
-        if getattr(fitting, name) != getattr(run.layout, name):
-            c.notes.append(f"{name} taken as {getattr(fitting, name)}: the habit would not fit in memory")
+        habit, taken = getattr(run.layout, name), getattr(fitting, name)
+        if taken != habit:
+            c.notes = [note for note in c.notes if not note.startswith(f"{name} not stated")]
+            c.notes.append(f"{name} not stated: {taken} ({habit}, the habit, would not fit in memory)")
     return replace(run, layout=fitting)
 
 
