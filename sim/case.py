@@ -22,7 +22,15 @@ BF16 = 2.0
 
 SHARDINGS: tuple[Sharding, ...] = ("none", "ddp", "zero1", "zero2", "fsdp", "hsdp")
 RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
-SELECTIVES: tuple[Selective, ...] = ("attention", "operations", "blocks", "mlp", "qkv")
+SELECTIVES: tuple[Selective, ...] = (
+    "attention",
+    "operations",
+    "blocks",
+    "mlp",
+    "qkv",
+    "products",
+    "elementwise",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +194,8 @@ class StepCase:
     """1 where the head is in that group beside the embedding."""
     keeps_gathered: Array
     """1 where a pipeline's stages keep FSDP's weights gathered for all micro-batches."""
+    zero2_by_block: Array
+    """1 where ZeRO-2 moves weights and gradients block by block."""
     scatters_late: Array
     """1 where a pipeline's stages scatter FSDP's gradients behind the last backward pass."""
     tp_exposed: Array
@@ -215,7 +225,11 @@ class StepCase:
     step_fixed_s: Array
     pass_fixed_s: Array
     launch_gap_s: Array
-    straggler_per_doubling: Array
+    reduces_maxima: Array
+    """1 where the maxima of fp8 tensors are taken over ranks after every pass."""
+    gpu_spread: Array
+    slowdown: Array
+    """Share by which a node that is not in order delays every step."""
     optimizer_bytes: Array
     """Per parameter that a rank updates."""
     quantise: Array

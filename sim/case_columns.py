@@ -152,6 +152,7 @@ def rate_columns(
         "backward_matmul": k["backward_matmul"],
         "biased_matmul": k["biased_matmul"] if stack.small_workspace and hopper and precision != "fp8" else 1.0,
         **_kernel_columns(gpu, stack, precision, k),
+        "slowdown": node.slowdown,
         "direct_peers": 0 if node.switched else node.gpus_per_node - 1,
         "nvlink_bytes_per_s": gpu.link_bandwidth_bytes_per_s * k["nvlink_share_a100" if a100 else "nvlink_share"],
         "nic_bytes_per_s": fabric.bandwidth_bytes_per_s * k["nic_share"],
@@ -194,6 +195,7 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
         "root_has_head": stack.root_has_head,
         "keeps_gathered": stack.keeps_gathered,
         "scatters_late": stack.scatters_late,
+        "zero2_by_block": stack.zero2_by_block,
     }
 
 
@@ -258,6 +260,8 @@ def _stack_columns(stack: SoftwareStack, precision: TrainingPrecision, k: Mappin
         "blocks": (0.5, 0.5, 0.5),
         "mlp": (0.55, 1.0, 0.8),
         "qkv": (0.63, 1.0, 0.8),
+        "products": (0.0, 1.0, 0.8),
+        "elementwise": (0.0, 0.0, 0.8),
     }[stack.selective]
     exposed = {"none": 1.0, "async": k["tp_exposed_async"], "userbuffers": k["tp_exposed_userbuffers"]}
     return {
@@ -283,8 +287,9 @@ def _stack_columns(stack: SoftwareStack, precision: TrainingPrecision, k: Mappin
         "weight_bytes": 1.0 if stack.fp8_weights and precision == "fp8" else BF16,
         "step_fixed_s": k["step_fixed_s"],
         "pass_fixed_s": k["pass_fixed_s"],
+        "reduces_maxima": stack.reduces_maxima and precision == "fp8",
         "launch_gap_s": k["launch_gap_s"] if stack.launch_bound else 0.0,
-        "straggler_per_doubling": k["straggler_per_doubling"],
+        "gpu_spread": k["gpu_spread"],
         "quantise": k["fp8_quantise"] if precision == "fp8" else 0.0,
     }
 

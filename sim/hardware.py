@@ -81,6 +81,8 @@ class Node:
     four) the links are shared out among the pairs."""
     switch_reduces: bool = False
     """Whether its switch adds up all-reduces (NVLink SHARP, from the third-generation NVSwitch on)."""
+    slowdown: Amount = 0.0
+    """Share by which every step takes longer on it than it should, as on servers that are set up wrongly."""
     rated_power_w: Positive
     """What the supply must be sized for."""
     fabric: str

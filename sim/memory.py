@@ -281,12 +281,16 @@ def _selective_bytes(case: StepCase, whole: Array, block_input: Array) -> Array:
     scores = np.where(case.keeps_scores > 0, m * _scores(case), 0.0)
     # torchtitan: every second product (q, v, gate and the MLP's output), the attention's output
     operations = m * (2 * width + kv + ffn + np.where(case.eager > 0, 2.0, 1.0) * hidden)
+    # every product's output but the last one's, which backward does not read
+    products = m * (2 * hidden + width + 2 * kv + np.where(case.gated > 0, 2.0, 1.0) * ffn)
     kept = {
         "attention": whole - scores,
         "operations": operations,  # compiled, what backward does not need (the MLP's output) is dropped
         "blocks": 0.5 * (whole + block_input),
         "mlp": m * (3 * hidden + width + 2 * kv),
         "qkv": m * (hidden + width + 2 * kv),
+        "products": products,
+        "elementwise": products + m * width,
     }
     return np.select(
         [case.selective_policy == i for i in range(len(SELECTIVES))], [kept[name] for name in SELECTIVES]

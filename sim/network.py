@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from sim.case import Array, StepCase
 from sim.kernels.collectives import SHARP_RANKS, LinkShape, fixed_s, hop_s, link_shape, pair_rate, tree_curves, tree_s
 
+SMALL_BASE_S = 6.8e-6
+"""NCCL's own estimate of what an all-reduce of a small message takes over a tree, and of each hop below."""
+SMALL_HOP_INSIDE_S = 0.6e-6
+SMALL_HOP_BETWEEN_S = 5e-6
+
 
 def group_bandwidth(case: StepCase, size: Array, stride: Array, shape: LinkShape | None = None) -> Array:
     """Bytes per second that each rank of a group sustains, in a gather unless `shape` is another collective's.
@@ -76,6 +81,14 @@ def all_reduce_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Ar
     in_switch = (case.switch_reduces > 0) & (size > 4) & ~leaves
     whole = np.where(in_switch, fixed_s(size_bytes, np.zeros_like(size), sharp) + crossing, ring_s)
     return np.where(size > 1, whole, 0.0)
+
+
+def small_all_reduce_s(case: StepCase, size: Array, stride: Array) -> Array:
+    """Seconds to all-reduce a few kilobytes over a group: latency alone, of a tree in NCCL's low-latency protocol, by
+    its own tuning (NVIDIA/nccl src/graph/tuning.cc: baseLat, hwLat)."""
+    nodes = _nodes(case, size, stride)
+    hops_s = (size / nodes - 1) * SMALL_HOP_INSIDE_S + np.log2(nodes) * SMALL_HOP_BETWEEN_S
+    return np.where(size > 1, SMALL_BASE_S + 2 * hops_s, 0.0)
 
 
 def send_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:

@@ -35,7 +35,7 @@ from sim.sharding import (
     tied_s,
     weight_gather_s,
 )
-from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, slowest_gpu
+from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, pass_s, slowest_gpu
 
 Stream = Literal["tensor", "context", "shard", "sync", "send"]
 """Streams of communication."""
@@ -225,7 +225,7 @@ def _chunks(
         return entry(values, index)
 
     forward, back, weight_s = _block(case)
-    once = at(case.pass_fixed_s) / 2  # of each chunk and micro-batch, half with either pass
+    once = at(pass_s(case)) / 2  # of each chunk and micro-batch, half with either pass
     accumulated = at(accumulate_s(case, parameters)) / shape.chunks
 
     def operation(blocks: float, block: dict[str, Array], more_s: float) -> OperationWork:

@@ -64,6 +64,16 @@ def sharded_weights(case: StepCase) -> Mask:
     return np.asarray((case.sharding == FSDP) | (case.sharding == HSDP))
 
 
+def by_block(case: StepCase) -> Mask:
+    """True where weights are gathered and gradients scattered block by block: FSDP, HSDP, and without a pipeline
+    ZeRO-2 where it is FSDP that keeps what it gathered (`zero2_by_block`)."""
+    return np.asarray(sharded_weights(case) | _keeps_gathered(case))
+
+
+def _keeps_gathered(case: StepCase) -> Mask:
+    return np.asarray((case.sharding == ZERO2) & (case.zero2_by_block > 0) & (case.pp == 1))
+
+
 def sharded_optimizer(case: StepCase) -> Mask:
     """True where each rank updates its share of weights that all hold whole (ZeRO 1 and 2)."""
     return np.asarray((case.sharding == ZERO1) | (case.sharding == ZERO2))
@@ -121,8 +131,8 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
     passes, piped = np.maximum(case.micro_batches, 1), case.pp > 1
     scatters = 1 / np.where(whole_gradients(case), passes, 1.0) * ~(piped & (case.scatters_late > 0))
     once = piped & (case.keeps_gathered > 0)
-    gathers = np.where(once, 1 / passes, 1.0), np.where(once, 0.0, 1.0)
-    active = np.logical_and(sharded_weights(case), ranks > 1)
+    gathers = np.where(once, 1 / passes, 1.0), np.where(once | _keeps_gathered(case), 0.0, 1.0)
+    active = np.logical_and(by_block(case), ranks > 1)
 
     def exposed(work_s: Array, comm_s: Array) -> Array:
         return np.where(active, overlapped(work_s, comm_s, case.fsdp_exposed), 0.0)
@@ -153,7 +163,7 @@ def fsdp_root_s(case: StepCase) -> Array:
     scatter = gather_time_s(case, case.gradient_bytes * root, ranks, stride)
     scatters = np.where(whole_gradients(case), 1.0, case.micro_batches)
     moved = case.root_gathers * case.micro_batches * gather + scatters * scatter
-    active = sharded_weights(case) & (ranks > 1) & (case.pp == 1) & (case.root_gathers > 0)
+    active = by_block(case) & (ranks > 1) & (case.pp == 1) & (case.root_gathers > 0)
     return np.where(active, moved, 0.0)
 
 
@@ -170,7 +180,7 @@ def reduction_s(case: StepCase, parameters: Array) -> Array:
     scattered = gather_time_s(case, size_bytes, sharing, stride) + between
     whole = 2 * gather_time_s(case, size_bytes, ranks, stride)
     plain = np.where(sharded_optimizer(case) & (case.waits_for_weights == 0), scattered, whole)
-    return np.where(ranks > 1, np.where(sharded_weights(case), between, plain), 0.0)
+    return np.where(ranks > 1, np.where(by_block(case), between, plain), 0.0)
 
 
 def weight_gather_s(case: StepCase, parameters: Array) -> Array:
@@ -179,7 +189,7 @@ def weight_gather_s(case: StepCase, parameters: Array) -> Array:
     ranks, tables = sharing_ranks(case), np.minimum(table_parameters(case), parameters)
     size_bytes = case.weight_bytes * (parameters - tables) + BF16 * tables  # embedding and head stay in 16 bits
     gathered = gather_time_s(case, size_bytes, ranks, replica_stride(case))
-    return np.where(sharded_optimizer(case) & (ranks > 1), gathered, 0.0)
+    return np.where(sharded_optimizer(case) & ~by_block(case) & (ranks > 1), gathered, 0.0)
 
 
 def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backward_s: Array) -> Array:

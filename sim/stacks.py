@@ -24,7 +24,7 @@ DEFAULT_STACK = "megatron-core"
 
 AttentionKernel = Literal["unfused", "flash1", "flash2", "flash3"]
 """flash3 stands for FlashAttention-3 and cuDNN's fused attention, which run at the same rate on Hopper."""
-Selective = Literal["attention", "operations", "blocks", "mlp", "qkv"]
+Selective = Literal["attention", "operations", "blocks", "mlp", "qkv", "products", "elementwise"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,9 @@ class SoftwareStack:
     fp8_gathers: bool = False
     """True where gathers of activations and of their gradients move fp8 numbers to fp8 products, unless these scale
     every row apart; what is added up stays in 16 bits."""
+    reduces_maxima: bool = False
+    """True where training in fp8 takes the maxima of its tensors over all ranks but the pipeline's after every pass,
+    and waits for them: delayed scaling (Transformer Engine's `reduce_amax`)."""
     dp_overlap: bool = True
     waits_for_weights: bool = False
     """True where ranks that share out the optimizer's state (ZeRO) have gradients summed for each of them whole,
@@ -82,6 +85,9 @@ class SoftwareStack:
     """False where the head is a group of its own, which moves beside other work as a block does."""
     keeps_gathered: bool = False
     """True where the stages of a pipeline gather sharded weights once a step, not with every pass."""
+    zero2_by_block: bool = False
+    """True where ZeRO-2 is FSDP that keeps what it gathered until the backward pass (torch's SHARD_GRAD_OP,
+    `reshard_after_forward=False`): block by block, with every micro-batch."""
     scatters_late: bool = False
     """True where the stages of a pipeline scatter the gradients of sharded weights when the last backward pass is
     over, with nothing left to hide it."""
@@ -94,8 +100,9 @@ class SoftwareStack:
     selective: Selective = "attention"
     """What selective recompute runs again: the attention core; every second product and the elementwise work
     but not the attention (torchtitan's operator policy); every second block whole; the first MLP matrices
-    (gate and up: 55 % of a Llama block's weights), the attention core and the elementwise work; or those and the
-    attention's output projection (63 %; MaxText's save_qkv_proj)."""
+    (gate and up: 55 % of a Llama block's weights), the attention core and the elementwise work; those and the
+    attention's output projection (63 %; MaxText's save_qkv_proj); no product but the attention core and the
+    elementwise work (its minimal); or the elementwise work alone (its minimal_flash)."""
     early_stop: bool = False
     """True where full recompute stops once the last saved tensor is back, so that the last product and the
     collective behind it are not run again (torch.utils.checkpoint, non-reentrant, since torch 2.1)."""

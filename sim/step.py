@@ -6,11 +6,12 @@ Passes (`sim.passes`) run through a pipeline (`sim.pipeline`); gradients and wei
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from sim.case import BF16, Array, StepCase
-from sim.network import send_time_s
+from sim.network import send_time_s, small_all_reduce_s
 from sim.passes import Pass, block_passes, head_matmul_s, head_s, recompute_s
 from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
 from sim.sharding import (
@@ -47,7 +48,7 @@ class StepTimes:
     optimizer: Array
     host: Array
     other: Array
-    """Fixed time per step and stragglers."""
+    """Fixed times of passes and the step, maxima of fp8 tensors, and the slowest GPU."""
     total: Array
 
 
@@ -94,16 +95,39 @@ def pipeline_case(
     )
 
 
+def pass_s(case: StepCase) -> Array:
+    """Seconds that a chunk's two passes of a micro-batch take beside what they compute.
+
+    A fixed time; in fp8 with delayed scaling also two all-reduces of the maxima of its tensors, which all ranks of
+    a stage wait for (Transformer Engine pytorch/fp8.py: `reduce_and_update_fp8_tensors`; over all but the pipeline's
+    ranks unless Megatron-Core's `tp_only_amax_red` is set).
+    """
+    if not np.any(case.reduces_maxima):
+        return case.pass_fixed_s
+    ranks = case.tp * case.cp * case.dp
+    reduction = small_all_reduce_s(case, ranks, np.ones_like(ranks))
+    return np.asarray(case.pass_fixed_s + 2 * case.reduces_maxima * reduction)
+
+
 def _calls_s(case: StepCase) -> Array:
     """Seconds of a step that its passes and the step itself take beside what they compute."""
-    calls: Array = case.micro_batches * case.vp * case.pass_fixed_s + case.step_fixed_s
+    calls: Array = case.micro_batches * case.vp * pass_s(case) + case.step_fixed_s
     return calls
 
 
+def expected_slowest(gpus: Array) -> Array:
+    """Standard deviations by which the slowest of so many alike GPUs is expected to be slower than their mean.
+
+    The largest of n normal deviates, after Blom (Statistical Estimates and Transformed Beta-Variables, 1958).
+    """
+    counts, where = np.unique(gpus, return_inverse=True)
+    deviates = [NormalDist().inv_cdf((n - 0.375) / (n + 0.25)) for n in counts.tolist()]
+    return np.array(deviates)[where].reshape(gpus.shape)
+
+
 def slowest_gpu(case: StepCase) -> Array:
-    """Share of each step by which the slowest of many GPUs delays them all."""
-    doublings = np.log2(case.gpus / case.gpus_per_node)
-    return np.asarray(case.straggler_per_doubling * np.maximum(doublings, 0))
+    """Share of each step by which the slowest of its GPUs, or nodes that are not in order, delay them all."""
+    return np.asarray(case.gpu_spread * expected_slowest(case.gpus) + case.slowdown)
 
 
 def least_s(case: StepCase) -> Array:

@@ -13,6 +13,8 @@ from planner.runs import PUBLISHED_RUNS, REQUIRED, published_runs, read_runs
 from planner.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError
 from sim.calibration import load_calibration
+from sim.memory import memory_use
+from sim.step import step_times
 
 ROW = {
     "id": "mine", "model": "a-model-of-mine", "layers": "32", "hidden": "4096", "ffn": "14336", "heads": "32",
@@ -314,3 +316,38 @@ def test_llm_foundry_of_2024_has_flash_attention_2_but_for_two_sizes(
     era = "FlashAttention (v1/triton era)"
     found = run(tmp_path, framework="llm-foundry/Composer", model=model, date=date, attention_impl=era, tp="1")
     assert found.stack.attention == attention
+
+
+@pytest.mark.parametrize(
+    ("cells", "slower"),
+    [
+        ({"date": "2022-02-24"}, 0.03),
+        ({"date": "2022-02-25"}, 0.0),
+        ({"date": "2022-02"}, 0.0),
+        ({"date": "2022-02-24", "interconnect": "4x100Gb/s"}, 0.0),
+    ],
+)
+def test_jean_zay_was_slower_before_its_nodes_were_mended(
+    tmp_path: Path, cells: dict[str, str], slower: float
+) -> None:
+    """bigscience chronicles-prequel.md 9e64ede: 1 to 5 % on 25 February 2022."""
+    there = {"interconnect": "Jean Zay: 4x OmniPath 100Gb/s per node", "gpu": "A100-SXM4-80GB"}
+    found = run(tmp_path, framework="Megatron-DeepSpeed", **{**there, **cells})
+    assert found.node.slowdown == slower
+    assert any("Jean Zay" in note for note in found.notes) == (slower > 0)
+
+
+def test_the_less_a_remat_policy_saves_the_more_is_run_again(tmp_path: Path) -> None:
+    """MaxText's policies by what they save (MaxText/layers/models.py 0042423)."""
+    policies = ("minimal_flash", "minimal", "save_dot_except_mlp", "save_qkv_proj")
+    row = {"framework": "MaxText/JAX", "recompute": "selective", "sharding": "fsdp", "tp": "1"}
+    cases = [run(tmp_path, flags=f"remat {policy}, scan off", **row).case() for policy in policies]
+    seconds = [float(step_times(case).total[0]) for case in cases]
+    kept = [float(memory_use(case).activations[0]) for case in cases]
+    assert seconds == sorted(set(seconds))
+    assert kept == sorted(set(kept), reverse=True)
+
+
+def test_policies_are_those_of_maxtext_alone(tmp_path: Path) -> None:
+    said = run(tmp_path, framework="torchtitan", flags="minimal", recompute="selective")
+    assert said.stack.selective == "operations"
