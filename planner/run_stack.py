@@ -11,6 +11,10 @@ from sim.stacks import DEFAULT_STACK, Selective, SoftwareStack, load_stack, stac
 FLASH_ATTENTION_2 = "2023-07"
 """The month in which it came out (arXiv:2307.08691)."""
 
+CUDNN_ATTENTION = "2024-06"
+"""The month from which cuDNN's attention is taken on Hopper: NVIDIA's account of what Transformer Engine prefers there
+changed in May 2024 (github.com/NVIDIA/NeMo/pull/9188), and NeMo 24.05 still switched it off."""
+
 UNKNOWN_STACK = "plain"
 """What a framework is taken for of which only the name is known."""
 NVIDIAS = ("megatron", "nemo", "nvidia", "transformer engine")
@@ -26,6 +30,8 @@ REMAT_POLICIES: Mapping[str, Selective] = {
 }
 """What each of MaxText's `remat_policy` runs again (AI-Hypercomputer/maxtext MaxText/layers/models.py 0042423: the
 names that it saves). A product whose output the backward pass does not read is not run again, saved or not."""
+REMAT_POLICY = r"\bremat(?:[ _]policy)?[ :=]+(minimal(?:[ _-](?:flash|with[ _-]context))?\b|\w+_\w+)"
+"""Where a row's flags name one."""
 
 
 def read_stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
@@ -52,15 +58,15 @@ def _named(c: Cells, gpu: Gpu) -> SoftwareStack:
 def _of_its_time(stack: SoftwareStack, date: str) -> SoftwareStack:
     """The stack as it was at a row's date (`2023-06`); as it is where the row has none.
 
-    Transformer Engine of 2023 took FlashAttention wherever it could, before cuDNN's (DotProductAttention in its
-    attention.py); NVIDIA's MLPerf submissions installed flash-attn 2.0.8 in November (training_results_v3.1
+    Until mid-2024 Transformer Engine took FlashAttention wherever it could, before cuDNN's (DotProductAttention in
+    its attention.py); NVIDIA's MLPerf submissions installed flash-attn 2.0.8 in November (training_results_v3.1
     Dockerfile 5b62935) and ran Transformer Engine 0.8 in June (training_results_v3.0 Dockerfile 9f08e30), when there
     was no FlashAttention-2.
     """
     month = _month(date)
     if not month:
         return stack
-    if stack.name == "megatron-core" and month < "2024":
+    if stack.name == "megatron-core" and month < CUDNN_ATTENTION:
         stack = load_stack("nemo-early-2024")
     return replace(stack, attention="flash1") if stack.attention == "flash2" and month < FLASH_ATTENTION_2 else stack
 
@@ -130,7 +136,7 @@ def _gradients(stack: SoftwareStack, c: Cells) -> SoftwareStack:
     if "bf16 grad reduce" in flags or "mp pure" in flags:
         return replace(stack, gradient_bytes=2)
     if "fp32 grad reduce" in flags:
-        summed = replace(stack.kernels, accumulate_bytes=8)
+        summed = replace(stack.kernels, accumulate_bytes=6)
         return replace(stack, gradient_bytes=4, gradient_store_bytes=4, kernels=summed)
     return stack
 
@@ -148,6 +154,11 @@ def _remat(stack: SoftwareStack, c: Cells) -> SoftwareStack:
     """JAX's stacks by the name of the policy that says what backward runs again."""
     if not stack.name.startswith("maxtext"):
         return stack
-    words = re.findall(r"\w+", _flags(c))
-    policy = next((REMAT_POLICIES[word] for word in words if word in REMAT_POLICIES), stack.selective)
-    return replace(stack, selective=policy)
+    named = re.search(REMAT_POLICY, _flags(c))
+    if not named:
+        return stack
+    policy = re.sub(r"[ -]", "_", named[1])
+    if policy not in REMAT_POLICIES:
+        c.notes.append(f"remat policy '{policy[:40]}' is not known: {stack.selective}, as in stack {stack.name}")
+        return stack
+    return replace(stack, selective=REMAT_POLICIES[policy])

@@ -15,8 +15,9 @@ from sim.passes import FULL, SELECTIVE
 from sim.schedule_order import SCHEDULES
 from sim.sharding import (
     ZERO2,
+    by_block,
+    gathers_once,
     sharded_optimizer,
-    sharded_weights,
     sharing_ranks,
     split_tables,
     stage_layers,
@@ -89,7 +90,7 @@ class _State:
     """Bytes of state per parameter, the same on every stage, and the parameters of the tables that some hold."""
 
     fsdp: NDArray[np.bool_]
-    """True where the weights themselves are shared out."""
+    """True where weights are gathered from shards, block by block."""
     weight_shard: Array
     """Of a rank's shard of the weights, under FSDP."""
     gradient: Array
@@ -209,7 +210,7 @@ def _state(case: StepCase) -> _State:
     (FSDP): fp32 weights, gradients and moments in shards.
     """
     ranks, (embedding, head) = sharing_ranks(case), split_tables(case)
-    fsdp, plain = np.logical_and(sharded_weights(case), ranks > 1), case.sixteen_bit_state > 0
+    fsdp, plain = np.logical_and(by_block(case), ranks > 1), case.sixteen_bit_state > 0
     in_state = np.where(case.gradients_in_state > 0, 16.0, 12.0)
     adam = np.where(plain, 4.0, np.where(fsdp, 8.0, in_state))
     return _State(
@@ -228,14 +229,16 @@ def _stage_state(case: StepCase, stage: _Stage, state: _State) -> tuple[Array, A
     """Weights, gradients and optimizer state of one stage.
 
     Beside the shards of FSDP stand, in 16 bits, the embedding and head and two blocks (this one and the next,
-    prefetched), or under a pipeline all of them; and one block's gradients on their way. Gradients that are summed
-    whole, or one chunk's of them, are shared out only then (`sim.sharding.whole_share`).
+    prefetched), or under a pipeline and where gathered weights are kept all of them; and one block's gradients on
+    their way. Gradients that are summed whole, or one chunk's of them, are shared out only then
+    (`sim.sharding.whole_share`).
     """
     tables = stage.embedding * state.embedding + stage.head_table * state.head
     block = case.layer_parameters / case.tp
     parameters = stage.layers * block + tables
 
-    gathered = BF16 * np.where(case.pp > 1, parameters, np.minimum(2.0, stage.layers) * block + tables)
+    everything = (case.pp > 1) | gathers_once(case)
+    gathered = BF16 * np.where(everything, parameters, np.minimum(2.0, stage.layers) * block + tables)
     weights = np.where(state.fsdp, state.weight_shard * parameters + gathered, BF16 * parameters)
     summed, kept, arriving = state.whole_share > 0, state.gradient * parameters, case.gradient_bytes * block
     in_shards = np.where(summed, 4 * parameters, kept / state.ranks + arriving)

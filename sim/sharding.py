@@ -67,10 +67,11 @@ def sharded_weights(case: StepCase) -> Mask:
 def by_block(case: StepCase) -> Mask:
     """True where weights are gathered and gradients scattered block by block: FSDP, HSDP, and without a pipeline
     ZeRO-2 where it is FSDP that keeps what it gathered (`zero2_by_block`)."""
-    return np.asarray(sharded_weights(case) | _keeps_gathered(case))
+    return np.asarray(sharded_weights(case) | gathers_once(case))
 
 
-def _keeps_gathered(case: StepCase) -> Mask:
+def gathers_once(case: StepCase) -> Mask:
+    """True where FSDP keeps the weights that it gathered for the forward pass until the backward pass is over."""
     return np.asarray((case.sharding == ZERO2) & (case.zero2_by_block > 0) & (case.pp == 1))
 
 
@@ -131,7 +132,7 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
     passes, piped = np.maximum(case.micro_batches, 1), case.pp > 1
     scatters = 1 / np.where(whole_gradients(case), passes, 1.0) * ~(piped & (case.scatters_late > 0))
     once = piped & (case.keeps_gathered > 0)
-    gathers = np.where(once, 1 / passes, 1.0), np.where(once | _keeps_gathered(case), 0.0, 1.0)
+    gathers = np.where(once, 1 / passes, 1.0), np.where(once | gathers_once(case), 0.0, 1.0)
     active = np.logical_and(by_block(case), ranks > 1)
 
     def exposed(work_s: Array, comm_s: Array) -> Array:

@@ -226,6 +226,20 @@ def test_zero_stages_in_order(s: Situation) -> None:
         assert kind(sharded, "optimizer") < kind(bf16.case(sharding="zero1"), "optimizer")
 
 
+@pytest.mark.parametrize("stack", ["kempnerforge", "llm-foundry", "fms-fsdp", "torchtitan"])
+def test_fsdp_that_keeps_its_weights_holds_them_whole_beside_its_shards(stack: str) -> None:
+    """torch's SHARD_GRAD_OP against FULL_SHARD: all of the weights in 16 bits and not two blocks of them; the rest,
+    also whole gradients where the stack sums these, is the same."""
+    s = Situation(layout=ParallelLayout(dp=8, sharding="zero2"), stack=stack, global_batch=64)
+    kept, again = s.case(), s.case(sharding="fsdp")
+    for name in ("gradients", "optimizer", "activations", "logits"):
+        assert kind(kept, name) == kind(again, name)
+    blocks = s.architecture.layers - 2
+    assert kind(kept, "weights") - kind(again, "weights") == pytest.approx(
+        2 * blocks * s.architecture.layer_parameters, rel=1e-6
+    )
+
+
 @few
 @given(situations())
 def test_recompute_in_order(s: Situation) -> None:
