@@ -1,11 +1,14 @@
 """One row's cells, read as numbers, counts and flags, with a note for every one that had to be assumed."""
 
+import re
 from collections.abc import Mapping
 
 from profiler.files import InputError
 
 LARGEST = 1e12
 """Beyond any count or quantity in a runs file."""
+THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d*)?$")
+"""A number whose commas part thousands; another comma may be a decimal one."""
 
 
 class Cells:
@@ -24,12 +27,23 @@ class Cells:
         if not text:
             return None
         try:
-            value = float(text.replace(",", ""))
+            value = float(text.replace(",", "") if THOUSANDS.match(text) else text)
         except ValueError:
             raise InputError(f"column '{key}' is '{text[:40]}'; a number is needed.") from None
         if not abs(value) <= LARGEST:
             raise InputError(f"column '{key}' is {text[:40]}; a finite number of at most {LARGEST:.0e} is needed.")
         return value
+
+    def positive(self, key: str) -> float | None:
+        """A finite number above zero, or `None` where the cell is empty."""
+        value = self.number(key)
+        if value is not None and value <= 0:
+            raise InputError(f"column '{key}' is {self.text(key)[:40]}; a number above 0 is needed.")
+        return value
+
+    def observed(self, key: str) -> float | None:
+        """A number above zero that was measured; `None` where the cell is empty or zero."""
+        return self.positive(key) if self.number(key) else None
 
     def count(self, key: str, default: int | None = None, why: str = "") -> int:
         """A whole number of at least one; `default` (noted, where `why` is given) for an empty cell."""

@@ -14,9 +14,9 @@ from profiler.units import GIB
 from sim.case import Array, StepCase, concatenate
 from sim.floor import floor_s
 from sim.kernels.shares import KernelShares, kernel_shares
-from sim.memory import fit, memory_use
+from sim.memory import ERROR_P90, fit, memory_use
 from sim.memory_habits import LOGS
-from sim.power import step_power_w
+from sim.power import capped_parts_s, capped_power_w, step_power_w
 from sim.step import StepTimes, step_times
 
 PARTS = tuple(f.name for f in fields(StepTimes) if f.name != "total")
@@ -35,6 +35,7 @@ COLUMNS = (
     "pred_step_time_low_s",
     "pred_step_time_high_s",
     "pred_floor_s",
+    "stack",
     *(f"pred_{part}_s" for part in PARTS),
     *(f"share_{f.name}" for f in fields(KernelShares)),
 )
@@ -61,6 +62,8 @@ class Prediction:
     step_time_high_s: float | None = None
     floor_s: float | None = None
     """No program on these GPUs can be faster (`sim.floor`)."""
+    stack: str = ""
+    """The software stack that the row's framework was taken for."""
     parts_s: Mapping[str, float] = field(default_factory=dict)
     """Seconds by activity; they add up to `step_time_s`."""
     kernel_shares: KernelShares | None = None
@@ -81,6 +84,7 @@ class Prediction:
             self.step_time_low_s,
             self.step_time_high_s,
             self.floor_s,
+            self.stack or None,
             *(self.parts_s.get(part) for part in PARTS),
             *(getattr(self.kernel_shares, f.name, None) for f in fields(KernelShares)),
         )
@@ -147,15 +151,20 @@ def _bands(runs: list[TrainingRun]) -> dict[int, list[float]]:
 def _prediction(
     run: TrainingRun, found: Mapping[str, float], parts_s: Mapping[str, float], others_s: Sequence[float]
 ) -> Prediction:
-    step_time_s = found["step_time_s"]
+    step_time_s, gpu_power_w = found["step_time_s"], found["gpu_power_w"]
+    if run.power_cap_w is not None:
+        parts_s = capped_parts_s(run.gpu, parts_s, run.power_cap_w)
+        gpu_power_w = capped_power_w(run.gpu, parts_s, run.power_cap_w)
+        slowed = sum(parts_s.values()) / step_time_s
+        step_time_s, others_s = step_time_s * slowed, [other_s * slowed for other_s in others_s]
     rate = run.global_batch * run.seq_len / step_time_s / run.layout.gpus
     flops = run.architecture.flops_per_token(run.seq_len, "noncausal")
     device_bytes = found["device_memory_bytes"]
     fits = fit(device_bytes, run.gpu.memory_bytes)
-    of_memory = of_what_there_is(device_bytes, run.gpu.memory_bytes)
+    of_memory = f"{of_what_there_is(device_bytes, run.gpu.memory_bytes)}, CUDA and the allocator's own included"
     notes = {
         "fits": run.notes,
-        "tight": (*run.notes, f"memory is tight: {of_memory}"),
+        "tight": (*run.notes, f"memory is tight: {of_memory}; the model may be off by {ERROR_P90:.0%}"),
         "does not fit": (*run.notes, f"peak memory is too much: {of_memory}"),
     }[fits]
     return Prediction(
@@ -164,13 +173,14 @@ def _prediction(
         tokens_per_s_per_gpu=rate,
         mfu_pct=100 * flops * rate / run.gpu.peak_bf16_flops,
         peak_mem_gib=found[f"{run.stack.memory.log}_memory_bytes"] / GIB,
-        gpu_power_w=found["gpu_power_w"],
-        node_power_w=run.gpus_per_node * found["gpu_power_w"] + run.node.host_load_power_w,
+        gpu_power_w=gpu_power_w,
+        node_power_w=run.gpus_per_node * gpu_power_w + run.node.host_load_power_w,
         fits=fits != "does not fit",
         note="; ".join(notes),
         step_time_low_s=min([step_time_s, *others_s]),
         step_time_high_s=max([step_time_s, *others_s]),
         floor_s=found["floor_s"],
+        stack=run.stack.name,
         parts_s=parts_s,
         kernel_shares=kernel_shares(parts_s, timed_part=run.gpu.kernels != ""),
     )

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from planner.cells import Cells
-from profiler.architecture import ModelArchitecture
-from profiler.files import InputError
+from profiler.architecture import ModelArchitecture, available_models, load_architecture
 
 OPEN = ("gated_mlp", "ffn", "kv_heads", "vocab")
 """Columns that a family fills."""
+SHAPE = ("layers", "hidden", "heads", *OPEN)
 EXACT, ROUNDED = 0.01, 0.05
 """How far a count of parameters is off by its rounding (assumed): stated in billions, or part of a model's name."""
 RARER = 0.3
@@ -57,6 +57,9 @@ def read_architecture(c: Cells) -> ModelArchitecture:
     Raises:
         InputError: a needed cell is empty or unreadable, or no shape is possible.
     """
+    known = _of_catalogue(c)
+    if known is not None:
+        return known
     parameters, doubt = _counted(c)
 
     def strangeness(candidate: tuple[int, int, ModelArchitecture]) -> float:
@@ -67,6 +70,22 @@ def read_architecture(c: Cells) -> ModelArchitecture:
     rank, _, found = min(_candidates(c), key=strangeness)
     _note(c, FAMILIES[rank], found, parameters)
     return found
+
+
+def _of_catalogue(c: Cells) -> ModelArchitecture | None:
+    """The shipped model of the row's name, where the row says nothing of its shape."""
+    if any(c.text(name) for name in SHAPE):
+        return None
+    wanted = _plain(c.text("model"))
+    name = next((name for name in available_models() if _plain(name) == wanted), None)
+    if name is None:
+        return None
+    c.notes.append(f"model as {name} in the catalogue")
+    return load_architecture(name)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _note(c: Cells, family: Family, found: ModelArchitecture, parameters: float | None) -> None:
@@ -80,10 +99,8 @@ def _note(c: Cells, family: Family, found: ModelArchitecture, parameters: float 
 
 def _counted(c: Cells) -> tuple[float | None, float]:
     """Parameters that a row, or its model's name, counts, and how far that may be off."""
-    stated = c.number("params_b")
+    stated = c.positive("params_b")
     if stated is not None:
-        if stated <= 0:
-            raise InputError(f"column 'params_b' is {c.text('params_b')}; a number above 0 is needed.")
         return stated * 1e9, EXACT
     named = re.search(r"(\d+(?:\.\d+)?)\s*([bm])\b", c.text("model").lower())
     if named and float(named[1]) > 0:

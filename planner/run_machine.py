@@ -1,23 +1,25 @@
-"""The machine of a run: its GPU, its node and the network between nodes, in a row's words."""
+"""The machine of a run: its GPU and its node, in a row's words."""
 
 import re
 from dataclasses import replace
 
 from planner.cells import Cells
 from profiler.files import InputError, nearest
-from sim.hardware import Fabric, Gpu, Node, load_fabric, load_gpu, load_node, names
-
-OMNI_PATH_REACHED = 0.45
-"""Share of what NCCL reaches over InfiniBand that it reached over Jean Zay's Omni-Path: 5.0 of 12.5 GB/s from one
-node's NIC to the next with NCCL 2.10, where InfiniBand gives 0.88 of the line rate (bigscience
-experiments/bandwidth/n4_a100_all_reduce_bench.txt 74c6c3d: bus bandwidth 39.9 Gb/s; its README: "an issue with nccl
-that doesn't fully utilize Intel OPA full bandwidth")."""
+from sim.hardware import Gpu, Node, load_gpu, load_node, names
+from sim.power import least_cap_w
 
 JEAN_ZAY_MENDED = "2022-02-25"
 """The day from which Jean Zay's A100 nodes had their PCI-Express and NUMA set up well: "so all TFLOPs have changed
 for the better (1-5%)" (bigscience train/tr11-176B-ml/chronicles-prequel.md 9e64ede, GBS Variations)."""
 JEAN_ZAY_SLOWDOWN = 0.03
 """What a step lost before: the middle of that, not fitted."""
+
+ODD_MEMORY = 0.15
+"""A stated memory this far off is worth a word; GB and GiB are 7 % apart."""
+SAME_LIMIT = 0.02
+"""A stated power limit this near to the GPU's own is that."""
+OTHER_PARTS = re.compile(r"pci-?e|nvl(?!72)|gh200", re.IGNORECASE)
+"""Parts of a family that are slower, or hang on other links, than those in the catalogue."""
 
 BOARD_WITHOUT_SWITCH = 4
 """HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
@@ -29,10 +31,12 @@ def read_gpu(c: Cells) -> Gpu:
     wanted = re.sub(r"[^a-z0-9]", "", text.lower())
     if re.search(r"\bmig\b|mig \d", text.lower()):
         raise InputError(f"gpu '{text[:40]}' is a part of one; whole GPUs are predicted.")
-    memory_gb, limit_w = c.number("gpu_mem_gb"), c.number("gpu_power_limit_w")
+    memory_gb, limit_w = (c.positive(name) for name in ("gpu_mem_gb", "gpu_power_limit_w"))
     catalogue = [load_gpu(name) for name in names("gpus")]
     for gpu in catalogue:
         if wanted in {re.sub(r"[^a-z0-9]", "", x.lower()) for x in (gpu.name, gpu.label, *gpu.aliases)}:
+            if memory_gb and abs(memory_gb / gpu.memory_gib - 1) > ODD_MEMORY:
+                c.notes.append(f"gpu_mem_gb {memory_gb:g} stated; {gpu.label} is taken with what it has")
             return gpu
     for family in ("gb200", "b200", "h200", "h100", "a100", "4090"):
         if family in wanted:
@@ -45,9 +49,30 @@ def read_gpu(c: Cells) -> Gpu:
                     abs(g.memory_gib - (memory_gb or 80.0)),
                 ),
             )
-            c.notes.append(f"gpu '{text}' taken as {pick.label}")
+            other = ", another part: its speed and links are not these" if OTHER_PARTS.search(text) else ""
+            c.notes.append(f"gpu '{text[:40]}' taken as {pick.label}{other}")
             return pick
     raise InputError(f"gpu '{text[:40]}' is not in the catalogue; {nearest(text, names('gpus'))}")
+
+
+def read_power_cap_w(c: Cells, gpu: Gpu) -> float | None:
+    """The power limit that the row states, where it is below the GPU's own [W].
+
+    Raises:
+        InputError: a limit that it cannot be given.
+    """
+    limit_w = c.positive("gpu_power_limit_w")
+    if limit_w is None or abs(limit_w / gpu.tdp_w - 1) <= SAME_LIMIT:
+        return None
+    if limit_w > gpu.tdp_w:
+        c.notes.append(f"gpu_power_limit_w {limit_w:g} stated; {gpu.label} has {gpu.tdp_w:.0f} W")
+        return None
+    if limit_w < least_cap_w(gpu):
+        raise InputError(
+            f"column 'gpu_power_limit_w' is {limit_w:g}; {gpu.label} takes {least_cap_w(gpu):.0f} W at the least."
+        )
+    c.notes.append(f"{gpu.label} held to {limit_w:g} of its {gpu.tdp_w:.0f} W")
+    return limit_w
 
 
 def read_node(c: Cells, gpu: Gpu) -> Node:
@@ -68,34 +93,6 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
         switched=stated != BOARD_WITHOUT_SWITCH,
         host_load_power_w=share * node.host_load_power_w,
         host_idle_power_w=share * node.host_idle_power_w,
-    )
-
-
-def read_fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
-    """The fabric in the row's words: `8x400Gb/s` and `1600 Gbps node-node` are per node, the rest per GPU."""
-    usual = load_fabric(load_node(gpu.node).fabric)
-    text = c.text("interconnect").lower()
-    each = re.search(r"(\d+)\s*x\s*(?:[a-z\-]+\s+)?(\d+)\s*gb", text)
-    total = re.search(r"(\d+)\s*gb(?:it)?(?:/s|ps)[ a-z]*(?:node-node|inter-node|per node)", text)
-    single = re.search(r"(\d+)\s*gb(?:it)?(?:/s|ps)", text.split("nvlink4 900gb/s")[-1])
-    gbit_per_gpu = 0.0
-    if each:
-        gbit_per_gpu = int(each[1]) * int(each[2]) / gpus_per_node
-    elif total and "per gpu" not in text:
-        gbit_per_gpu = int(total[1]) / gpus_per_node
-    elif single:
-        gbit_per_gpu = float(single[1])
-    if not gbit_per_gpu:
-        if c.count("gpus") > gpus_per_node:
-            c.notes.append(f"interconnect's speed not stated: {usual.label} (usual for {gpu.label})")
-        return usual
-    if re.search(r"omni[- ]?path|\bopa\b", text):
-        gbit_per_gpu *= OMNI_PATH_REACHED
-    return replace(
-        usual,
-        name="as stated",
-        label=f"{gbit_per_gpu:g} Gb/s per GPU",
-        bandwidth_bytes_per_s=gbit_per_gpu / 8 * 1e9,
     )
 
 

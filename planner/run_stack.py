@@ -12,8 +12,8 @@ FLASH_ATTENTION_2 = "2023-07"
 """The month in which it came out (arXiv:2307.08691)."""
 
 CUDNN_ATTENTION = "2024-06"
-"""The month from which cuDNN's attention is taken on Hopper: NVIDIA's account of what Transformer Engine prefers there
-changed in May 2024 (github.com/NVIDIA/NeMo/pull/9188), and NeMo 24.05 still switched it off."""
+"""The month from which cuDNN's attention is taken on Hopper: what NVIDIA's documentation says Transformer Engine
+prefers there changed in May 2024 (github.com/NVIDIA/NeMo/pull/9188), and NeMo 24.05 still switched it off."""
 
 UNKNOWN_STACK = "plain"
 """What a framework is taken for of which only the name is known."""

@@ -5,8 +5,9 @@ row's note names every such assumption. A row that cannot be read yields a sente
 """
 
 import csv
+import difflib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -14,8 +15,10 @@ from typing import Literal, cast, get_args
 from planner.cells import Cells
 from planner.run_architecture import read_architecture
 from planner.run_choices import settled
+from planner.run_doubts import doubt
 from planner.run_layout import other_virtual_stages, read_global_batch, read_layout
-from planner.run_machine import read_fabric, read_gpu, read_node
+from planner.run_machine import read_gpu, read_node, read_power_cap_w
+from planner.run_network import read_fabric
 from planner.run_stack import read_stack
 from planner.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError, nearest, read_text
@@ -25,6 +28,8 @@ from sim.hardware import Gpu, TrainingPrecision
 PUBLISHED_RUNS = Path(__file__).parent / "published_runs.csv"
 
 REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "seq_len")
+SHAPE = ("layers", "hidden", "heads")
+"""Columns that a file of models from the catalogue can do without."""
 
 
 def read_runs(path: Path) -> Iterator[TrainingRun | UnreadableRun]:
@@ -35,15 +40,40 @@ def read_runs(path: Path) -> Iterator[TrainingRun | UnreadableRun]:
     """
     reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
     try:
-        columns = reader.fieldnames or []
-        missing = [name for name in REQUIRED if name not in columns]
-        if missing:
-            raise InputError(f"{path}: column '{missing[0]}' is missing; a runs file needs {', '.join(REQUIRED)}.")
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+        _check_columns(path, reader.fieldnames)
         for number, row in enumerate(reader, start=2):
             cells = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)}
             yield _read_row(cells, number)
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num} is not readable as CSV ({error}).") from None
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Raises:
+    InputError: a needed column is missing."""
+    if len(columns) == 1 and ";" in columns[0]:
+        raise InputError(f"{path}: columns are parted by semicolons; commas are needed, and points in decimals.")
+    optional = SHAPE if "model" in columns else ()
+    missing = [name for name in REQUIRED if name not in columns and name not in optional]
+    if missing:
+        raise InputError(f"{path}: column '{missing[0]}' is missing; a runs file needs {', '.join(REQUIRED)}.")
+
+
+def misspelt_columns(path: Path) -> list[str]:
+    """A sentence for each column that is not read but nearly called as one that is."""
+    known = _header(PUBLISHED_RUNS)
+    columns = _header(path)
+    sentences = []
+    for name in columns:
+        close = difflib.get_close_matches(name, [k for k in known if k not in columns], n=1, cutoff=0.7)
+        if name not in known and close:
+            sentences.append(f"{path}: column '{name}' is not read; did you mean '{close[0]}'?")
+    return sentences
+
+
+def _header(path: Path) -> list[str]:
+    return [name.strip().lower() for name in next(csv.reader(io.StringIO(read_text(path))), [])]
 
 
 def _read_row(cells: Mapping[str, str], number: int) -> TrainingRun | UnreadableRun:
@@ -86,25 +116,27 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
         source_id=c.text("source_id"),
         regime=c.text("regime"),
         scored=c.text("use_for_scoring") == "1",
+        power_cap_w=read_power_cap_w(c, gpu),
         observed_step_time_s=_observed_step_time_s(c, batch),
-        observed_peak_mem_gib=c.number("peak_mem_gib"),
-        observed_node_power_w_per_gpu=c.number("power_w_per_gpu"),
+        observed_peak_mem_gib=c.observed("peak_mem_gib"),
+        observed_node_power_w_per_gpu=c.observed("power_w_per_gpu"),
     )
     run = settled(run, c)
+    doubt(run, c)
     return replace(run, notes=tuple(c.notes))
 
 
 def _observed_step_time_s(c: Cells, batch: int) -> float | None:
     """The step time stated or derived; else from the throughput stated; else from the TFLOP/s per GPU, whose
     convention is taken as non-causal (Llama 3 states 400 and 430 without naming one)."""
-    stated = c.number("step_time_s_derived") or c.number("step_time_s")
-    rate = c.number("tokens_per_s_per_gpu_derived") or c.number("tokens_per_s_per_gpu")
+    stated = c.observed("step_time_s_derived") or c.observed("step_time_s")
+    rate = c.observed("tokens_per_s_per_gpu_derived") or c.observed("tokens_per_s_per_gpu")
     if stated:
         return stated
     tokens_per_gpu = batch * c.count("seq_len") / c.count("gpus")
     if rate:
         return tokens_per_gpu / rate
-    tflops, gflop_per_token = c.number("tflops_per_gpu"), c.number("flop_per_token_noncausal")
+    tflops, gflop_per_token = c.observed("tflops_per_gpu"), c.observed("flop_per_token_noncausal")
     return tokens_per_gpu * gflop_per_token / (tflops * 1e3) if tflops and gflop_per_token else None
 
 

@@ -34,6 +34,8 @@ class TrainingRun:
     source_id: str = ""
     regime: str = ""
     scored: bool = False
+    power_cap_w: float | None = None
+    """Watts that each GPU is held to; its own limit where nothing is said."""
     observed_step_time_s: float | None = None
     observed_peak_mem_gib: float | None = None
     observed_node_power_w_per_gpu: float | None = None

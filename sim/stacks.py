@@ -150,7 +150,8 @@ def load_stack(name: str) -> SoftwareStack:
 
 @cache
 def stack_of_framework(framework: str) -> SoftwareStack | None:
-    """The stack whose frameworks list holds the longest beginning of `framework`; `None` when none does."""
+    """The stack whose frameworks list holds the longest beginning of `framework`, or that is called so; `None` when
+    there is none."""
     wanted = framework.strip().lower()
     if not wanted:
         return None
@@ -160,4 +161,6 @@ def stack_of_framework(framework: str) -> SoftwareStack | None:
         for prefix in load_stack(name).frameworks
         if wanted.startswith(prefix)
     ]
-    return load_stack(max(hits)[1]) if hits else None
+    if hits:
+        return load_stack(max(hits)[1])
+    return load_stack(wanted) if wanted in available_stacks() else None

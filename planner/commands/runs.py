@@ -6,29 +6,40 @@ from typing import Annotated
 import typer
 
 from planner.commands.shared import JsonOption, sentences, write_json
-from profiler.files import write_atomic
+from profiler.files import InputError, write_atomic
 
 
 def estimate(
     runs: Annotated[Path, typer.Option(help="Runs file (CSV), columns as in planner/published_runs.csv.")],
-    out: Annotated[Path, typer.Option(help="Predictions file (CSV) to write.")],
+    out: Annotated[Path, typer.Option(help="Predictions file (CSV) to write; - for the terminal.", allow_dash=True)],
     json_to: JsonOption = "",
 ) -> None:
     """Predict one optimizer step for every row of a runs file."""
     with sentences():
         from planner.estimate import estimate_runs, predictions_csv
-        from planner.runs import read_runs
+        from planner.runs import misspelt_columns, read_runs
 
+        shown = str(out) == "-"
+        if not shown and out.exists() and runs.exists() and out.samefile(runs):
+            raise InputError(f"--out is {out}, the runs file itself; give another name.")
         predictions = estimate_runs(list(read_runs(runs)))
-        write_atomic(out, predictions_csv(predictions))
+        for sentence in misspelt_columns(runs):
+            typer.echo(sentence, err=True)
+        if shown:
+            typer.echo(predictions_csv(predictions), nl=False)
+        else:
+            write_atomic(out, predictions_csv(predictions))
         if json_to:
             write_json(json_to, [p.row() for p in predictions])
         unread = sum(p.step_time_s is None for p in predictions)
-        if json_to != "-":
-            typer.echo(
-                f"{len(predictions) - unread} of {len(predictions)} rows predicted, written to {out}"
-                + (f"; {unread} could not be, see their notes." if unread else ".")
-            )
+        if predictions and unread == len(predictions):
+            raise InputError(f"{runs}: no row could be predicted; {predictions[0].id}: {predictions[0].note}")
+        typer.echo(
+            f"{len(predictions) - unread} of {len(predictions)} rows predicted"
+            + ("" if shown else f", written to {out}")
+            + (f"; {unread} could not be, see their notes." if unread else "."),
+            err=shown or json_to == "-",
+        )
 
 
 def validate(

@@ -117,6 +117,21 @@ def test_estimate_survives_rows_that_cannot_be_read(tmp_path: Path) -> None:
     assert all(row["note"].startswith("not predicted: ") for row in rows[1:])
 
 
+def test_estimate_shows_its_predictions_and_keeps_the_runs_file(tmp_path: Path) -> None:
+    runs = tmp_path / "runs.csv"
+    text = "id,model,gpu,gpus,seq_len,tp\nmine,llama3.1-8b,h100-sxm,64,8192,1\n"
+    runs.write_text(text)
+    result = herdplan("estimate", "--runs", str(runs), "--out", "-")
+    assert (result.exit_code, result.stderr) == (0, "1 of 1 rows predicted.\n")
+    assert [row["id"] for row in csv.DictReader(result.stdout.splitlines())] == ["mine"]
+    assert "the runs file itself" in refusal("estimate", "--runs", str(runs), "--out", str(runs))
+    assert runs.read_text() == text
+    runs.write_text("id,model,gpu,gpus,seq_len\nmine,llama3.1-8b,MI300X,64,8192\n")
+    assert "no row could be predicted; mine: not predicted: gpu 'MI300X'" in refusal(
+        "estimate", "--runs", str(runs), "--out", str(tmp_path / "out.csv")
+    )
+
+
 def test_validate_gives_errors_overall_by_regime_and_by_source(tmp_path: Path) -> None:
     found = data("validate")
     for group in (found["overall"], *found["by_regime"].values(), *found["by_source"].values()):

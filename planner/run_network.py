@@ -1,0 +1,97 @@
+"""The network between the nodes of a run, in a row's words."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from planner.cells import Cells
+from profiler.files import InputError
+from sim.hardware import Fabric, Gpu, load_fabric, load_node
+
+OMNI_PATH_REACHED = 0.45
+"""Share of what NCCL reaches over InfiniBand that it reached over Jean Zay's Omni-Path: 5.0 of 12.5 GB/s from one
+node's NIC to the next with NCCL 2.10, where InfiniBand gives 0.88 of the line rate (bigscience
+experiments/bandwidth/n4_a100_all_reduce_bench.txt 74c6c3d: bus bandwidth 39.9 Gb/s; its README: "an issue with nccl
+that doesn't fully utilize Intel OPA full bandwidth"). Of one ring on one NIC; two GPUs that share a NIC may
+reach more together."""
+
+GENERATIONS_GBIT = {"edr": 100.0, "hdr100": 100.0, "hdr": 200.0, "ndr200": 200.0, "ndr": 400.0, "xdr": 800.0}
+"""InfiniBand's names for a port's speed (InfiniBand Trade Association roadmap)."""
+
+FASTEST_PORT_GBIT = 800.0
+"""More than any one GPU's port; a faster speed is a whole node's."""
+
+SPEED = re.compile(
+    r"(?:(?P<ports>\d+)\s*[x×]\s*(?:[A-Za-z][A-Za-z\-]*\s+)*)?"
+    r"(?P<number>(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?)\s*"
+    r"(?P<prefix>[gGtT])(?P<unit>(?:[bB](?:it|yte)?s?(?:/s|ps|E)?|[bB]?E|igabit(?:/s)?)?)(?![A-Za-z])"
+)
+INSIDE = re.compile(r"nvlink|nvswitch|pcie|pci-e", re.IGNORECASE)
+OUTSIDE = re.compile(r"\b(?:ib|infiniband|roce|rdma|ethernet|efa|omni|opa|slingshot|[ehnx]dr)", re.IGNORECASE)
+WHOLE_NODE = re.compile(r"[ \w]*?(?:node-node|inter-node|(?:per |/|a )(?:node|host|server|instance))", re.IGNORECASE)
+"""What follows the speed of all of a node's ports."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """A speed that a text states."""
+
+    gbit: float
+    ports: int | None
+    """So many of them in a node; `None` where it is not said."""
+    of_a_node: bool
+    """Of all of a node's ports together."""
+
+
+def read_fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
+    """The fabric in the row's words: `8x400Gb/s` and `1600 Gbps node-node` are per node, the rest per GPU.
+
+    Raises:
+        InputError: a speed that none can have.
+    """
+    usual = load_fabric(load_node(gpu.node).fabric)
+    text = c.text("interconnect")
+    gbit_per_gpu = _gbit_per_gpu(text, gpus_per_node)
+    if gbit_per_gpu is None:
+        if c.count("gpus") > gpus_per_node:
+            c.notes.append(f"interconnect's speed not stated: {usual.label} (usual for {gpu.label})")
+        return usual
+    if re.search(r"omni[- ]?path|\bopa\b", text.lower()):
+        gbit_per_gpu *= OMNI_PATH_REACHED
+    return replace(
+        usual,
+        name="as stated",
+        label=f"{gbit_per_gpu:g} Gb/s per GPU",
+        bandwidth_bytes_per_s=gbit_per_gpu / 8 * 1e9,
+    )
+
+
+def _gbit_per_gpu(text: str, gpus_per_node: int) -> float | None:
+    speeds = list(_speeds(text))
+    if not speeds:
+        named = re.search(rf"\b({'|'.join(GENERATIONS_GBIT)})\b", text.lower())
+        return GENERATIONS_GBIT[named[1]] if named else None
+    several = next((speed for speed in speeds if speed.ports), None)
+    speed = several or speeds[0]
+    if not 0 < speed.gbit <= 1e6:
+        raise InputError(f"interconnect is '{text[:40]}'; a speed above 0 is needed, such as 400 Gb/s.")
+    if speed.ports:
+        return speed.ports * speed.gbit / gpus_per_node
+    of_a_node = speed.of_a_node or speed.gbit > FASTEST_PORT_GBIT
+    return speed.gbit / gpus_per_node if of_a_node and "per gpu" not in text.lower() else speed.gbit
+
+
+def _speeds(text: str) -> Iterator[Speed]:
+    """The speeds in a text, those of links inside a node aside. Bytes are told from bits by a capital B."""
+    for clause in re.split(r"[+;]|,(?!\d{3})|\band\b", text):
+        if INSIDE.search(clause) and not OUTSIDE.search(clause):
+            continue
+        for found in SPEED.finditer(clause):
+            number = float(found["number"].replace(",", ""))
+            bits = 8.0 if re.match(r"B(?!E)", found["unit"]) and not found["unit"].startswith("Bit") else 1.0
+            thousands = 1000.0 if found["prefix"] in "tT" else 1.0
+            yield Speed(
+                gbit=number * bits * thousands,
+                ports=int(found["ports"]) if found["ports"] else None,
+                of_a_node=bool(WHOLE_NODE.match(clause[found.end() :])),
+            )

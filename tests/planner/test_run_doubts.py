@@ -1,0 +1,50 @@
+"""What in a row does not go together is refused or noted, never passed over in silence."""
+
+from pathlib import Path
+
+import pytest
+
+from planner.training_run import UnreadableRun
+from tests.planner.rows import read, run
+
+
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        ({"global_batch": "100"}, "no multiple of 32 replicas x micro_batch 1: counted as 3.12 micro-batches"),
+        ({"grad_accum": "3"}, "grad_accum 3 stated; global_batch, replicas and micro_batch make 4"),
+        ({"pp": "2", "pp_schedule": "banana"}, "pp_schedule 'banana' is not known: 1f1b"),
+        ({"pp": "2", "vp": "5"}, "pp 2 x vp 5 does not split 32 layers: chunks of 3.2"),
+        ({"global_batch": "1048576"}, "counts sequences, 8,590 M tokens a step; was it in tokens?"),
+        ({"gpus_per_node": "7"}, "64 gpus do not fill nodes of 7"),
+    ],
+)
+def test_what_does_not_go_together_is_noted(tmp_path: Path, cells: dict[str, str], note: str) -> None:
+    assert any(note in each for each in run(tmp_path, **cells).notes)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"grad_accum": "4"},
+        {"pp": "2", "pp_schedule": "Interleaved 1F1B", "vp": "4"},
+        {"pp": "2", "pp_schedule": "GPipe", "vp": "1"},
+        {"ep": "1"},
+        {"cp": "2"},
+    ],
+)
+def test_what_goes_together_needs_no_word(tmp_path: Path, cells: dict[str, str]) -> None:
+    assert run(tmp_path, **cells).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ({"ep": "8"}, "ep is 8; only dense models are predicted"),
+        ({"cp": "4", "seq_len": "8190"}, "cp is 4; it must divide seq_len 8190"),
+    ],
+)
+def test_what_no_step_can_be_is_refused(tmp_path: Path, cells: dict[str, str], says: str) -> None:
+    [row] = read(tmp_path, cells)
+    assert isinstance(row, UnreadableRun)
+    assert says in row.note

@@ -1,0 +1,139 @@
+"""GPU, node and network of a run, in a row's words."""
+
+from pathlib import Path
+
+import pytest
+
+from planner.estimate import estimate_runs
+from planner.training_run import UnreadableRun
+from sim.calibration import load_calibration
+from tests.planner.rows import read, run
+
+
+@pytest.mark.parametrize(
+    ("text", "gigabits_per_gpu"),
+    [
+        ("8x400Gb/s", 400),
+        ("NVLink4 900GB/s; 8x 400 Gb/s InfiniBand", 400),
+        ("1600 Gbps node-node", 200),
+        ("400 Gb/s per GPU", 400),
+        ("InfiniBand NDR 400Gb/s", 400),
+        ("4x RoCE 100Gb/s per node", 50),
+        ("25 GbE", 25),
+        ("100 Gb Ethernet", 100),
+        ("100 Gigabit Ethernet", 100),
+        ("200G HDR", 200),
+        ("InfiniBand NDR", 400),
+        ("3.2 Tbps EFA", 400),
+        ("3,200 Gbps EFA", 400),
+        ("12.5 Gb/s", 12.5),
+        ("12.5 GB/s", 100),
+        ("50 GB/s", 400),
+        ("NVLink 900 GB/s, 400 Gb/s InfiniBand", 400),
+        ("HDR-200 Gb/s", 200),
+        ("NVLink (4 GPUs/node) + IB NDR 400Gb/s (rails per node not stated)", 400),
+        ("400 Gb/s per GPU, 3,200 Gb/s per node", 400),
+    ],
+)
+def test_networks_in_words(tmp_path: Path, text: str, gigabits_per_gpu: float) -> None:
+    assert run(tmp_path, interconnect=text).fabric.bandwidth_bytes_per_s == gigabits_per_gpu / 8 * 1e9
+
+
+@pytest.mark.parametrize("text", ["-400 Gb/s", "0 Gb/s"])
+def test_a_speed_that_none_has_is_refused(tmp_path: Path, text: str) -> None:
+    [row] = read(tmp_path, {"interconnect": text})
+    assert isinstance(row, UnreadableRun)
+    assert "a speed above 0 is needed" in row.note
+
+
+@pytest.mark.parametrize("text", ["NVLink4 900GB/s", "fast", "DGX H100"])
+def test_links_inside_a_node_say_nothing_of_the_network(tmp_path: Path, text: str) -> None:
+    found = run(tmp_path, interconnect=text)
+    assert found.fabric.bandwidth_bytes_per_s == 50e9
+    assert any("interconnect's speed not stated" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        ({"gpu": "H100-PCIE-80GB"}, "another part"),
+        ({"gpu": "GH200", "gpu_mem_gb": ""}, "another part"),
+        ({"gpu": "H200 NVL", "gpu_mem_gb": ""}, "another part"),
+        ({"gpu_mem_gb": "20"}, "gpu_mem_gb 20 stated"),
+        ({"gpu_power_limit_w": "1e9"}, "gpu_power_limit_w 1e+09 stated"),
+        ({"gpu_power_limit_w": "400"}, "held to 400 of its 700 W"),
+    ],
+)
+def test_what_of_a_gpu_is_passed_over_is_noted(tmp_path: Path, cells: dict[str, str], note: str) -> None:
+    assert any(note in each for each in run(tmp_path, **cells).notes)
+
+
+@pytest.mark.parametrize(
+    ("cells", "says"),
+    [
+        ({"gpu_power_limit_w": "-700"}, "gpu_power_limit_w' is -700; a number above 0"),
+        ({"gpu_power_limit_w": "0.7"}, "takes"),
+        ({"gpu_mem_gb": "-80"}, "gpu_mem_gb' is -80; a number above 0"),
+    ],
+)
+def test_a_gpu_that_cannot_be_is_refused(tmp_path: Path, cells: dict[str, str], says: str) -> None:
+    [row] = read(tmp_path, cells)
+    assert isinstance(row, UnreadableRun)
+    assert says in row.note
+
+
+def test_a_power_limit_slows_the_step_and_is_kept(tmp_path: Path) -> None:
+    """Less than the watts saved: the clocks fall slower than the power (`sim.clocks`)."""
+    rows = read(tmp_path, *({"gpu_power_limit_w": limit} for limit in ("", "700", "500", "300")))
+    free, own, *held = estimate_runs(rows)
+    assert free.step_time_s == own.step_time_s
+    for limit_w, prediction in zip((500, 300), held, strict=True):
+        power_w, step_time_s = prediction.gpu_power_w or 0.0, prediction.step_time_s or 0.0
+        assert power_w <= limit_w
+        assert 1 < step_time_s / (own.step_time_s or 0.0) < (own.gpu_power_w or 0.0) / power_w
+        assert sum(prediction.parts_s.values()) == pytest.approx(step_time_s)
+    assert (held[0].step_time_s or 0.0) < (held[1].step_time_s or 0.0)
+
+
+def test_omni_path_reaches_what_was_measured_on_it(tmp_path: Path) -> None:
+    """Four ranks a node, one NIC of 100 Gb/s: 39.9 Gb/s of bus bandwidth (bigscience experiments/bandwidth)."""
+    calibrated = load_calibration().constants["nic_share"].value
+    fabric = run(tmp_path, interconnect="4x OmniPath 100Gb/s per node").fabric
+    shared_by = 8 / 4
+    assert fabric.bandwidth_bytes_per_s * shared_by * calibrated * 8 / 1e9 == pytest.approx(39.9, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("cells", "gpu"),
+    [
+        ({"gpu": "H100-SXM5-80GB"}, "h100-sxm"),
+        ({"gpu": "h100 sxm 80 gb"}, "h100-sxm"),
+        ({"gpu": "NVIDIA H200 141GB", "gpu_mem_gb": "141"}, "h200-sxm"),
+        ({"gpu": "A100 SXM", "gpu_mem_gb": "40", "gpu_power_limit_w": "400"}, "a100-40gb"),
+        ({"gpu": "A100 SXM", "gpu_mem_gb": "80", "gpu_power_limit_w": "400"}, "a100-80gb"),
+        ({"gpu": "H100 96GB HBM2e", "gpu_mem_gb": "96", "gpu_power_limit_w": "500"}, "h100-96gb"),
+        ({"gpu": "GB200 NVL72", "gpu_mem_gb": "186", "gpu_power_limit_w": "1200"}, "gb200"),
+        ({"gpu": "B200", "gpu_mem_gb": "180", "gpu_power_limit_w": "1000"}, "b200-sxm"),
+    ],
+)
+def test_gpus_in_words(tmp_path: Path, cells: dict[str, str], gpu: str) -> None:
+    assert run(tmp_path, **cells).gpu.name == gpu
+
+
+@pytest.mark.parametrize(
+    ("cells", "slower"),
+    [
+        ({"date": "2022-02-24"}, 0.03),
+        ({"date": "2022-02-25"}, 0.0),
+        ({"date": "2022-02"}, 0.0),
+        ({"date": "2022-02-24", "interconnect": "4x100Gb/s"}, 0.0),
+    ],
+)
+def test_jean_zay_was_slower_before_its_nodes_were_mended(
+    tmp_path: Path, cells: dict[str, str], slower: float
+) -> None:
+    """bigscience chronicles-prequel.md 9e64ede: 1 to 5 % on 25 February 2022."""
+    there = {"interconnect": "Jean Zay: 4x OmniPath 100Gb/s per node", "gpu": "A100-SXM4-80GB"}
+    found = run(tmp_path, framework="Megatron-DeepSpeed", **{**there, **cells})
+    assert found.node.slowdown == slower
+    assert any("Jean Zay" in note for note in found.notes) == (slower > 0)

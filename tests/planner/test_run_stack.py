@@ -1,0 +1,160 @@
+"""The software stack of a run: its framework's, of its time, with what the row's words change."""
+
+from pathlib import Path
+
+import pytest
+
+from sim.memory import memory_use
+from sim.step import step_times
+from tests.planner.rows import run
+
+
+@pytest.mark.parametrize(
+    ("framework", "flags", "expected"),
+    [
+        ("torchtitan@820504e", "eager", "eager"),
+        ("torchtitan@820504e", "none", "eager"),
+        ("torchtitan@820504e", "", "compiled"),
+        ("torchtitan (2024-08)", "torch.compile", "compiled"),
+        ("torchtitan (2024-08)", "AC mode: no", "eager"),
+    ],
+)
+def test_flags_say_whether_kernels_are_compiled(tmp_path: Path, framework: str, flags: str, expected: str) -> None:
+    """torchtitan's presets of 2024 did not compile (train_configs/llama3_8b.toml, commit 0011fb9)."""
+    found = run(tmp_path, framework=framework, flags=flags, sharding="fsdp", tp="1")
+    assert found.stack.elementwise == expected
+
+
+@pytest.mark.parametrize(("flags", "stops"), [("bf16, MP PURE", False), ("amp_bf16, MP DEFAULT", True)])
+def test_checkpoints_before_torch_2_1_ran_whole_blocks_again(tmp_path: Path, flags: str, stops: bool) -> None:
+    """pytorch/pytorch pull request 96866; the images stand in llm-foundry's scripts/train/benchmarking."""
+    found = run(tmp_path, framework="llm-foundry", flags=flags, sharding="fsdp", tp="1")
+    assert found.stack.early_stop == stops
+
+
+@pytest.mark.parametrize(
+    ("framework", "attention", "expected"),
+    [
+        ("NeMo 24.09", "", "flash3"),
+        ("NeMo 24.09", "FlashAttention-2 (NVTE_FUSED_ATTN=0)", "flash2"),
+        ("NeMo 24.07", "cuDNN", "flash3"),
+    ],
+)
+def test_a_row_says_which_attention_ran(tmp_path: Path, framework: str, attention: str, expected: str) -> None:
+    found = run(tmp_path, framework=framework, attention_impl=attention)
+    assert found.stack.attention == expected
+
+
+@pytest.mark.parametrize(
+    ("date", "stack", "attention"),
+    [
+        ("2023-06", "nemo-early-2024", "flash1"),
+        ("2023-11", "nemo-early-2024", "flash2"),
+        ("2024-05", "nemo-early-2024", "flash2"),
+        ("2024-06", "megatron-core", "flash3"),
+        ("", "megatron-core", "flash3"),
+        ("summer", "megatron-core", "flash3"),
+    ],
+)
+def test_a_stack_is_that_of_its_time(tmp_path: Path, date: str, stack: str, attention: str) -> None:
+    """MLPerf training v3.0, v3.1 and v4.0 name no version of NeMo."""
+    found = run(tmp_path, framework="NeMo/Megatron (MLPerf submission)", date=date)
+    assert (found.stack.name, found.stack.attention) == (stack, attention)
+
+
+@pytest.mark.parametrize(("flags", "each"), [("", 2), ("bf16 grad reduce", 2), ("fp32 grad reduce", 4)])
+def test_flags_say_in_what_gradients_are_reduced(tmp_path: Path, flags: str, each: int) -> None:
+    """NeMo reduces them in fp32 where a recipe sets no grad_sync_dtype (megatron_gpt_model.py b1f5aa3)."""
+    stack = run(tmp_path, flags=flags).stack
+    assert (stack.gradient_bytes, stack.gradient_store_bytes) == (each, each)
+    assert stack.kernels.accumulate_bytes == 2 * each - 2  # read and written, but for the 16 bits written anyway
+
+
+@pytest.mark.parametrize(
+    ("framework", "precision", "flags", "each"),
+    [
+        ("NeMo 24.05", "fp8", "", 2),
+        ("NeMo 24.05", "fp8", "fp8 params", 1),
+        ("NeMo 24.05", "bf16", "fp8 params", 2),
+        ("NeMo 24.09", "fp8", "", 1),
+        ("NeMo 24.09", "bf16", "", 2),
+        ("torchtitan", "fp8", "float8 + float8 all-gather", 1),
+    ],
+)
+def test_weights_kept_in_fp8_are_gathered_in_fp8(
+    tmp_path: Path, framework: str, precision: str, flags: str, each: int
+) -> None:
+    """NeMo's recipes keep them so from 24.09 on (fp8_params)."""
+    found = run(tmp_path, framework=framework, precision=precision, flags=flags)
+    assert float(found.case().weight_bytes[0]) == each
+
+
+@pytest.mark.parametrize(("pp", "overlaps"), [("1", True), ("2", False)])
+def test_megatron_of_2021_left_its_gradients_to_torch_without_a_pipeline(
+    tmp_path: Path, pp: str, overlaps: bool
+) -> None:
+    """DDP=torch and DDP=local in Megatron-LM's examples/sc21/run_table_1.sh (79a3bb6)."""
+    found = run(tmp_path, framework="Megatron-LM (NGC 20.12, PyTorch)", gpu="A100-SXM4-80GB", pp=pp, sharding="ddp")
+    assert (found.stack.name, found.stack.dp_overlap) == ("megatron-2021", overlaps)
+
+
+@pytest.mark.parametrize(("pp", "sequence", "splits"), [("1", True, True), ("2", False, False)])
+def test_stages_of_kempnerforge_split_neither_sequence_nor_head(
+    tmp_path: Path, pp: str, sequence: bool, splits: bool
+) -> None:
+    """kempnerforge/distributed/tensor_parallel.py 0c4eba1."""
+    found = run(tmp_path, framework="KempnerForge", flags="eager", sharding="fsdp", tp="4", pp=pp)
+    assert (found.stack.sequence_parallel, found.stack.memory.splits_head) == (sequence, splits)
+    assert found.stack.elementwise == "eager"
+
+
+@pytest.mark.parametrize(
+    ("model", "date", "attention"),
+    [
+        ("mpt-7b", "2023-06", "flash1"),
+        ("mpt-7b", "2024-04", "flash2"),
+        ("mpt-70b", "2024-04", "flash2"),
+        ("mpt-30b", "2024-04", "flash1"),
+    ],
+)
+def test_llm_foundry_of_2024_has_flash_attention_2_but_for_two_sizes(
+    tmp_path: Path, model: str, date: str, attention: str
+) -> None:
+    """scripts/train/benchmarking/sweep.py 76f5eeb of llm-foundry."""
+    era = "FlashAttention (v1/triton era)"
+    found = run(tmp_path, framework="llm-foundry/Composer", model=model, date=date, attention_impl=era, tp="1")
+    assert found.stack.attention == attention
+
+
+def test_the_less_a_remat_policy_saves_the_more_is_run_again(tmp_path: Path) -> None:
+    """MaxText's policies by what they save (MaxText/layers/models.py 0042423)."""
+    policies = ("minimal_flash", "minimal", "save_dot_except_mlp", "save_qkv_proj")
+    row = {"framework": "MaxText/JAX", "recompute": "selective", "sharding": "fsdp", "tp": "1"}
+    cases = [run(tmp_path, flags=f"remat {policy}, scan off", **row).case() for policy in policies]
+    seconds = [float(step_times(case).total[0]) for case in cases]
+    kept = [float(memory_use(case).activations[0]) for case in cases]
+    assert seconds == sorted(set(seconds))
+    assert kept == sorted(set(kept), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "selective", "noted"),
+    [
+        ("remat minimal-flash", "elementwise", False),
+        ("remat_policy=minimal with context", "elementwise", False),
+        ("remat: minimal", "products", False),
+        ("remat full; minimal logging", "mlp", False),
+        ("remat: none (not minimal_flash)", "mlp", False),
+        ("remat save_out_proj", "mlp", True),
+        ("custom remat: save q/k/v projections", "mlp", False),
+    ],
+)
+def test_a_remat_policy_is_read_where_it_is_named(tmp_path: Path, flags: str, selective: str, noted: bool) -> None:
+    found = run(tmp_path, framework="MaxText/JAX", flags=flags, recompute="selective")
+    assert found.stack.selective == selective
+    assert any("remat policy" in note for note in found.notes) == noted
+
+
+def test_policies_are_those_of_maxtext_alone(tmp_path: Path) -> None:
+    said = run(tmp_path, framework="torchtitan", flags="minimal", recompute="selective")
+    assert said.stack.selective == "operations"
