@@ -34,12 +34,13 @@ def estimate(
         unread = sum(p.step_time_s is None for p in predictions)
         if predictions and unread == len(predictions):
             raise InputError(f"{runs}: no row could be predicted; {predictions[0].id}: {predictions[0].note}")
-        typer.echo(
-            f"{len(predictions) - unread} of {len(predictions)} rows predicted"
-            + ("" if shown else f", written to {out}")
-            + (f"; {unread} could not be, see their notes." if unread else "."),
-            err=shown or json_to == "-",
-        )
+        if json_to != "-":
+            typer.echo(
+                f"{len(predictions) - unread} of {len(predictions)} rows predicted"
+                + ("" if shown else f", written to {out}")
+                + (f"; {unread} could not be, see their notes." if unread else "."),
+                err=shown,
+            )
 
 
 def validate(
