@@ -6,7 +6,7 @@ from typing import Literal
 from planner.carbon import Grid
 from planner.charges import CHECKPOINTS_KEPT, Charges
 from planner.market.prices import assumptions
-from planner.phases import PlannedPhase
+from planner.phases import PlannedPhase, step_error_source
 from planner.plan_file import MoneyRequest, PlanRequest
 from planner.pricing import Prices
 from planner.quantities import human, percent, significant
@@ -129,17 +129,15 @@ def _speed(request: PlanRequest, phases: tuple[PlannedPhase, ...], step_error: f
     if request.stated.tflops_per_gpu is not None:
         rows.append(_row("Throughput", f"{request.stated.tflops_per_gpu:.0f} TFLOP/s per GPU", "given", "plan"))
     else:
-        origins: dict[str, Kind] = {"measured": "measured", "scaled": "scaled", "calibrated": "calibrated"}
-        worst = phases[0].step.origin
-        rows.append(
-            _row("Kernel speeds", f"{len(calibration.constants)} constants", origins[worst], calibration.fitted_on)
-        )
+        origin = phases[0].step.origin
+        source = calibration.fitted_on + (", none on this GPU: the H100's" if origin == "assumed" else "")
+        rows.append(_row("Kernel speeds", f"{len(calibration.constants)} constants", origin, source))
     rows.append(
         _row(
             "Error of the step model",
             f"{step_error * 100:.1f} % at the 90th percentile",
             "calibrated",
-            "each source of published runs left out of its own calibration; see `herdplan validate`",
+            step_error_source(phases),
         )
     )
     return rows

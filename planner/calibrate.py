@@ -119,6 +119,12 @@ def left_out_errors(runs: Sequence[TrainingRun], calibration: Calibration) -> Va
     return errors
 
 
+def other_part_p90_pct(runs: Sequence[TrainingRun], constants: Mapping[str, float]) -> float:
+    """90th percentile of the absolute errors of the A100's runs, in percent, as if no A100 had been fitted."""
+    as_others = [replace(run, gpu=replace(run.gpu, kernels="")) for run in runs if run.gpu.kernels == "a100"]
+    return float(np.quantile(np.abs(errors_pct(as_others, constants)), 0.9))
+
+
 def report(label: str, runs: Sequence[TrainingRun], errors: Values) -> None:
     """Print median and 90th percentile, overall and by precision."""
     fp8 = np.array([run.precision == "fp8" for run in runs])
@@ -137,6 +143,7 @@ def toml_text(calibration: Calibration) -> str:
         f'fitted_on = "{calibration.fitted_on}"',
         f"left_out_p90 = {calibration.left_out_p90:.4f}",
         f"left_out_median = {calibration.left_out_median:.4f}",
+        f"other_part_p90 = {calibration.other_part_p90:.4f}",
     ]
     lines += ["", "[left_out_by_source]"]
     lines += [f'"{source}" = {median:.4f}' for source, median in calibration.left_out_by_source.items()]
@@ -166,6 +173,7 @@ def main() -> None:
     report("left out", runs, left_out)
     constants = fit(runs, calibration)
     report("fitted", runs, errors_pct(runs, constants))
+    print(f"A100's runs with the H100's efficiencies: p90 {other_part_p90_pct(runs, constants):.1f} %")
     if arguments.write:
         summary = summarise(left_out.tolist())
         by_source = {
@@ -179,6 +187,7 @@ def main() -> None:
             fitted_on=f"{len(runs)} published runs from {len(by_source)} sources, {date.today():%Y-%m-%d}",
             left_out_p90=(summary.p90_pct or 0.0) / 100,
             left_out_median=summary.median_pct / 100,
+            other_part_p90=other_part_p90_pct(runs, constants) / 100,
             left_out_by_source={source: median / 100 for source, median in by_source.items()},
             constants={name: replace(c, value=constants[name]) for name, c in calibration.constants.items()},
         )

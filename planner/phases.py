@@ -12,9 +12,10 @@ from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Profile
 from profiler.units import GIB
+from sim.calibration import load_calibration
 from sim.campaign import Phase
 from sim.estimate import StepEstimate, estimate_step
-from sim.hardware import Cluster
+from sim.hardware import Cluster, Gpu
 from sim.layout import ParallelLayout, check_heads
 from sim.memory import ERROR_P90
 from sim.stacks import SoftwareStack
@@ -287,6 +288,33 @@ def memory_notes(phases: Sequence[PlannedPhase]) -> tuple[str, ...]:
         return ()
     listed = "; ".join(f"{peak} in {', '.join(names)}" for peak, names in tight.items())
     return (f"memory is tight: {listed} (the prediction is within {100 * ERROR_P90:.0f} % nine times in ten)",)
+
+
+def step_error_p90(phases: Sequence[PlannedPhase]) -> float:
+    """What nine in ten predicted steps miss by less than: of sources, or of a GPU, that the fit did not see."""
+    calibration = load_calibration()
+    return calibration.other_part_p90 if _unfitted(phases) else calibration.left_out_p90
+
+
+def step_error_source(phases: Sequence[PlannedPhase]) -> str:
+    """Where `step_error_p90` comes from."""
+    if _unfitted(phases):
+        return "error at the 90th percentile of the A100's published runs under the H100's efficiencies"
+    return "error at the 90th percentile on published runs left out of the calibration; see `herdplan validate`"
+
+
+def unfitted_notes(phases: Sequence[PlannedPhase], gpu: Gpu, error: float) -> tuple[str, ...]:
+    """A word where the GPU is one on which no run was fitted."""
+    if not _unfitted(phases):
+        return ()
+    return (
+        f"no published run on {gpu.label} was fitted: the H100's efficiencies on its datasheet are assumed, "
+        f"with which nine in ten of the A100's runs are missed by less than {error:.0%}",
+    )
+
+
+def _unfitted(phases: Sequence[PlannedPhase]) -> bool:
+    return any(phase.origin == "assumed" for phase in phases)
 
 
 def of_what_there_is(peak_bytes: float, capacity_bytes: float) -> str:

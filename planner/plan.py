@@ -17,7 +17,7 @@ from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, wate
 from planner.costs import CostBreakdown
 from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.model_card import ModelCard, card_of_plan, explain_card
-from planner.phases import PlannedPhase, memory_notes
+from planner.phases import PlannedPhase, memory_notes, step_error_p90, unfitted_notes
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
 from planner.power_limit import cap_notes
@@ -270,7 +270,7 @@ def make_plan(request: PlanRequest) -> Plan:
     setup = campaign_setup(request, architecture, cluster, phases)
     typical = typical_campaign(setup, request.seed, request.replicas)
     campaign = typical.campaign
-    error = load_calibration().left_out_p90
+    error = step_error_p90(phases)
     days = campaign.duration_s / DAY_S
     prices = load_prices(request, cluster.gpu)
     electricity = campaign_bill(request, campaign, prices)
@@ -308,15 +308,16 @@ def make_plan(request: PlanRequest) -> Plan:
         profile=profile,
         assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, error),
         provenance=_provenance(cluster, phases, profile, request),
-        notes=_notes(request, setup, grid, phases),
+        notes=_notes(request, setup, grid, phases, error),
     )
 
 
 def _notes(
-    request: PlanRequest, setup: CampaignSetup, grid: Grid, phases: tuple[PlannedPhase, ...]
+    request: PlanRequest, setup: CampaignSetup, grid: Grid, phases: tuple[PlannedPhase, ...], error: float
 ) -> tuple[str, ...]:
     """What a person should know beside the numbers, each once."""
     found = (
+        *unfitted_notes(phases, setup.cluster.gpu, error),
         *setup.notes,
         *tariff_notes(request, grid),
         *cap_notes(request.site, setup.cluster.gpu),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from planner.market import MARKET
 from planner.market.prices import FEW, PriceRange
+from planner.phases import step_error_source
 from planner.plan_file import SiteRequest
 from planner.pricing import Prices
 from profiler.files import InputError, nearest, read_toml
@@ -100,9 +101,7 @@ def _time(plan: "Plan") -> dict[str, Prior]:
         low=1 / (1 + error),
         high=1 + error,
         kind="calibrated" if error else "given",
-        source="error at the 90th percentile on published runs left out of the calibration; see `herdplan validate`"
-        if error
-        else "throughput stated in the plan",
+        source=step_error_source(plan.phases) if error else "throughput stated in the plan",
     )
     told = stated.effective_time_ratio is not None
     for name in ("failures", "restart_time", "detection_time", "chance"):

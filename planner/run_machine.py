@@ -27,6 +27,13 @@ BOARD_WITHOUT_SWITCH = 4
 
 def read_gpu(c: Cells) -> Gpu:
     """The catalogue's GPU by name, alias or family; its memory and a low power limit as the row states."""
+    found = _found_gpu(c)
+    if not found.kernels:
+        c.notes.append(f"no run on {found.label} was fitted: the H100's efficiencies on its datasheet are assumed")
+    return found
+
+
+def _found_gpu(c: Cells) -> Gpu:
     text = c.text("gpu")
     wanted = re.sub(r"[^a-z0-9]", "", text.lower())
     if re.search(r"\bmig\b|mig \d", text.lower()):

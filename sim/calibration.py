@@ -37,6 +37,9 @@ class Calibration:
     left_out_p90: Positive
     """90th percentile of the absolute step-time error when each source is left out of its own fit."""
     left_out_median: Positive
+    other_part_p90: Positive
+    """90th percentile of the absolute step-time error of the A100's runs with the H100's efficiencies on the A100's
+    datasheet: what may be expected of a part on which no run was fitted."""
     left_out_by_source: Mapping[str, Positive] = field(default_factory=dict)
     """Median absolute error of each source, as a ratio, with constants fitted on all the others."""
     constants: Mapping[str, Constant] = field(default_factory=dict)

@@ -19,9 +19,10 @@ from sim.power import step_power_w
 from sim.stacks import SoftwareStack
 from sim.step import StepTimes, step_times
 
-KernelOrigin = Literal["measured", "scaled", "calibrated"]
+KernelOrigin = Literal["measured", "scaled", "calibrated", "assumed"]
 """Of the blocks. measured: the very shape is in a profile; scaled: it lies between measured shapes, or the profile
-derives from another GPU's; calibrated: a roofline whose efficiencies were fitted to published kernels and runs."""
+derives from another GPU's; calibrated: a roofline whose efficiencies were fitted to published kernels and runs;
+assumed: the H100's efficiencies on the datasheet of a part on which no run was fitted."""
 ORIGINS: Mapping[Footing, KernelOrigin] = {
     "measured": "measured",
     "scaled": "scaled",
@@ -166,6 +167,11 @@ def estimate_step(
     return from_case(case, step_times(case), architecture, cluster, layout, measured=measured)
 
 
+def _origin(measured: MeasuredStep, gpu: Gpu) -> KernelOrigin:
+    found = ORIGINS[measured.block.footing]
+    return "assumed" if found == "calibrated" and not gpu.kernels else found
+
+
 def from_case(
     case: StepCase,
     times: StepTimes,
@@ -204,7 +210,7 @@ def from_case(
         },
         peak_flops=at(case.peak_flops),
         peak_bf16_flops=cluster.gpu.peak_bf16_flops,
-        origin=ORIGINS[measured.block.footing],
+        origin=_origin(measured, cluster.gpu),
         kernel_shares=kernel_shares(parts_s, measured, timed_part=cluster.gpu.kernels != ""),
         layout=layout,
     )

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from planner.calibrate import errors_pct, fit, toml_text
+from planner.calibrate import errors_pct, fit, other_part_p90_pct, toml_text
 from planner.estimate import run_cases
 from planner.runs import published_runs
 from planner.training_run import TrainingRun
@@ -96,3 +96,10 @@ def test_few_constants_for_many_runs() -> None:
     assert len(constants) < 0.1 * len(scored)
     at_a_bound = [n for n, c in constants.items() if abs(math.log(c.value / c.prior)) / c.spread > 2.99]
     assert len(at_a_bound) <= 3, at_a_bound
+
+
+def test_what_another_part_may_expect_is_what_the_a100_would_have_been_missed_by() -> None:
+    shipped = load_calibration()
+    expected = other_part_p90_pct(published_runs(), shipped.values()) / 100
+    assert shipped.other_part_p90 == pytest.approx(expected, rel=0.01)
+    assert shipped.other_part_p90 > shipped.left_out_p90

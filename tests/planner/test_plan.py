@@ -21,6 +21,7 @@ from planner.typical import typical_campaign
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from profiler.profile import LayerRow, Profile, Provenance
+from sim.calibration import load_calibration
 from sim.campaign import simulate_replicas
 from sim.reliability import load_reliability, reliability_names
 
@@ -102,6 +103,16 @@ def test_low_expected_and_high_are_in_order(name: str) -> None:
         assert 0 < cost.low <= cost.expected <= cost.high
     # the interval is at least as wide as the step model's error on runs it was not fitted on
     assert plan.days.high / plan.days.expected - 1 >= plan.step_error_p90 * (1 - 1e-9)
+
+
+def test_a_gpu_on_which_no_run_was_fitted_is_assumed_and_less_sure() -> None:
+    """Its error is that of the A100's runs under the H100's efficiencies (planner/calibrate.py)."""
+    fitted, other = small(), small(("cluster.gpu", "b200-sxm"))
+    assert (fitted.main_phase.origin, other.main_phase.origin) == ("calibrated", "assumed")
+    assert other.step_error_p90 == load_calibration().other_part_p90 > 2 * fitted.step_error_p90
+    spread = [plan.days.high / plan.days.low for plan in (fitted, other)]
+    assert spread[1] > spread[0]
+    assert [any("was fitted" in note for note in plan.notes) for plan in (fitted, other)] == [False, True]
 
 
 @PLANS
