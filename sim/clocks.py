@@ -9,10 +9,10 @@ IDLE_SHARE = 0.11
 """Idle power over that of training: 72 to 85 W (arXiv:2604.07345, two public logs) over 693 W in matrix products."""
 
 POWER_EXPONENT = 1.67
-"""Power above idle goes with this power of the speed. An H100 of 500 W instead of 700 W multiplies matrices at
-0.571 instead of 0.716 of its peak in published runs (exponent 1.67). Others lie about it: one held to 600 W takes 10
-to 15 % longer for a step by a vendor's account (1.38), and the curve that Perseus (arXiv:2312.06902) measured on
-other GPUs gives 1.6."""
+"""Power above idle goes with this power of the speed; between what three sources give. An H100 of 500 W instead of
+700 W multiplies matrices at 0.81 of the rate in published runs (`matmul_h100_500w` over `matmul_h100` of
+sim/catalogue/calibration.toml; exponent 1.8), one held to 600 W takes 10 to 15 % longer for a step by a vendor's
+account (1.38), and the curve that Perseus (arXiv:2312.06902) measured on other GPUs gives 1.6."""
 
 LEAST_SHARE = 0.3
 """No power limit goes lower: 200 W of 700 W on an H100 (nvidia-smi)."""

@@ -15,7 +15,7 @@ BLOCK_PARTS = ("matmul", "attention", "elementwise", "recompute", "bubble")
 """Parts of a step that are blocks running, or a stage waiting for blocks."""
 COMMUNICATION = ("tensor_parallel", "context_parallel", "pipeline", "data_parallel")
 UNTIMED = ("host", "other")
-"""Fixed times and stragglers, which no benchmark of kernels shows."""
+"""Fixed times and the wait for the slowest GPU, which no benchmark of kernels shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class KernelShares:
     published: float
     """Kernels whose published timings the constants start from, on this part or one of its family."""
     guessed: float
-    """The rest: the update by its counted bytes, fixed times, stragglers."""
+    """The rest: the update by its counted bytes, fixed times, the wait for the slowest GPU."""
 
     def text(self) -> str:
         """In one line, leaving out what is not there."""
