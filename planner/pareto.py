@@ -43,7 +43,8 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterComparison:
-    """Clusters compared: the front, those that one of the front beats in everything, and those that cannot run it."""
+    """Clusters compared: the front, those that one of the front beats in everything, those that cannot run it, and
+    those that Ctrl-C came before."""
 
     front: tuple[Contender, ...]
     """Fewest days first."""
@@ -51,14 +52,29 @@ class ClusterComparison:
     """Each with the name of one that takes no more of anything and less of something."""
     impossible: tuple[tuple[str, str], ...]
     """The cluster and why not."""
+    interrupted: tuple[str, ...] = ()
+    """Not looked at, so that any of them may beat the front."""
+
+    @property
+    def looked_at(self) -> int:
+        """How many were planned or found unable to run it."""
+        return len(self.front) + len(self.beaten) + len(self.impossible)
 
     @property
     def headline(self) -> str:
         """How many are on the front."""
         best, planned = len(self.front), len(self.front) + len(self.beaten)
+        if self.interrupted and planned == 1:
+            return "interrupted; one cluster planned so far"
+        if self.interrupted:
+            return f"interrupted; of {planned} clusters planned so far {best} {_are(best)} beaten by none of them"
         if planned == 1:
             return "one cluster, and none to beat it"
-        return f"{best} of {planned} clusters {'is' if best == 1 else 'are'} beaten by none"
+        return f"{best} of {planned} clusters {_are(best)} beaten by none"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def dominates(a: Array, b: Array) -> NDArray[np.bool_]:
@@ -80,7 +96,8 @@ def compare_clusters(
 
     Of the Llama 3.1 models none has a layout that takes 0.5 % less energy than its fastest one: the front needs no
     other. A layout or throughput that the request states is left out, for it belongs to one cluster. `workers`,
-    `scheduler` and `done` are those of `sim.replicas.fan_out`; after Ctrl-C what was planned is compared.
+    `scheduler` and `done` are those of `sim.replicas.fan_out`; after Ctrl-C what was planned is compared, and what was
+    not looked at is named.
 
     Raises:
         PlanError: no cluster can run it (the first one's reason).
@@ -91,18 +108,17 @@ def compare_clusters(
         load_gpu(name)
     requests = list(_on_clusters(request, gpus, counts))
     results = fan_out(_plan_on, requests, workers=workers, scheduler=scheduler, done=done)
-    unplanned = ["not planned: interrupted"] * (len(requests) - len(results))
+    clusters = [f"{asked.cluster.gpus:,} x {asked.cluster.gpu}" for asked in requests]
     found = [result for result in results if isinstance(result, Contender)]
     impossible = [
-        (f"{asked.cluster.gpus:,} x {asked.cluster.gpu}", result)
-        for asked, result in zip(requests, [*results, *unplanned], strict=True)
-        if isinstance(result, str)
+        (cluster, result) for cluster, result in zip(clusters, results, strict=False) if isinstance(result, str)
     ]
-    if not found and unplanned:
+    interrupted = clusters[len(results) :]
+    if not found and interrupted:
         raise KeyboardInterrupt  # another cluster might have run it
     if not found:
         raise PlanError(impossible[0][1])
-    return compare(found, impossible)
+    return replace(compare(found, impossible), interrupted=tuple(interrupted))
 
 
 def _plan_on(request: PlanRequest) -> Contender | str:

@@ -96,6 +96,8 @@ def _clusters(request: PlanRequest) -> None:
     ui.picking_table("clusters", layout_charts.cluster_table(comparison), picked, height=280)
     for name, why in comparison.impossible:
         ui.note(f"{name}: {why}")
+    if comparison.interrupted:
+        ui.note(f"Not looked at: {'; '.join(comparison.interrupted)}.")
 
 
 plan = ui.chosen_plan()

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, SettingsOption, overrides, requests, sentences, write_json
+from planner.commands.shared import (
+    INTERRUPTED,
+    JsonOption,
+    SettingsOption,
+    overrides,
+    requests,
+    sentences,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from planner.simulation import Simulation
@@ -53,6 +61,8 @@ def simulate(
             typer.echo(f"\n{explained(result.median, result.scenario.setup)}")
             if export:
                 typer.echo(f"\nTables and figures: {export}")
+    if interrupted_line(result):
+        raise typer.Exit(INTERRUPTED)
 
 
 def _write(result: "Simulation", folder: Path | None, events: Path | None, hours: Path | None, ending: str) -> None:

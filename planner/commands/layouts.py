@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, SettingsOption, overrides, requests, sentences, write_json
+from planner.commands.shared import (
+    INTERRUPTED,
+    JsonOption,
+    SettingsOption,
+    overrides,
+    requests,
+    sentences,
+    write_json,
+)
 from profiler.files import InputError
 
 if TYPE_CHECKING:
@@ -89,10 +97,15 @@ def _compare(
     names, counts = names or [request.cluster.gpu], counts or [request.cluster.gpus]
     with progress("clusters", len(set(names)) * len(set(counts))) as done:
         comparison = compare_clusters(request, names, counts, workers=workers, scheduler=scheduler, done=done)
+    if comparison.interrupted:
+        looked_at, total = comparison.looked_at, comparison.looked_at + len(comparison.interrupted)
+        typer.echo(f"Stopped: {looked_at} of {total} clusters were looked at; what follows is theirs.", err=True)
     if json_to:
         write_json(json_to, comparison_dict(comparison))
     if json_to != "-":
         print_comparison(comparison, front_only=front_only)
+    if comparison.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _counts(text: str) -> list[int]:

@@ -72,11 +72,13 @@ def _loss_table(result: SearchResult) -> Table:
 
 
 def comparison_dict(comparison: ClusterComparison) -> dict[str, object]:
-    """A comparison as scripts read it: `front` with fewest days first, `beaten` with by whom, `impossible`."""
+    """A comparison as scripts read it: `front` with fewest days first, `beaten` with by whom, `impossible`, and
+    `interrupted`, which Ctrl-C came before."""
     return {
         "front": [asdict(c) for c in comparison.front],
         "beaten": [{**asdict(c), "beaten_by": by} for c, by in comparison.beaten],
         "impossible": [{"cluster": name, "why": why} for name, why in comparison.impossible],
+        "interrupted": list(comparison.interrupted),
     }
 
 
@@ -96,6 +98,8 @@ def print_comparison(comparison: ClusterComparison, *, front_only: bool) -> None
     screen.print(table)
     for name, why in comparison.impossible:
         screen.print(f"{name}: {why}", style="dim", markup=False)
+    if comparison.interrupted:
+        screen.print(f"Not looked at: {'; '.join(comparison.interrupted)}.", markup=False)
 
 
 def _cells(c: Contender) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,25 @@ def test_what_was_planned_before_ctrl_c_is_compared(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(planner.pareto, "fan_out", interrupted)
     result = compare_clusters(request(), ["h100-sxm"], [32, 64])
     assert [c.gpus for c in result.front] == [32]
-    assert result.impossible == (("64 x h100-sxm", "not planned: interrupted"),)
+    assert (result.impossible, result.interrupted) == ((), ("64 x h100-sxm",))
+    assert result.headline == "interrupted; one cluster planned so far"
+
+
+def test_ctrl_c_is_no_verdict_and_names_what_was_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(done: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("planner.progress.progress", lambda *_: nullcontext(tell))
+    result = herdplan(*MANY, "--json", str(tmp_path / "found.json"))
+    assert result.exit_code == 130
+    assert result.stderr == "Stopped: 2 of 4 clusters were looked at; what follows is theirs.\n"
+    assert "interrupted; of 2 clusters planned so far" in result.stdout
+    assert result.stdout.endswith("Not looked at: 32 x h200-sxm; 64 x h200-sxm.\n")
+    data = json.loads((tmp_path / "found.json").read_text())
+    assert data["interrupted"] == ["32 x h200-sxm", "64 x h200-sxm"]
+    assert data["impossible"] == []
+    assert {row["gpu"] for row in [*data["front"], *data["beaten"]]} == {"h100-sxm"}
 
 
 def test_ctrl_c_before_any_cluster_that_can_run_it_does_not_say_that_none_can(

@@ -71,7 +71,7 @@ app(["simulate", *sys.argv[1:]])
 def test_ctrl_c_keeps_what_is_done_and_says_so() -> None:
     command = [sys.executable, "-c", INTERRUPTED, EXAMPLE, "--replicas", "100000", "--json", "-"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 130, run.stderr
     out, err = run.stdout, run.stderr
     found = json.loads(out)
     assert found["replicas_asked"] == 100_000
