@@ -221,28 +221,36 @@ class CampaignSetup:
             return ()
         lost_per_day = self.reliability.mean(lambda cause: float(cause.nodes_lost)) * DAY_S / self.mtbf_s
         away = self.reliability.nodes_in_repair(self.cluster)
-        crews, fail = self.repair_crews, f"about {significant(lost_per_day, 2)} nodes a day fail"
+        crews, fail = self.repair_crews, _failing(lost_per_day)
+        others = min(self.replicas, self.cluster.nodes) > 1  # a node that fails leaves a replica elsewhere whole
+        fewer = " or let the job run on fewer replicas" if others else ""
         if lost_per_day and not self.spare_nodes:
             repair_s = max(cause.repair_s for cause in self.reliability.causes)
             return (
                 f"There are no spare nodes: {fail}, and the job stands up to {duration(repair_s)} for each until it "
-                f"is repaired; keep {enough_spares(away)} spare_nodes or let the job run on fewer replicas",
+                f"is repaired; keep {max(enough_spares(away), 1)} spare_nodes{fewer}",
             )
         if crews is not None and away > crews:
             return (
                 f"The repair crews cannot keep up: {fail}, and {crews} of them mend "
                 f"{significant(lost_per_day * crews / away, 2)} a day, so the job stands and waits once the "
-                f"{self.spare_nodes} spare nodes are gone; take more repair_crews or let the job run on fewer "
-                "replicas",
+                f"{self.spare_nodes} spare nodes are gone; take more repair_crews{fewer}",
             )
         short = above_poisson(self.spare_nodes, away)
         if short > SHORT_SHARE:
             return (
                 f"There are too few spare nodes: {fail}, and {significant(away, 2)} are under repair on average, "
                 f"more than the {self.spare_nodes} there are for {short:.0%} of the time; the job stands and waits "
-                f"then; keep {enough_spares(away)} spare_nodes or let the job run on fewer replicas",
+                f"then; keep {enough_spares(away)} spare_nodes{fewer}",
             )
         return ()
+
+
+def _failing(nodes_per_day: float) -> str:
+    """How often nodes fail, as people say it."""
+    if 0 < nodes_per_day < 1:
+        return f"a node fails about every {duration(DAY_S / nodes_per_day)}"
+    return f"about {significant(nodes_per_day, 2)} nodes a day fail"
 
 
 def enough_spares(away: float) -> int:

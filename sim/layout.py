@@ -64,21 +64,22 @@ class ParallelLayout:
 
 
 def check_heads(tp: int, a: ModelArchitecture) -> None:
-    """Refuse a tensor-parallel degree that does not divide the heads; beyond the key/value heads these are copied.
+    """Refuse a tensor-parallel degree that does not divide the heads, or that the key/value heads cannot follow.
 
     Raises:
-        InputError: names the nearest degree that does.
+        InputError: names the nearest degree that fits both.
     """
-    if not _splits(tp, a):
-        nearest = min((n for n in range(1, a.heads + 1) if _splits(n, a)), key=lambda n: (abs(n - tp), n))
+    if not splits_heads(tp, a):
+        nearest = min((n for n in range(1, a.heads + 1) if splits_heads(n, a)), key=lambda n: (abs(n - tp), n))
         raise InputError(
-            f"tp is {tp}; {a.name} has {a.heads} heads and {a.kv_heads} key/value heads, which it must divide: "
-            f"{nearest} does."
+            f"tp is {tp}; it must divide the {a.heads} heads of {a.name}, and divide or be a multiple of its "
+            f"{a.kv_heads} key/value heads: {nearest} does."
         )
 
 
-def _splits(tp: int, a: ModelArchitecture) -> bool:
-    return a.heads % tp == 0 and (tp > a.kv_heads or a.kv_heads % tp == 0)
+def splits_heads(tp: int, a: ModelArchitecture) -> bool:
+    """Whether ranks hold equal heads, and each the key/value heads of its own: split, or copied beyond their number."""
+    return a.heads % tp == 0 and (a.kv_heads % tp == 0 or tp % a.kv_heads == 0)
 
 
 def check_layout(

@@ -13,7 +13,7 @@ from profiler.architecture import ModelArchitecture
 from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
 from sim.case_columns import build_case
 from sim.hardware import Cluster, TrainingPrecision
-from sim.layout import ParallelLayout
+from sim.layout import ParallelLayout, splits_heads
 from sim.schedule_order import SCHEDULES, SPLIT
 from sim.sharding import HSDP
 from sim.stacks import SoftwareStack
@@ -177,7 +177,7 @@ class LayoutSpace:
         return [
             tp
             for tp in _divisors(a.heads)
-            if (tp > a.kv_heads or a.kv_heads % tp == 0) and (per_node % tp == 0 or tp % per_node == 0)
+            if splits_heads(tp, a) and (per_node % tp == 0 or tp % per_node == 0)
         ]
 
     def _context_degrees(self) -> list[int]:

@@ -354,7 +354,7 @@ def test_a_stated_throughput_is_refused_between_what_was_reached_and_the_dense_p
     ("overrides", "says"),
     [
         ([("model", "llama4")], "model 'llama4' is not known"),
-        ([("training.layout", {"tp": 3})], "32 heads and 8 key/value heads, which it must divide: 2 does"),
+        ([("training.layout", {"tp": 3})], "multiple of its 8 key/value heads: 2 does"),
         ([("training.layout", {"tp": 2, "pp": 3})], "tp 2 x cp 1 x pp 3 = 6 does not divide 64 GPUs; 72 would do"),
         ([("training.layout", {"tp": 1, "micro_batch": 2})], "GiB per GPU, most of it"),
         ([("model", "llama3.1-405b"), ("training.layout", None)], "does not fit on 64 x H100"),

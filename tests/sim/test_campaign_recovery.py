@@ -68,16 +68,25 @@ def test_availability_without_spares() -> None:
 
 
 def test_no_spares_is_said_in_one_sentence() -> None:
-    plan = setup(20, 64, reliability=fleet(20_000.0, 64, cause=NODE), spare_nodes=0, parameters=10**6)
+    plan = setup(20, 64, reliability=fleet(20_000.0, 64, cause=NODE), spare_nodes=0, parameters=10**6,
+                 replicas=4)  # fmt: skip
     (note,) = plan.notes
     assert note.startswith("There are no spare nodes: about 4.3 nodes a day fail, and the job stands up to 1.39 h")
     assert "; keep 1 spare_nodes or let" in note  # a node every 5.56 h, 1.39 h under repair
     assert setup(20).notes == ()
 
 
+def test_where_none_would_seldom_be_too_few_one_spare_is_advised() -> None:
+    record = fleet(20_000.0, 64, cause=NODE)
+    (note,) = setup(20, 8, reliability=record, spare_nodes=0, parameters=10**6, replicas=4).notes
+    assert note.startswith("There are no spare nodes: a node fails about every ")
+    assert note.endswith("; keep 1 spare_nodes")  # and a job on one node cannot go on with fewer
+
+
 def test_as_many_spares_as_are_advised_are_enough() -> None:
     record = fleet(20_000.0, 64, cause={"nodes_lost": 1, "repair_s": 100_000.0})
-    few, *others = (setup(60, 64, reliability=record, spare_nodes=n, parameters=10**6) for n in (2, 8, 9))
+    plans = (setup(60, 64, reliability=record, spare_nodes=n, parameters=10**6, replicas=4) for n in (2, 8, 9))
+    few, *others = plans
     assert "; keep 9 spare_nodes or let" in few.notes[0]
     assert [len(plan.notes) for plan in others] == [1, 0]
 

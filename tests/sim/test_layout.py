@@ -35,8 +35,12 @@ def test_gpus_are_the_product_of_the_degrees(tp: int, cp: int, pp: int, dp: int)
 @pytest.mark.parametrize(
     ("layout", "changes", "says"),
     [
-        (ParallelLayout(tp=3), {}, "tp is 3; llama3.1-405b has 128 heads and 8 key/value heads"),
-        (ParallelLayout(tp=64), {"architecture": LLAMA_8B}, "which it must divide: 32 does"),
+        (ParallelLayout(tp=3), {}, "tp is 3; it must divide the 128 heads of llama3.1-405b, and"),
+        (
+            ParallelLayout(tp=64),
+            {"architecture": LLAMA_8B},
+            "divide or be a multiple of its 8 key/value heads: 32 does",
+        ),
         (ParallelLayout(tp=8, dp=2), {"gpus": 32}, "is 16 GPUs, not 32; dp 4 would fill them"),
         (ParallelLayout(tp=8, pp=3, dp=2), {"gpus": 64}, "the nearest count it divides is 72"),
         (ParallelLayout(pp=64, vp=3), {}, "more chunks than the 126 layers"),
@@ -68,6 +72,7 @@ def test_the_degree_that_is_named_does_divide(tp: int, heads: int, groups: int) 
         check_heads(named, a)
     else:
         assert heads % tp == 0
+        assert groups % tp == 0 or tp % groups == 0
 
 
 def test_labels_are_short() -> None:
