@@ -21,6 +21,7 @@ RESULTS: dict[str, Callable[[Plan], float]] = {
     "peak_mw": lambda p: p.peak_power_mw,
     "mfu": lambda p: p.mfu,
     "ettr": lambda p: p.campaign.ettr,
+    "step_time_s": lambda p: p.main_phase.step_time_s,
 }
 """What is compared, as `planner.why.NUMBERS` has it."""
 

@@ -96,8 +96,8 @@ def compare_clusters(
 
     Of the Llama 3.1 models none has a layout that takes 0.5 % less energy than its fastest one: the front needs no
     other. A layout or throughput that the request states is left out, for it belongs to one cluster. `workers`,
-    `scheduler` and `done` are those of `sim.replicas.fan_out`; after Ctrl-C what was planned is compared, and what was
-    not looked at is named.
+    `scheduler` and `done` are those of `sim.replicas.fan_out`; after Ctrl-C what was planned is compared, and the
+    rest is named.
 
     Raises:
         PlanError: no cluster can run it (the first one's reason).

@@ -9,6 +9,7 @@ from planner.costs import CostLine
 from planner.phases import PlannedPhase
 from planner.plan import Plan
 from planner.quantities import energy, human, money, significant
+from planner.step_constants import constant_text, meanings, used_constants
 from profiler.files import InputError, nearest
 from profiler.units import DAY_S, HOUR_S, JOULES_PER_MWH, TERA
 from sim.calibration import load_calibration
@@ -143,7 +144,10 @@ def _step(plan: Plan, phase: PlannedPhase) -> Reason:
     value = f"{significant(phase.step_time_s)} s"
     what = f"Step time, {phase.name}"
     if phase.stated:
-        return Reason(what=what, value=value, how="at the stated throughput", parts=_assumed(plan, "Throughput"))
+        throughput = _assumed(plan, "Throughput")
+        return Reason(
+            what=what, value=value, amount=phase.step_time_s, how="at the stated throughput", parts=throughput
+        )
     if phase is not plan.main_phase:
         source = f"the same step model, {load_calibration().fitted_on}"
         return Reason(what=what, value=value, amount=phase.step_time_s, kind=phase.step.origin, source=source)
@@ -156,7 +160,7 @@ def _step(plan: Plan, phase: PlannedPhase) -> Reason:
         parts=(
             *(_step_part(phase, name, seconds) for name, seconds in parts_s.items()),
             *_assumed(plan, "GPU", "Fabric", "Software stack", "Power limit", "Clocks at less power"),
-            _constants(),
+            _constants(plan, phase),
         ),
     )
 
@@ -171,14 +175,19 @@ def _step_part(phase: PlannedPhase, name: str, seconds: float) -> Reason:
     )
 
 
-def _constants() -> Reason:
-    found = load_calibration()
+def _constants(plan: Plan, phase: PlannedPhase) -> Reason:
+    """The constants that move this step; those of other GPUs and kernels are left out."""
+    found, said = load_calibration(), meanings()
     parts = tuple(
-        Reason(what=c.meaning, value=f"{c.value:.4g} (expected {c.prior:.4g})", kind="calibrated", source=c.source)
-        for c in found.constants.values()
+        Reason(what=said[name], value=constant_text(name, c), kind="calibrated", source=c.source)
+        for name, c in used_constants(plan, phase).items()
     )
     return Reason(
-        what="Kernel speeds", value=f"{len(parts)} constants", how=f"fitted on {found.fitted_on}", parts=parts
+        what="Kernel speeds",
+        value=f"{len(parts)} of {len(found.constants)} constants",
+        how=f"those that this step depends on, fitted on {found.fitted_on}",
+        source="" if parts else found.fitted_on,
+        parts=parts,
     )
 
 
@@ -330,5 +339,6 @@ NUMBERS: dict[str, Callable[[Plan], Reason]] = {
     "water_m3": _water,
     "mfu": _mfu,
     "ettr": _ettr,
+    "step_time_s": lambda plan: _step(plan, plan.main_phase),
 }
 """The numbers that can be followed."""

@@ -78,7 +78,7 @@ def check_heads(tp: int, a: ModelArchitecture) -> None:
 
 
 def splits_heads(tp: int, a: ModelArchitecture) -> bool:
-    """Whether ranks hold equal heads, and each the key/value heads of its own: split, or copied beyond their number."""
+    """Whether ranks hold equal heads, each with its key/value heads: split, or copied beyond their number."""
     return a.heads % tp == 0 and (a.kv_heads % tp == 0 or tp % a.kv_heads == 0)
 
 

@@ -174,11 +174,7 @@ class LayoutSpace:
 
     def _tensor_degrees(self) -> list[int]:
         a, per_node = self.architecture, self.cluster.gpus_per_node
-        return [
-            tp
-            for tp in _divisors(a.heads)
-            if splits_heads(tp, a) and (per_node % tp == 0 or tp % per_node == 0)
-        ]
+        return [tp for tp in _divisors(a.heads) if splits_heads(tp, a) and (per_node % tp == 0 or tp % per_node == 0)]
 
     def _context_degrees(self) -> list[int]:
         most = self.seq_len // SHORTEST_SHARD if self.stack.has_context_parallel else 1

@@ -1,6 +1,7 @@
 """Explanations: every number followed down rests on something, and its parts add up to it."""
 
 import math
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def test_the_headline_numbers_can_be_followed() -> None:
         "water_m3": p.water.total_m3,
         "mfu": p.mfu,
         "ettr": p.campaign.ettr,
+        "step_time_s": p.main_phase.step_time_s,
     }
     assert set(NUMBERS) == set(said)
     assert {number: why(p, number).amount for number in NUMBERS} == pytest.approx(said)
@@ -87,6 +89,28 @@ def test_a_stated_throughput_and_price_are_leaves_that_were_given() -> None:
     leaves = {leaf.what: leaf for leaf in found.leaves()}
     assert leaves["Throughput"].kind == "given"
     assert leaves["Rent"].kind == "given"
+
+
+def constants(**overrides: Any) -> dict[str, str]:
+    """What the step of a small plan depends on: meaning and value of each constant."""
+    small: dict[str, Any] = {"model": "llama3.1-8b", "tokens": "200B", "cluster": {"gpus": 64}}
+    planned = make_plan(plan_request(small, list(overrides.items()), source="test"))
+    return {part.what: part.value for part in find(why(planned, "step_time_s"), "Kernel speeds").parts}
+
+
+def test_only_constants_that_the_step_depends_on_are_shown_each_with_its_unit() -> None:
+    h100 = constants(**{"cluster.gpu": "h100-sxm"})
+    others = ("A100", "H200", "FlashAttention-1")
+    assert not [meaning for meaning in h100 for other in others if other in meaning]
+    assert any("H100 at 700 W" in meaning for meaning in h100)
+    assert not any("fp8" in meaning for meaning in h100)
+    assert any("fp8" in meaning for meaning in constants(**{"training.precision": "fp8"}))
+    a100 = constants(**{"cluster.gpu": "a100-80gb", "training.layout.tp": 2})
+    assert any(meaning.startswith("The same on A100 as: Bus bandwidth") for meaning in a100)
+    assert not [meaning for meaning in a100 if "on an H100" in meaning or "on H100" in meaning]
+    with_unit = re.compile(r"[\d.]+ (s|ms|µs|TFLOP/s|%|passes) \(expected .*\)|× [\d.]+ \(expected × [\d.]+\)")
+    assert all(map(with_unit.fullmatch, [*h100.values(), *a100.values()]))
+    assert h100["Time per step outside the passes: data, clipping, logging, synchronisation"].split()[1] == "ms"
 
 
 def test_a_number_that_cannot_be_followed_names_those_that_can() -> None:

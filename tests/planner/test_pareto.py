@@ -120,7 +120,9 @@ def test_what_was_planned_before_ctrl_c_is_compared(monkeypatch: pytest.MonkeyPa
     assert result.headline == "interrupted; one cluster planned so far"
 
 
-def test_ctrl_c_is_no_verdict_and_names_what_was_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_no_verdict_and_names_what_was_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def tell(done: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
