@@ -128,8 +128,8 @@ def human(value: float, unit: str = "", *, digits: int = 3) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """`1 pause`, `1,200 pauses`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    """`1 pause`, `1,200 pauses`, `16 micro-batches`."""
+    return f"{number:,} {thing}{'' if number == 1 else 'es' if thing.endswith('ch') else 's'}"
 
 
 def money(usd: float, *, digits: int = 3) -> str:

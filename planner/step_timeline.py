@@ -1,12 +1,12 @@
 """One step of a plan, event by event: its timeline beside the closed form."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import plan_cluster
-from planner.quantities import significant
+from planner.quantities import counted, significant
 from planner.refusal import of_the_plan
 from profiler.architecture import load_architecture
 from profiler.files import InputError
@@ -17,7 +17,10 @@ from sim.schedule import Timeline, simulate_step
 from sim.schedule_noise import Noise
 from sim.schedule_work import StepWork, step_work
 from sim.stacks import load_stack
-from sim.trace import StageSummary, stage_summaries
+from sim.trace import FIXED, StageSummary, stage_summaries
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 LEAST = 0.0005
 """Share of a step from which on it is said that its transfers share links."""
@@ -115,10 +118,10 @@ def summary_lines(found: PlanTimeline) -> list[str]:
     """What a person reads above and below the table of stages."""
     shape = found.timeline.work.shape
     lines = [
-        f"One step of '{found.phase.name}': {found.phase.step.layout.label}; {shape.micro_batches} micro-batches, "
-        f"{shape.schedule}",
+        f"One step of '{found.phase.name}': {found.phase.step.layout.label}; "
+        f"{counted(shape.micro_batches, 'micro-batch')}, {shape.schedule}",
         f"{significant(found.undisturbed_s, 4)} s event by event, {significant(found.closed_form_s, 4)} s in closed "
-        f"form ({found.difference:+.1%})",
+        f"form ({found.difference:+z.1%})",
     ]
     shared = found.undisturbed_s / found.apart_s - 1
     if abs(shared) >= LEAST:
@@ -134,24 +137,49 @@ def summary_lines(found: PlanTimeline) -> list[str]:
 
 def print_timeline(found: PlanTimeline) -> None:
     """The summary and the table of stages in the terminal."""
-    from rich.table import Table
-
     from planner.terminal import console
 
     screen = console()
     for line in summary_lines(found):
         screen.print(line, markup=False)
-    table = Table()
-    columns = ("stage", "computing, s", "communicating, s", "host, s", "waiting, s", "waiting, %")
-    for name in (*columns, "NVLink in use, s", "NIC in use, s"):
+    screen.print()
+    screen.print(stage_table(found))
+
+
+COLUMNS = (
+    "stage",
+    "computing",
+    "communicating",
+    FIXED.replace(", ", ",\n"),
+    "waiting",
+    "waiting\n[%]",
+    "NVLink\nin use",
+    "NIC\nin use",
+)
+"""Broken by hand, and without rules between them, so that all of them stay whole on 80 columns."""
+
+
+def stage_table(found: PlanTimeline) -> "Table":
+    """Where the seconds of each stage go, narrow enough for 80 columns."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title="Seconds of each stage",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
+    for name in COLUMNS:
         table.add_column(name, justify="right")
     for stage in found.stages:
         seconds = (stage.compute_s, stage.collective_s, stage.host_s, stage.waiting_s)
         table.add_row(
             str(stage.stage),
             *(f"{x:.3f}" for x in seconds),
-            f"{stage.waiting_s / found.timeline.total_s:.1%}",
+            f"{100 * stage.waiting_s / found.timeline.total_s:.1f}",
             f"{stage.nvlink_s:.3f}",
             f"{stage.nic_s:.3f}",
         )
-    screen.print(table)
+    return table

@@ -16,6 +16,12 @@ STREAMS = ("compute", "exposed", "host", "tensor", "context", "shard", "sync", "
 HOLDING = ("compute", "exposed", "host")
 """Streams of which a stage does one thing at a time; the others run beside them on its links."""
 
+FIXED = "fixed time, slowest GPU"
+"""What people read for the stream `host`: the fixed time once a step, and the wait for the slowest GPU."""
+
+THREADS = {"host": FIXED}
+"""Names in a trace of streams that are not called by their own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageSummary:
@@ -26,6 +32,7 @@ class StageSummary:
     collective_s: float
     """In which the computation stands for communication."""
     host_s: float
+    """The fixed time once a step, and the wait for the slowest GPU."""
     waiting_s: float
     nvlink_s: float
     """In which its links are in use, mostly beside all this: what its transfers would take one at a time."""
@@ -74,7 +81,7 @@ def chrome_trace(timeline: Timeline, *, name: str = "step") -> str:
     for stage in stages:
         rows.append(_label("process_name", stage, 0, f"stage {stage}"))
         rows.append({"ph": "M", "name": "process_sort_index", "pid": stage, "tid": 0, "args": {"sort_index": stage}})
-        rows += [_label("thread_name", stage, tid, stream) for tid, stream in enumerate(STREAMS)]
+        rows += [_label("thread_name", stage, tid, THREADS.get(stream, stream)) for tid, stream in enumerate(STREAMS)]
     for event in timeline.events:
         args = {name: value for name in ("micro_batch", "chunk") if (value := getattr(event, name)) >= 0}
         if event.link:

@@ -56,7 +56,7 @@ def stage_table(found: Timeline) -> pd.DataFrame:
         "stage": "Stage",
         "compute_s": "Computing [s]",
         "collective_s": "Communicating [s]",
-        "host_s": "Host [s]",
+        "host_s": "Fixed time, slowest GPU [s]",
         "waiting_s": "Waiting [s]",
         "nvlink_s": "NVLink in use [s]",
         "nic_s": "NIC in use [s]",

@@ -1,18 +1,24 @@
 """`herdplan step`: one step of a plan, event by event."""
 
 import json
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from planner.cli import app
+from planner.plan_file import read_plan_request
+from planner.step_timeline import plan_timeline, stage_table
 from planner.timeline_chart import COLOURS, COLUMNS, MOST_BARS, timeline_bars, timeline_chart
 from sim.schedule import Timeline, simulate_step
+from sim.schedule_noise import Noise
 from sim.schedule_order import PipelineShape
 from sim.schedule_work import ChunkWork, OperationWork, StepWork
-from sim.trace import HOLDING
+from sim.trace import FIXED, stage_summaries
 
 PLAN = """
 name = "A step"
@@ -58,7 +64,28 @@ def test_beside_the_closed_form(plan: Path) -> None:
         assert parts == pytest.approx(data["step_time_s"])
     text = step(str(plan)).stdout
     assert "event by event" in text
-    assert text.count("│ ") >= 4
+    assert "16 micro-batches" in text
+
+
+def test_the_table_stays_whole_on_80_columns(plan: Path) -> None:
+    page = StringIO()
+    Console(width=80, file=page).print(stage_table(plan_timeline(read_plan_request(plan, []), None, Noise())))
+    text = page.getvalue()
+    assert "…" not in text
+    assert len({len(line.rstrip("\n")) for line in text.splitlines()[4:]}) == 1
+    words = text.split()
+    for word in ("computing", "communicating", "slowest", "GPU", "waiting", "NVLink", "NIC"):
+        assert word in words, word
+
+
+def test_one_is_one_micro_batch_and_one_stage(tmp_path: Path) -> None:
+    path = tmp_path / "one.toml"
+    one = PLAN.replace("llama3.1-70b", "llama3.1-8b").replace("tp = 4\npp = 4\nvp = 5", "tp = 1")
+    path.write_text(one)
+    figure = tmp_path / "one.svg"
+    text = step(str(path), "--figure", str(figure)).stdout
+    assert "; 1 micro-batch, 1f1b" in text
+    assert "1 stage, 1 micro-batch, 1f1b" in figure.read_text()
 
 
 def test_disturbed(plan: Path) -> None:
@@ -107,16 +134,34 @@ def timeline(micro_batches: int) -> Timeline:
 
 
 @pytest.mark.parametrize("micro_batches", [16, 400])
-def test_the_bars_show_when_a_stage_works(micro_batches: int) -> None:
-    """One bar an operation, or columns that show what is done most: both cover about the time that is worked."""
+def test_the_bars_show_what_a_stage_does_of_each_kind(micro_batches: int) -> None:
+    """One bar an operation, or columns of shares: width times height is the time of each kind, in columns as well."""
     whole = timeline(micro_batches)
     bars = timeline_bars(whole)
-    exact = sum(e.end_s - e.start_s for e in whole.events if e.stage == 0 and e.stream in HOLDING)
-    of_first = bars[bars["stage"] == 0]
-    assert (of_first["end"] - of_first["start"]).sum() == pytest.approx(exact, rel=0.02)
-    assert len(bars) <= max(MOST_BARS, 8 * COLUMNS)
-    for _, rows in bars.sort_values("start").groupby("stage"):
-        assert (rows["start"].to_numpy()[1:] >= rows["end"].to_numpy()[:-1] - 1e-9).all()
+    for stage, summary in enumerate(stage_summaries(whole)):
+        of_it = bars[bars["stage"] == stage]
+        seconds = ((of_it["end"] - of_it["start"]) * (of_it["high"] - of_it["low"])).groupby(of_it["kind"]).sum()
+        assert seconds["communication"] == pytest.approx(summary.collective_s, rel=1e-3)
+        assert seconds[FIXED] == pytest.approx(summary.host_s, rel=1e-3)
+        computing_s = seconds[["forward", "backward", "optimizer"]].sum()
+        assert computing_s == pytest.approx(summary.compute_s, rel=1e-3)
+    assert len(bars) <= max(MOST_BARS, 8 * COLUMNS * len(COLOURS))
+
+
+@pytest.mark.parametrize("micro_batches", [16, 400])
+def test_no_bar_covers_another(micro_batches: int) -> None:
+    bars = timeline_bars(timeline(micro_batches)).sort_values(["stage", "start", "low"])
+    for _, rows in bars.groupby("stage"):
+        for before, after in pairwise(rows.itertuples()):
+            beside = after.start >= before.end - 1e-9
+            above = after.start == before.start and after.low >= before.high - 1e-9
+            assert beside or above
+
+
+def test_columns_are_explained_where_there_are_some() -> None:
+    few, many = timeline_chart(timeline(16)), timeline_chart(timeline(400))
+    assert few["title"]["subtitle"].endswith("8 stages, 16 micro-batches, 1f1b; blank is waiting")
+    assert "heights are shares of their time" in many["title"]["subtitle"]
 
 
 def test_the_chart_names_what_it_shows() -> None:
