@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, sentences, write_json
+from planner.commands.shared import JsonOption, check_figure, sentences, write_json
 from profiler.files import InputError, write_atomic
 
 
@@ -57,6 +57,7 @@ def validate(
         from planner.training_run import TrainingRun
         from planner.validation import validate_runs
 
+        check_figure(figure)
         if runs is None:
             chosen = published_runs("scored")
         else:
@@ -79,3 +80,6 @@ def validate(
             from planner.terminal import print_validation
 
             print_validation(result)
+            for what, path in (("Markdown", markdown), ("Figure", figure), ("JSON", json_to)):
+                if path:
+                    typer.echo(f"{what}: {path}")

@@ -69,6 +69,16 @@ def write_json(target: str, data: object) -> None:
         write_atomic(Path(target), text)
 
 
+def check_figure(path: Path | None) -> None:
+    """Refuse a figure in another format than the one that is drawn, before any work is done.
+
+    Raises:
+        InputError: names the file.
+    """
+    if path and path.suffix != ".svg":
+        raise InputError(f"--figure is {path}; only .svg can be drawn.")
+
+
 def overrides(named: dict[str, object], settings: list[str]) -> list[tuple[str, object]]:
     from planner.plan_file import parse_override
 

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from planner.commands.shared import JsonOption, SettingsOption, overrides, requests, sentences, write_json
+from planner.commands.shared import (
+    JsonOption,
+    SettingsOption,
+    check_figure,
+    overrides,
+    requests,
+    sentences,
+    write_json,
+)
 from profiler.files import InputError, write_atomic
 
 
@@ -27,8 +35,7 @@ def step(
         from planner.step_timeline import plan_timeline, print_timeline
         from sim.schedule_noise import Noise
 
-        if figure and figure.suffix != ".svg":
-            raise InputError(f"--figure is {figure}; only .svg can be drawn.")
+        check_figure(figure)
         noise = Noise(jitter=jitter, seed=seed, stragglers=dict(map(_straggler, straggler or [])))
         [request] = requests([file], overrides({}, settings or []))
         found = plan_timeline(request, phase, noise)

@@ -111,10 +111,11 @@ def _band(frame: pd.DataFrame, x: Spec, y: Spec, theme: Theme) -> Spec:
     return {"data": data(frame), "mark": mark, "encoding": {"x": x, "y": y, "y2": {"field": "high"}}}
 
 
-def _points(frame: pd.DataFrame, y: Spec, theme: Theme) -> Spec:
-    kinds = ["16-bit", "fp8"]
-    by = {"field": "Precision", "type": "nominal", "legend": None}
-    hues, shapes = [theme.accent, theme.communication], ["circle", "triangle-up"]
+def _points(frame: pd.DataFrame, y: Spec, theme: Theme, legend: Spec | None = None) -> Spec:
+    looks = {"16-bit": (theme.accent, "circle"), "fp8": (theme.communication, "triangle-up")}
+    kinds = [kind for kind in looks if kind in set(frame["Precision"])]
+    hues, shapes = [looks[kind][0] for kind in kinds], [looks[kind][1] for kind in kinds]
+    by = {"field": "Precision", "type": "nominal", "legend": legend}
     shown = frame.assign(Error=[percent(error / 100, signed=True) for error in frame["error"]])
     return {
         "data": data(shown),
@@ -155,7 +156,8 @@ def validation_by_source(
         "mark": {"type": "rect", "color": theme.soft, "opacity": 0.4},
         "encoding": {"x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
     }
-    points = _points(frame, x, theme)
+    legend = {"orient": "top", "title": None, "labelColor": theme.ink, "symbolOpacity": 1}
+    points = _points(frame, x, theme, legend)
     tick = {"type": "tick", "thickness": 2, "size": 12, "color": theme.lost}
     layers = [
         noise,
@@ -164,7 +166,7 @@ def validation_by_source(
     ]
     summary = result.overall
     return finished(
-        sized({"layer": layers}, width, 22 * len(order) + 120),
+        sized({"layer": layers}, width, 22 * len(order) + 145),
         theme,
         title=f"Half of {summary.runs} published runs within {summary.median_pct:.1f} %, "
         f"nine in ten within {summary.p90_pct or 0.0:.1f} %",

@@ -137,7 +137,11 @@ def test_validate_gives_errors_overall_by_regime_and_by_source(tmp_path: Path) -
     for group in (found["overall"], *found["by_regime"].values(), *found["by_source"].values()):
         assert {"median_pct", "p90_pct", "runs"} <= set(group)
     page = tmp_path / "validation.md"
-    assert "median" in works("validate", "--runs", str(PUBLISHED_RUNS), "--markdown", str(page))
+    files = ("--markdown", str(page), "--figure", str(tmp_path / "v.svg"), "--json", str(tmp_path / "v.json"))
+    text = works("validate", "--runs", str(PUBLISHED_RUNS), *files)
+    assert "median" in text
+    assert text.endswith(f"Markdown: {page}\nFigure: {tmp_path / 'v.svg'}\nJSON: {tmp_path / 'v.json'}\n")
+    assert all(f">{kind}</text>" in (tmp_path / "v.svg").read_text() for kind in ("16-bit", "fp8"))  # the legend
     assert page.read_text().startswith("# ")
 
 
@@ -206,7 +210,7 @@ def test_another_seed_is_another_campaign() -> None:
     [
         (("plan",), "nothing to plan"),
         ((*QUICK, "--model", "llama3.1-9b"), "model 'llama3.1-9b' is not known"),
-        ((*QUICK, "--set", "training.layout.tp=3"), "tp is 3; llama3.1-8b has 32 heads"),
+        ((*QUICK, "--set", "training.layout.tp=3"), "tp is 3; it must divide the 32 heads of llama3.1-8b"),
         ((*QUICK, "--model", "llama3.1-70b", "--set", "training.layout.tp=1"), "GiB per GPU"),
         ((*QUICK, "--model", "llama3.1-405b"), "does not fit on 64 x H100"),
         ((*QUICK, "--price", "-1"), "key 'money.price_usd_per_gpu_hour' is -1.0"),
@@ -309,6 +313,10 @@ def test_nothing_to_validate_is_one_sentence(tmp_path: Path, row: str) -> None:
     path = tmp_path / "runs.csv"
     path.write_text(f"id,layers,hidden,heads,gpu,gpus,global_batch,seq_len\n{row}")
     assert "no run states" in refusal("validate", "--runs", str(path))
+    for figure in (tmp_path / "v.png", tmp_path / "v.pdf"):
+        said = refusal("validate", "--figure", str(figure))
+        assert said == f"herdplan: --figure is {figure}; only .svg can be drawn.\n"
+        assert not figure.exists()
 
 
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:
