@@ -38,11 +38,25 @@ def print_plans(plans: Sequence[Plan], report: Path | None) -> None:
     if report:
         screen.print(f"Report: {report.resolve()}", markup=False)
     screen.print("Next:")
-    screen.print("  herdplan dashboard                             change it in the browser")
-    screen.print("  herdplan plan FILE --set cluster.gpus=8192     try another size")
-    screen.print("  herdplan uncertainty FILE                      how sure this is, and what matters most")
-    screen.print("  herdplan explain FILE --why cost_usd           follow a number to its sources")
-    screen.print("  herdplan validate                              how near published runs it comes")
+    screen.print(next_steps())
+
+
+NEXT = (
+    ("herdplan dashboard", "change it in the browser"),
+    ("herdplan plan FILE --set cluster.gpus=8192", "try another size"),
+    ("herdplan uncertainty FILE", "how sure this is, and what matters most"),
+    ("herdplan explain FILE --why cost_usd", "follow a number to its sources"),
+    ("herdplan validate", "how near published runs it comes"),
+)
+
+
+def next_steps() -> Table:
+    """What to do next; what has no room goes on under its own column."""
+    table = Table.grid(padding=(0, 2))
+    for command, what in NEXT:
+        table.add_row("", command, what)
+    table.columns[1].no_wrap = True
+    return table
 
 
 def _plan_table(plans: Sequence[Plan]) -> Table:

@@ -1,8 +1,11 @@
 """Searches and comparisons of clusters as people read them in the terminal, and as scripts do."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
+from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from planner.pareto import ClusterComparison, Contender
@@ -34,8 +37,26 @@ def search_dict(result: SearchResult) -> dict[str, object]:
     }
 
 
-def print_search(result: SearchResult) -> None:
+def print_search(result: SearchResult, screen: Console | None = None) -> None:
     """The ranking as a table, and why the others lose."""
+    screen = screen or console()
+    whole = _ranking_table(result, apart=True)
+    screen.print(whole if _fits(whole, screen) else _ranking_table(result, apart=False))
+    screen.print(_loss_table(result))
+
+
+MOST_COLUMNS = 1000
+"""A table is measured on a page of so many."""
+
+
+def _fits(table: Table, screen: Console) -> bool:
+    """Whether no cell has to be broken."""
+    page = screen.options.update(width=MOST_COLUMNS)
+    return Measurement.get(screen, page, table).maximum <= screen.width
+
+
+def _ranking_table(result: SearchResult, *, apart: bool) -> Table:
+    """Layouts with their figures; what holds each back in a column of its own, or below its layout."""
     space = result.space
     table = Table(
         title=f"{escape(space.architecture.name)} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, "
@@ -43,22 +64,22 @@ def print_search(result: SearchResult) -> None:
         f"step: {result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit",
         title_justify="left",
     )
-    for column in ("layout", "step", "MFU", "memory", "GPU power", "energy a step", ""):
-        table.add_column(column, justify="left" if column in ("layout", "") else "right")
+    against = ("against the fastest",) if apart else ()
+    for column in ("layout", "step", "MFU", "memory", "GPU\npower", "energy\na step", *against):
+        table.add_column(column, justify="left" if column in ("layout", *against) else "right")
     for r in result.layouts:
+        below = f"\n{r.reason}" if r.reason and not apart else ""
         table.add_row(
-            r.layout.label,
+            f"{r.layout.label}{below}",
             f"{significant(r.step_time_s)} s",
             f"{r.mfu:.1%}",
             f"{r.memory_gib:.0f} GiB",
             f"{r.gpu_power_w:.0f} W",
             energy(r.energy_kwh_per_step / 1000),
-            r.reason,
+            *((r.reason,) if apart else ()),
             style="" if r.fits else "dim",
         )
-    screen = console()
-    screen.print(table)
-    screen.print(_loss_table(result))
+    return table
 
 
 def _loss_table(result: SearchResult) -> Table:
@@ -82,24 +103,38 @@ def comparison_dict(comparison: ClusterComparison) -> dict[str, object]:
     }
 
 
-def print_comparison(comparison: ClusterComparison, *, front_only: bool) -> None:
-    """One row a cluster: the front, then what it beats unless only the front is asked for."""
-    table = Table(
-        title=f"Fewest days, dollars, MWh and tonnes: {comparison.headline}",
-        title_justify="left",
-    )
-    for column in ("cluster", "days", "cost", "electricity", "emissions", "MFU", "layout", ""):
-        table.add_column(column, justify="left" if column in ("cluster", "layout", "") else "right")
-    for contender in comparison.front:
-        table.add_row(*_cells(contender), "")
-    for contender, by in () if front_only else comparison.beaten:
-        table.add_row(*_cells(contender), f"beaten by {by}", style="dim")
-    screen = console()
-    screen.print(table)
+def print_comparison(comparison: ClusterComparison, *, front_only: bool, screen: Console | None = None) -> None:
+    """One row a cluster: the front, then what it beats unless only the front is asked for; what has no room beside
+    its figures stands below."""
+    screen = screen or console()
+    rows = [(c, "on the front") for c in comparison.front]
+    rows += () if front_only else [(c, f"beaten by {by}") for c, by in comparison.beaten]
+    said = ("layout",) if front_only else ("layout", "standing")
+    whole = _comparison_table(comparison, rows, said)
+    fits = _fits(whole, screen)
+    screen.print(whole if fits else _comparison_table(comparison, rows, ()))
+    for c, standing in () if fits else rows:
+        screen.print(f"{c.name}: {c.layout}{'' if front_only else f'; {standing}'}", markup=False)
     for name, why in comparison.impossible:
         screen.print(f"{name}: {why}", style="dim", markup=False)
     if comparison.interrupted:
         screen.print(f"Not looked at: {'; '.join(comparison.interrupted)}.", markup=False)
+
+
+FIGURES = ("cluster", "days", "cost", "electricity", "emissions", "MFU")
+
+
+def _comparison_table(
+    comparison: ClusterComparison, rows: Sequence[tuple[Contender, str]], said: Sequence[str]
+) -> Table:
+    """Clusters with their figures and with `said` beside them: nothing, the layout, or how each stands too."""
+    table = Table(title=f"Fewest days, dollars, MWh and tonnes: {comparison.headline}", title_justify="left")
+    for column in (*FIGURES, *said):
+        table.add_column(column, justify="left" if column in ("cluster", *said) else "right")
+    for c, standing in rows:
+        beside = (c.layout, standing)[: len(said)]
+        table.add_row(*_cells(c), *beside, style="" if c in comparison.front else "dim")
+    return table
 
 
 def _cells(c: Contender) -> tuple[str, ...]:
@@ -110,5 +145,4 @@ def _cells(c: Contender) -> tuple[str, ...]:
         energy(c.energy_mwh),
         f"{significant(c.emissions_tco2e)} tCO2e",
         f"{c.mfu:.1%}",
-        c.layout,
     )

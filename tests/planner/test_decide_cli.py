@@ -104,7 +104,7 @@ def test_diff_says_what_differs_and_that_nothing_does(plan: str, tmp_path: Path)
         ("[cluster]", "[cluster]\ngpu = 'h300'", "gpu 'h300' is not in the catalogue"),
         ("gpus = 64", "gpus = 100", "gpus is 100; nodes of"),
         ("[training]", "[training]\nstack = 'magic'", "stack 'magic' is not known"),
-        ("tp = 2", "tp = 3", "tp is 3; llama3.1-8b has 32 heads"),
+        ("tp = 2", "tp = 3", "tp is 3; it must divide the 32 heads of llama3.1-8b"),
         ("[cluster]", "seed = -1\n[cluster]", "key 'seed' is -1; input should be greater than or equal to 0"),
         ("[cluster]", "[site]\ngrid = 'Atlantis'\n[cluster]", "grid 'Atlantis' is not in the catalogue"),
     ],

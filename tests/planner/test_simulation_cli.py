@@ -55,6 +55,7 @@ def test_an_export_is_a_folder(tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may ignore it, as nohup does
 from contextlib import contextmanager
 import planner.progress
 

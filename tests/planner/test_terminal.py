@@ -1,0 +1,87 @@
+"""What a person sees stays whole on a narrow terminal: no word cut, nothing wrapped under something else."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from planner.pareto import Contender, compare
+from planner.plan_file import plan_request
+from planner.progress import Counted, Left
+from planner.search.request import search_request
+from planner.search.text import print_comparison, print_search
+from planner.terminal import NEXT, next_steps
+
+WIDTHS = [80, 100, 120, 200]
+CUT = "…"
+
+
+def page(width: int) -> tuple[Console, StringIO]:
+    text = StringIO()
+    return Console(width=width, file=text), text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_to_do_next_never_goes_on_under_the_commands(width: int) -> None:
+    screen, text = page(width)
+    screen.print(next_steps())
+    lines = text.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("  herdplan ")] == [
+        line for line in lines if line.strip().startswith("herdplan")
+    ]
+    assert all(line.startswith("  ") for line in lines)
+    assert " ".join(text.getvalue().split()) == " ".join(f"{command} {what}" for command, what in NEXT)
+
+
+CONTENDERS = [
+    Contender(
+        gpu=gpu,
+        gpus=16_384,
+        layout=f"TP8 CP2 PP16 VP8 DP{dp}, micro-batch 1, zero1, recompute selective, not sequence-parallel",
+        days=days,
+        cost_usd=83e6,
+        energy_mwh=24_900,
+        emissions_tco2e=9_220,
+        mfu=0.514,
+    )
+    for gpu, dp, days in (("h200-sxm", 64, 59.7), ("h100-sxm", 32, 60.7))
+]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("front_only", [True, False])
+def test_clusters_are_compared_without_a_word_cut_or_a_column_without_a_name(width: int, front_only: bool) -> None:
+    screen, text = page(width)
+    print_comparison(compare(CONTENDERS), front_only=front_only, screen=screen)
+    said = text.getvalue()
+    assert CUT not in said
+    header = next(line for line in said.splitlines() if "┃" in line)
+    assert all(name.strip() for name in header.strip("┃ ").split("┃"))
+    assert CONTENDERS[0].layout in " ".join(said.split())
+    assert ("beaten by 16,384 x h200-sxm" in " ".join(said.split())) == (not front_only)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_layouts_are_ranked_without_a_word_cut(width: int) -> None:
+    asked: dict[str, Any] = {"model": "llama3.1-405b", "tokens": "1T", "cluster.gpus": 16_384}
+    screen, text = page(width)
+    result = search_request(plan_request({}, list(asked.items()), source="test"), 3)
+    print_search(result, screen)
+    said = text.getvalue()
+    assert CUT not in said
+    header = next(line for line in said.splitlines() if "layout" in line and "┃" in line)
+    assert all(name.strip() for name in header.strip("┃ ").split("┃"))
+    words = set(said.split())
+    assert all(set(layout.reason.split()) <= words for layout in result.layouts)
+
+
+def test_a_bar_says_what_is_left_once_it_knows() -> None:
+    live = Progress(console=page(80)[0])
+    task = live.tasks[live.add_task("clusters", total=None)]
+    assert (Counted().render(task).plain, Left().render(task).plain) == ("0", "")
+    live.update(task.id, total=12)
+    assert (Counted().render(task).plain, Left().render(task).plain) == ("0/12", "")
+    live.update(task.id, completed=12)
+    assert (Counted().render(task).plain, Left().render(task).plain) == ("12/12", "about 0:00:00 left")
