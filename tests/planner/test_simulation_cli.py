@@ -1,15 +1,14 @@
 """`herdplan simulate`: over workers and a cluster, interrupted, with its files, and every mistake as one sentence."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from distributed import LocalCluster
 
-from tests.planner.test_cli import EXAMPLE, ROOT, data, refusal, works
+from tests.interrupts import interrupted
+from tests.planner.test_cli import EXAMPLE, data, refusal, works
 
 QUICK = ("simulate", EXAMPLE, "--seed", "4", "--replicas", "3")
 
@@ -55,7 +54,6 @@ def test_an_export_is_a_folder(tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import os, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may ignore it, as nohup does
 from contextlib import contextmanager
 import planner.progress
 
@@ -70,10 +68,8 @@ app(["simulate", *sys.argv[1:]])
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_so() -> None:
-    command = [sys.executable, "-c", INTERRUPTED, EXAMPLE, "--replicas", "100000", "--json", "-"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 130, run.stderr
-    out, err = run.stdout, run.stderr
+    code, out, err = interrupted(INTERRUPTED, EXAMPLE, "--replicas", "100000", "--json", "-", timeout_s=120)
+    assert code == 130, err
     found = json.loads(out)
     assert found["replicas_asked"] == 100_000
     assert 3 <= found["replicas"] == len(found["campaigns"]) < 100_000

@@ -79,7 +79,8 @@ def test_layouts_are_ranked_without_a_word_cut(width: int) -> None:
 
 def test_a_bar_says_what_is_left_once_it_knows() -> None:
     live = Progress(console=page(80)[0])
-    task = live.tasks[live.add_task("clusters", total=None)]
+    live.add_task("clusters", total=None)
+    [task] = live.tasks
     assert (Counted().render(task).plain, Left().render(task).plain) == ("0", "")
     live.update(task.id, total=12)
     assert (Counted().render(task).plain, Left().render(task).plain) == ("0/12", "")

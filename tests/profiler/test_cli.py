@@ -16,6 +16,7 @@ import pytest
 from profiler.cli import main
 from profiler.files import InputError
 from profiler.profile import Profile, read_profile
+from tests.interrupts import hearing
 from tests.profiler.ranks import ROOT, environment, run_ranks
 
 RUN = ("run", "--seq-len", "32", "--device", "cpu", "--precision", "fp32")
@@ -136,15 +137,10 @@ def test_a_run_on_this_cpu_writes_a_profile_that_reads_back(tmp_path: Path, tiny
 def test_ctrl_c_keeps_what_was_measured_and_resume_goes_on(tmp_path: Path, tiny_file: Path) -> None:
     out = tmp_path / "p.json"
     words = [*RUN, "--model", str(tiny_file), "--out", str(out), "--budget-minutes"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "profiler", *words, "5"],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    _wait_until(lambda: out.exists() and len(read_profile(out).layers) >= 1)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    with hearing("from profiler.cli import main; main()", *words, "5", env=environment()) as process:
+        _wait_until(lambda: out.exists() and len(read_profile(out).layers) >= 1)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "--resume" in output
     kept = read_profile(out).layers

@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +15,8 @@ from sim.campaign import Campaign, CampaignSetup, Phase, replica_seeds, simulate
 from sim.hardware import build_cluster
 from sim.reliability import load_reliability
 from sim.replicas import fan_out
+from tests.interrupts import interrupted
 from tests.sim.squares import squared_slowly
-
-ROOT = Path(__file__).parents[2]
 
 SETUP = CampaignSetup(
     cluster=build_cluster("h100-sxm", 4096),
@@ -90,7 +87,6 @@ def test_progress_counts_every_result(workers: int) -> None:
 
 INTERRUPTED = """
 import os, signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started this may ignore it, as nohup does
 from sim.replicas import fan_out
 from tests.sim.squares import squared_slowly
 
@@ -104,16 +100,9 @@ print(fan_out(squared_slowly, range(4000), workers=int(sys.argv[1]), done=done))
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_interrupt_keeps_what_is_done(workers: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, workers],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=60,
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    found = [int(number) for number in run.stdout.strip("[]\n").split(",")]
+    code, out, err = interrupted(INTERRUPTED, workers, timeout_s=60)
+    assert (code, err) == (0, "")
+    found = [int(number) for number in out.strip("[]\n").split(",")]
     assert found == [number**2 for number in range(len(found))]
     assert 4 <= len(found) < 4000
 
