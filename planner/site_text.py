@@ -90,7 +90,7 @@ def print_caps(sweep: CapSweep) -> None:
         marks += [] if option.keeps_limit else ["over the site's limit"]
         table.add_row(
             f"{option.cap_w:.0f} W",
-            f"+{option.slowdown - 1:.1%}",
+            f"+{option.slowdown - 1:.{0 if option.slowdown >= 2 else 1}%}",  # whole on 80 columns
             significant(option.days),
             energy(option.energy_mwh),
             f"{significant(option.peak_mw)} MW",

@@ -108,8 +108,11 @@ def goal(
                 tell=tell,
             )
         if result.stopped:
+            from planner.quantities import counted
+
             tried = len(result.candidates)
-            typer.echo(f"Stopped: {tried} clusters were tried, but not all; what follows is theirs.", err=True)
+            were = f"{counted(tried, 'cluster')} {'was' if tried == 1 else 'were'} tried"
+            typer.echo(f"Stopped: {were}, but not all; what follows is theirs.", err=True)
         if out and result.request:
             from planner.report.plan_text import plan_file_text
 
