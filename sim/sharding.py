@@ -1,5 +1,7 @@
 """What sharing out weights, gradients and optimizer state costs: gathers, reductions and the update itself."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -193,16 +195,36 @@ def weight_gather_s(case: StepCase, parameters: Array) -> Array:
     return np.where(sharded_optimizer(case) & ~by_block(case) & (ranks > 1), gathered, 0.0)
 
 
-def gradient_sync_s(case: StepCase, parameters: Array, forward_s: Array, backward_s: Array) -> Array:
+@dataclass(frozen=True, kw_only=True)
+class Hiding:
+    """Seconds of computation behind which a stage's reductions, or its gathers, can hide."""
+
+    all_s: Array
+    """Behind all of them, from the first chunk's on."""
+    chunk_s: Array
+    """Behind one chunk's: the pass of one micro-batch that needs it, or makes it."""
+
+
+def shown_s(case: StepCase, moved_s: Array, hiding: Hiding) -> Array:
+    """Seconds that show of a reduction or gather of `moved_s`, made chunk by chunk: what outlasts all that hides it,
+    or what of the last chunk's (of a gather: the first's) outlasts its pass; and the exposed share of the rest."""
+    left_over = np.maximum(moved_s - hiding.all_s, moved_s / case.vp - hiding.chunk_s)
+    bare_s = np.maximum(left_over, 0.0)
+    return np.asarray(bare_s + case.dp_exposed * (moved_s - bare_s))
+
+
+def gradient_sync_s(case: StepCase, parameters: Array, forward: Hiding, backward: Hiding, round_s: Array) -> Array:
     """Exposed seconds of a step's reductions of gradients and gather of weights, of a rank's `parameters`.
 
-    Hidden, where the stack can: each reduction behind the backward work before it (`backward_s`), the gather behind
-    the first forward work (`forward_s`).
+    Hidden, where the stack can: the gather behind the first forward work, the last reduction behind the backward work
+    before it. Of the reductions before the last each hides behind all of the next round (`round_s`), but without a
+    pipeline, where the next one waits for it.
     """
     reduce, gather, times = reduction_s(case, parameters), weight_gather_s(case, parameters), reductions(case)
-    exposed = times * overlapped(backward_s, reduce, case.dp_exposed)
-    waited = np.where(case.waits_for_weights > 0, gather, overlapped(forward_s, gather, case.dp_exposed))
-    synced = np.where(case.dp_overlap > 0, exposed + waited, times * reduce + gather)
+    last = shown_s(case, reduce, backward)
+    earlier = np.where(case.pp > 1, overlapped(round_s, reduce, case.dp_exposed), last)
+    waited = np.where(case.waits_for_weights > 0, gather, shown_s(case, gather, forward))
+    synced = np.where(case.dp_overlap > 0, (times - 1) * earlier + last + waited, times * reduce + gather)
     return synced + fsdp_root_s(case) + fsdp_late_s(case, parameters)
 
 

@@ -15,6 +15,7 @@ from sim.network import send_time_s, small_all_reduce_s
 from sim.passes import Pass, block_passes, head_matmul_s, head_s, recompute_s
 from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
 from sim.sharding import (
+    Hiding,
     accumulate_s,
     fsdp_layer_s,
     gradient_sync_s,
@@ -74,21 +75,32 @@ def head_chunk(case: StepCase, head: Array) -> tuple[Chunk, Array]:
 
 
 def pipeline_case(
-    case: StepCase, forward: Pass, backward: Pass, again_s: Array, fsdp: tuple[Array, Array], head: Array
+    case: StepCase,
+    forward: Pass,
+    backward: Pass,
+    again_s: Array,
+    fsdp: tuple[Array, Array],
+    head: Array,
+    accumulated_s: Array,
 ) -> PipelineCase:
-    """The pipelines of all steps; sharding within a pass (`fsdp`, forward and backward) is part of the pass."""
+    """The pipelines of all steps; sharding within a pass (`fsdp`, forward and backward) is part of the pass, and so
+    are what a chunk's pass takes beside computing (`pass_s`) and adding up its gradients (`accumulated_s`, a stage's
+    per micro-batch)."""
     weight = WEIGHT_SHARE * backward.matmul
     block = Chunk(forward.total + fsdp[0], backward.total - weight + again_s + fsdp[1], weight)
     head_work, deferred_s = head_chunk(case, head)
     first, middle, last = chunk_layers(case.layers, case.pp, case.vp, case.head_layers)
+    once = pass_s(case) / 2  # half with either pass
+    call = Chunk(once, once, accumulated_s / case.vp)
+    alone = np.where(case.pp * case.vp > 1, 1.0, 0.0)  # without a pipeline the first chunk is the last
     return PipelineCase(
         schedule=case.schedule,
         pp=case.pp,
         vp=case.vp,
         micro_batches=case.micro_batches,
-        first=Chunk.of(first, block),
-        middle=Chunk.of(middle, block),
-        last=Chunk.of(last, block, head_work),
+        first=Chunk.of(first, block, call),
+        middle=Chunk.of(middle, block, call),
+        last=Chunk.of(last, block, Chunk.of(alone, call, head_work)),
         deferred_s=deferred_s,
         p2p_s=p2p_s(case),
         p2p_exposed=case.p2p_exposed,
@@ -107,12 +119,6 @@ def pass_s(case: StepCase) -> Array:
     ranks = case.tp * case.cp * case.dp
     reduction = small_all_reduce_s(case, ranks, np.ones_like(ranks))
     return np.asarray(case.pass_fixed_s + 2 * case.reduces_maxima * reduction)
-
-
-def _calls_s(case: StepCase) -> Array:
-    """Seconds of a step that its passes and the step itself take beside what they compute."""
-    calls: Array = case.micro_batches * case.vp * pass_s(case) + case.step_fixed_s
-    return calls
 
 
 def expected_slowest(gpus: Array) -> Array:
@@ -135,8 +141,8 @@ def least_s(case: StepCase) -> Array:
     forward, backward = block_passes(case)
     nothing = np.zeros(1)
     again = recompute_s(case, forward)
-    pipeline = pipeline_case(case, forward, backward, again, (nothing, nothing), head_s(case))
-    return (certain_s(pipeline) + _calls_s(case)) * (1 + slowest_gpu(case))
+    pipeline = pipeline_case(case, forward, backward, again, (nothing, nothing), head_s(case), nothing)
+    return (certain_s(pipeline) + case.step_fixed_s) * (1 + slowest_gpu(case))
 
 
 def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
@@ -152,27 +158,36 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
 
     passes = case.micro_batches
     most, _ = stage_layers(case)
+    parameters = rank_parameters(case, most)
+    accumulated = accumulate_s(case, parameters)
     # a chunk's gradients are complete once its last micro-batch is back; where each stage holds several, that
     # micro-batch then still has to pass all the earlier chunks of the model
-    reach = np.where(case.vp > 1, (case.vp - 1) / case.vp * case.layers, most)
-    ahead, behind = forward.total + fsdp[0], backward.total + again + fsdp[1]
+    chunk, once = most / case.vp, pass_s(case) / 2
     product = np.where(case.pp == 1, head / 3, 0.0)  # a pipeline's last stage alone has a head to hide behind
-    parameters = rank_parameters(case, most)
-    gradients = gradient_sync_s(case, parameters, reach * ahead + product, reach * behind + 2 * product) + tied_s(
-        case
+    ahead = chunk * (forward.total + fsdp[0]) + once + product
+    behind = chunk * (backward.total + again + fsdp[1]) + once + accumulated / case.vp + 2 * product
+    reach = (case.vp - 1) * case.pp + 1
+    synced = gradient_sync_s(
+        case,
+        parameters,
+        Hiding(all_s=reach * ahead, chunk_s=ahead),
+        Hiding(all_s=reach * behind, chunk_s=behind),
+        case.pp * case.vp * (ahead + behind),
     )
-    update = optimizer_s(case, parameters) + accumulate_s(case, parameters) * passes
-    calls, slowed = _calls_s(case), 1 + slowest_gpu(case)
-    beside = gradients + update + calls
+    gradients = synced + tied_s(case)
+    update, slowed = optimizer_s(case, parameters), 1 + slowest_gpu(case)
+    beside = gradients + update + case.step_fixed_s
     pipeline = pipeline_times(
-        pipeline_case(case, forward, backward, again, fsdp, head), most_s=most_s / slowed - beside
+        pipeline_case(case, forward, backward, again, fsdp, head, accumulated), most_s=most_s / slowed - beside
     )
     subtotal = pipeline.total_s + beside
     total = subtotal * slowed
 
     own = passes * case.layers / case.pp  # blocks that an average stage runs in a step
     block_s = forward.total + fsdp[0] + backward.total + again + fsdp[1]
-    waiting = pipeline.total_s - pipeline.p2p_s - own * block_s - passes * head / case.pp
+    calls = passes * case.vp * pass_s(case)
+    working = own * block_s + passes * (head / case.pp + accumulated) + calls
+    waiting = pipeline.total_s - pipeline.p2p_s - working
     return StepTimes(
         matmul=own * (forward.matmul + backward.matmul),
         attention=own * (forward.attention + backward.attention),
@@ -184,8 +199,8 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
         pipeline=pipeline.p2p_s,
         bubble=np.where(case.pp > 1, waiting, 0.0),
         data_parallel=gradients + own * (fsdp[0] + fsdp[1]),
-        optimizer=update,
+        optimizer=update + passes * accumulated,
         host=own * (forward.host + backward.host),
-        other=calls + total - subtotal,
+        other=calls + case.step_fixed_s + total - subtotal,
         total=total,
     )

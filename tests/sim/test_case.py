@@ -63,7 +63,13 @@ def test_every_constant_is_near_what_was_expected_of_it() -> None:
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -1.0])
 def test_a_constant_that_is_no_amount_is_refused(wrong: float) -> None:
     constant = {"value": wrong, "prior": 1.0, "spread": 0.1, "meaning": "m", "source": "s"}
-    data = {"fitted_on": "x", "left_out_p90": 0.1, "left_out_median": 0.1, "constants": {"c": constant}}
+    data = {
+        "fitted_on": "x",
+        "left_out_p90": 0.1,
+        "left_out_median": 0.1,
+        "other_part_p90": 0.3,
+        "constants": {"c": constant},
+    }
     with pytest.raises(InputError, match=r"key 'constants\.c\.value' is"):
         validated(data, Calibration, source="test")
 

@@ -10,7 +10,6 @@ import simpy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sim.case import Array
 from sim.layout import ParallelLayout
 from sim.schedule import TimelineEvent, simulate_step
 from sim.schedule_link import LINKS, Link
@@ -179,11 +178,9 @@ def test_tensor_parallel_collectives_stay_off_the_network() -> None:
     assert (step_work(copies.case()).links.shard, step_work(copies.case()).links.sync) == ("nvlink", "nic")
 
 
-def both_ways_s(s: Situation, **changes: Array) -> tuple[float, float]:
-    """A step event by event without contention, and in closed form, which counts sums of gradients, the host's
-    handshakes and maxima of fp8 tensors beside the pipeline: none of them is there."""
-    without = {name: np.zeros(1) for name in ("accumulate_bytes", "pass_fixed_s", "reduces_maxima")}
-    case = replace(s.case(), **{**without, **changes})
+def both_ways_s(s: Situation) -> tuple[float, float]:
+    """A step event by event without contention, and in closed form."""
+    case = s.case()
     return simulate_step(step_work(case), shared_links=False).total_s, total_s(case)
 
 
@@ -200,12 +197,14 @@ def test_one_stage_within_one_percent_of_the_closed_form(sharding: str, data: st
 
 
 @few
-@given(situations(pipelined=True, single_replica=True))
+@given(situations(pipelined=True))
 def test_a_pipeline_within_one_percent_of_the_closed_form(s: Situation) -> None:
-    """The same through a pipeline that is kept busy, sends within an eighth of a pass (tests/sim/pipelines); but not
-    the reduction of gradients, of which the closed form does not know what it finds to hide behind at the end."""
+    """The same through a pipeline that is kept busy, sends within an eighth of a pass (tests/sim/pipelines) and
+    gradients reduced within an eighth of the step: the closed form takes all that is reduced to slow the passes
+    beside it, of which a stage that waits has none."""
     work = step_work(s.case())
     assume(work.shape.micro_batches >= 2 * work.shape.stages)
     assume(work.p2p_s <= min(c.forward.compute_s for c in work.chunks) / 8)
-    events_s, closed_s = both_ways_s(s, gradient_bytes=np.zeros(1))
+    events_s, closed_s = both_ways_s(s)
+    assume(work.reduce_s <= closed_s / 8)
     assert events_s == pytest.approx(closed_s, rel=0.01)

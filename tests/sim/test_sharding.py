@@ -12,6 +12,7 @@ from sim.memory import memory_use
 from sim.passes import block_passes
 from sim.schedule_order import rounds
 from sim.sharding import (
+    Hiding,
     fsdp_late_s,
     fsdp_layer_s,
     fsdp_root_s,
@@ -41,11 +42,11 @@ def gradients_bytes(situation: Situation, **layout: object) -> float:
 
 def test_zero2_reduces_with_every_micro_batch() -> None:
     """DeepSpeed, issue 2252: "gradient reduction is required after every backward"."""
-    parameters, nothing = np.full(1, 8e9), np.zeros(1)
+    parameters, nothing = np.full(1, 8e9), Hiding(all_s=np.zeros(1), chunk_s=np.zeros(1))
     for stage, times in (("zero1", 1), ("zero2", 8)):
         case = SMALL.case(sharding=stage)
         reduced_s, gathered_s = (float(f(case, parameters)[0]) for f in (reduction_s, weight_gather_s))
-        exposed_s = float(gradient_sync_s(case, parameters, nothing, nothing)[0])
+        exposed_s = float(gradient_sync_s(case, parameters, nothing, nothing, np.zeros(1))[0])
         assert exposed_s == pytest.approx(times * reduced_s + gathered_s)
 
 
@@ -53,16 +54,18 @@ def test_state_shared_out_within_a_node_is_gathered_there() -> None:
     """InternLM's zero1 = 8 over 8 nodes (hybrid_zero_optim.py, fa7337b): all gradients reduced for every rank, the
     weights then broadcast over NVLink and waited for; a stack that scatters sums an eighth between nodes."""
     nodes = Situation(layout=ParallelLayout(dp=64, shard_degree=8), stack="internevo", gpu="a100-80gb")
-    parameters, nothing, much = np.full(1, 7e9), np.zeros(1), np.full(1, 1e3)
+    parameters, zero = np.full(1, 7e9), np.zeros(1)
+    nothing, much = (Hiding(all_s=np.full(1, s), chunk_s=np.full(1, s)) for s in (0.0, 1e3))
     case, node, everywhere = nodes.case(), nodes.case(dp=8), nodes.case(shard_degree=None)
     gathered_s, inside_s, across_s = (float(weight_gather_s(c, parameters)[0]) for c in (case, node, everywhere))
     assert gathered_s == inside_s < across_s
     reduced_s = float(reduction_s(case, parameters)[0])
-    exposed_s = float(gradient_sync_s(case, parameters, much, much)[0])
+    exposed_s = float(gradient_sync_s(case, parameters, much, much, zero)[0])
     assert exposed_s == pytest.approx(float(case.dp_exposed[0]) * reduced_s + gathered_s)
-    assert float(gradient_sync_s(case, parameters, nothing, nothing)[0]) == pytest.approx(reduced_s + gathered_s)
+    whole_s = float(gradient_sync_s(case, parameters, nothing, nothing, zero)[0])
+    assert whole_s == pytest.approx(reduced_s + gathered_s)
     assert reduced_s == float(reduction_s(nodes.case(sharding="ddp"), parameters)[0])
-    scattered_s = float(reduction_s(replace(case, waits_for_weights=nothing), parameters)[0])
+    scattered_s = float(reduction_s(replace(case, waits_for_weights=zero), parameters)[0])
     copies_s = float(reduction_s(nodes.case(sharding="hsdp"), parameters)[0])
     assert scattered_s == pytest.approx(inside_s + copies_s)
 
