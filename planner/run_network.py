@@ -8,13 +8,6 @@ from planner.cells import Cells
 from profiler.files import InputError
 from sim.hardware import Fabric, Gpu, load_fabric, load_node
 
-OMNI_PATH_REACHED = 0.45
-"""Share of what NCCL reaches over InfiniBand that it reached over Jean Zay's Omni-Path: 5.0 of 12.5 GB/s from one
-node's NIC to the next with NCCL 2.10, where InfiniBand gives 0.88 of the line rate (bigscience
-experiments/bandwidth/n4_a100_all_reduce_bench.txt 74c6c3d: bus bandwidth 39.9 Gb/s; its README: "an issue with nccl
-that doesn't fully utilize Intel OPA full bandwidth"). Of one ring on one NIC; two GPUs that share a NIC may
-reach more together."""
-
 GENERATIONS_GBIT = {"edr": 100.0, "hdr100": 100.0, "hdr": 200.0, "ndr200": 200.0, "ndr": 400.0, "xdr": 800.0}
 """InfiniBand's names for a port's speed (InfiniBand Trade Association roadmap)."""
 
@@ -56,13 +49,12 @@ def read_fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
         if c.count("gpus") > gpus_per_node:
             c.notes.append(f"interconnect's speed not stated: {usual.label} (usual for {gpu.label})")
         return usual
-    if re.search(r"omni[- ]?path|\bopa\b", text.lower()):
-        gbit_per_gpu *= OMNI_PATH_REACHED
     return replace(
         usual,
         name="as stated",
         label=f"{gbit_per_gpu:g} Gb/s per GPU",
         bandwidth_bytes_per_s=gbit_per_gpu / 8 * 1e9,
+        omni_path=bool(re.search(r"omni[- ]?path|\bopa\b", text.lower())),
     )
 
 

@@ -155,7 +155,9 @@ def rate_columns(
         "slowdown": node.slowdown,
         "direct_peers": 0 if node.switched else node.gpus_per_node - 1,
         "nvlink_bytes_per_s": gpu.link_bandwidth_bytes_per_s * k["nvlink_share_a100" if a100 else "nvlink_share"],
-        "nic_bytes_per_s": fabric.bandwidth_bytes_per_s * k["nic_share"],
+        "nic_bytes_per_s": fabric.bandwidth_bytes_per_s
+        * k["nic_share"]
+        * (k["omni_path_share"] if fabric.omni_path else 1.0),
         "fabric_latency_s": fabric.latency_s,
         "pod_gpus": fabric.pod_gpus or math.inf,
         "oversubscription": fabric.oversubscription,

@@ -104,6 +104,8 @@ class Fabric:
     """One hop of a ring between nodes, software included."""
     pod_gpus: Count | None = None
     """GPUs that reach each other at full rate: one layer of spine switches, or the rails below them. `None`: all."""
+    omni_path: bool = False
+    """Whether it is Omni-Path, over which NCCL reaches less than over InfiniBand (`omni_path_share`)."""
     oversubscription: Positive = 1.0
     """Bandwidth of a pod's NICs over that of its links to other pods; at least 1."""
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
