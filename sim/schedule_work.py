@@ -14,7 +14,7 @@ import numpy as np
 from sim.case import Array, StepCase, entry
 from sim.context import context_exposed, rings
 from sim.network import leaves_node
-from sim.passes import Pass, block_passes, head_s, recomputed
+from sim.passes import Pass, block_passes, head_s, recompute_s, recomputed
 from sim.pipeline import Chunk, chunk_layers
 from sim.schedule_link import LinkName
 from sim.schedule_order import SCHEDULES, PipelineShape, rounds
@@ -177,6 +177,7 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
     )
     head, deferred_s = head_chunk(case, head_s(case))
     parameters = rank_parameters(case, stage_layers(case)[0])
+    forward, backward = block_passes(case)
     return StepWork(
         shape=shape,
         chunks=_chunks(case, shape, index, head, parameters),
@@ -194,7 +195,7 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         once_exposed=at(case.dp_exposed),
         optimizer_s=at(optimizer_s(case, parameters) + tied_s(case)),
         fixed_s=at(case.step_fixed_s + fsdp_root_s(case) + fsdp_late_s(case, parameters)),
-        slowest_gpu=at(slowest_gpu(case)),
+        slowest_gpu=at(slowest_gpu(case, forward, backward, recompute_s(case, forward))),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sim.case import BF16, Array, StepCase
 from sim.network import send_time_s, small_all_reduce_s
-from sim.passes import Pass, block_passes, head_matmul_s, head_s, recompute_s
+from sim.passes import Pass, block_passes, head_matmul_s, head_s, recompute_s, recomputed
 from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
 from sim.sharding import (
     Hiding,
@@ -131,9 +131,16 @@ def expected_slowest(gpus: Array) -> Array:
     return np.array(deviates)[where].reshape(gpus.shape)
 
 
-def slowest_gpu(case: StepCase) -> Array:
-    """Share of each step by which the slowest of its GPUs, or nodes that are not in order, delay them all."""
-    return np.asarray(case.gpu_spread * expected_slowest(case.gpus) + case.slowdown)
+def slowest_gpu(case: StepCase, forward: Pass, backward: Pass, again_s: Array) -> Array:
+    """Share of each step by which the slowest of its GPUs, or nodes that are not in order, delay them all.
+
+    Matrix products run at the power limit (a median of 690 of 700 W on an H200), where parts differ in the clocks
+    that they hold; attention draws less (511 W at 200 to 400 TFLOP/s, 612 W at 500 to 600; NVML, aiconfigurator
+    095f58a, Apache-2.0), so that as much of a step as its blocks spend in attention is the same on all of them.
+    """
+    attention_s = forward.attention + backward.attention + recomputed(case).attention * forward.attention
+    limited = 1 - attention_s / (forward.total + backward.total + again_s)
+    return np.asarray(case.gpu_spread * expected_slowest(case.gpus) * limited + case.slowdown)
 
 
 def least_s(case: StepCase) -> Array:
@@ -142,7 +149,7 @@ def least_s(case: StepCase) -> Array:
     nothing = np.zeros(1)
     again = recompute_s(case, forward)
     pipeline = pipeline_case(case, forward, backward, again, (nothing, nothing), head_s(case), nothing)
-    return (certain_s(pipeline) + case.step_fixed_s) * (1 + slowest_gpu(case))
+    return (certain_s(pipeline) + case.step_fixed_s) * (1 + slowest_gpu(case, forward, backward, again))
 
 
 def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
@@ -175,7 +182,7 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
         case.pp * case.vp * (ahead + behind),
     )
     gradients = synced + tied_s(case)
-    update, slowed = optimizer_s(case, parameters), 1 + slowest_gpu(case)
+    update, slowed = optimizer_s(case, parameters), 1 + slowest_gpu(case, forward, backward, again)
     beside = gradients + update + case.step_fixed_s
     pipeline = pipeline_times(
         pipeline_case(case, forward, backward, again, fsdp, head, accumulated), most_s=most_s / slowed - beside

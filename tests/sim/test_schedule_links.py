@@ -200,11 +200,11 @@ def test_one_stage_within_one_percent_of_the_closed_form(sharding: str, data: st
 @given(situations(pipelined=True))
 def test_a_pipeline_within_one_percent_of_the_closed_form(s: Situation) -> None:
     """The same through a pipeline that is kept busy, sends within an eighth of a pass (tests/sim/pipelines) and
-    gradients reduced within an eighth of the step: the closed form takes all that is reduced to slow the passes
+    gradients reduced within a sixteenth of the step: the closed form takes all that is reduced to slow the passes
     beside it, of which a stage that waits has none."""
     work = step_work(s.case())
     assume(work.shape.micro_batches >= 2 * work.shape.stages)
     assume(work.p2p_s <= min(c.forward.compute_s for c in work.chunks) / 8)
     events_s, closed_s = both_ways_s(s)
-    assume(work.reduce_s <= closed_s / 8)
+    assume(work.reduce_s <= closed_s / 16)
     assert events_s == pytest.approx(closed_s, rel=0.01)

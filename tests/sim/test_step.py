@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from planner.estimate import estimate_runs
 from planner.runs import published_runs
 from profiler.profile import Precision
-from sim.case import StepCase, concatenate
+from sim.case import Array, StepCase, concatenate
 from sim.layout import ParallelLayout
 from sim.passes import block_passes, tensor_parallel_s
 from sim.schedule_order import SCHEDULES
@@ -166,6 +166,21 @@ def test_old_torch_adds_biases_slowly_on_hopper(stack: str, gpu: str, biased: bo
 def test_the_slowest_of_many_is_as_far_from_the_mean_as_tippett_has_it(gpus: int, deviates: float) -> None:
     """L. H. C. Tippett, Biometrika 17 (1925): the mean of the largest of n normal deviates."""
     assert expected_slowest(np.array([float(gpus)])).item() == pytest.approx(deviates, abs=0.03)
+
+
+def test_the_slowest_gpu_delays_products_and_not_attention() -> None:
+    """At ever longer sequences, which are ever more attention, less of the step; all of it where there is none."""
+
+    def slowed(seq_len: int, **changes: Array) -> float:
+        s = Situation(layout=ParallelLayout(tp=8, dp=64), seq_len=seq_len, global_batch=64)
+        case = replace(s.case(), **changes)
+        return total_s(case) / total_s(replace(case, gpu_spread=np.zeros(1))) - 1
+
+    shares = [slowed(seq_len) for seq_len in (2048, 8192, 32_768, 131_072)]
+    assert shares == sorted(shares, reverse=True)
+    spread = float(Situation(layout=ParallelLayout()).case().gpu_spread[0])
+    fast = {name: np.full(1, 1e30) for name in ("attention_flops_per_s", "attention_backward_flops_per_s")}
+    assert slowed(8192, **fast) == pytest.approx(spread * expected_slowest(np.array([512.0])).item(), rel=1e-6)
 
 
 def test_a_node_that_is_not_in_order_delays_all_of_a_step() -> None:
