@@ -153,6 +153,10 @@ def print_validation(result: Validation) -> None:
         _add(table, "peak memory, where stated", result.memory)
     screen.print(table)
     screen.print(f"Kernels behind the predicted time: {result.kernel_shares.text()}", markup=False)
+    if result.passed_over:
+        screen.print(f"\nNot compared, {len(result.passed_over)}:")
+        for sentence in result.passed_over[:10]:
+            screen.print(f"  {sentence}", markup=False)
     screen.print("\nWorst misses:")
     for c in result.worst[:10]:
         screen.print(f"  {c.error_pct:+6.1f} %  {c.run.id}", markup=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from planner.estimate import Prediction, estimate_runs
-from planner.training_run import TrainingRun
+from planner.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError, read_toml
 from sim.kernels.shares import KernelShares, mean_shares
 
@@ -88,6 +88,8 @@ class Validation:
     by_source: Mapping[str, ErrorSummary]
     memory: ErrorSummary | None
     """Peak memory where it is stated."""
+    passed_over: tuple[str, ...] = ()
+    """Rows that could not be compared, each with why."""
 
     @property
     def worst(self) -> list[Comparison]:
@@ -113,6 +115,7 @@ class Validation:
             "by_source": {k: asdict(v) for k, v in self.by_source.items()},
             "peak_memory": None if self.memory is None else asdict(self.memory),
             "kernel_shares": asdict(self.kernel_shares),
+            "passed_over": list(self.passed_over),
             "runs": [
                 {
                     "id": c.run.id,
@@ -127,16 +130,22 @@ class Validation:
         }
 
 
-def validate_runs(runs: Sequence[TrainingRun]) -> Validation:
+def validate_runs(rows: Sequence[TrainingRun | UnreadableRun]) -> Validation:
     """Compare every run that states a step time or throughput with its prediction.
 
     Raises:
         InputError: no run states either.
     """
+    runs = [row for row in rows if isinstance(row, TrainingRun)]
     observed = [(run, run.observed_step_time_s) for run in runs]
     stated = [(run, seconds) for run, seconds in observed if seconds]
     if not stated:
         raise InputError("no run states a step time or a throughput to compare with.")
+    passed_over = [
+        f"{row.id}: {row.note if isinstance(row, UnreadableRun) else 'states neither a time nor a throughput.'}"
+        for row in rows
+        if isinstance(row, UnreadableRun) or not row.observed_step_time_s
+    ]
     predictions = estimate_runs([run for run, _ in stated])
     comparisons = [
         Comparison(run=run, prediction=prediction, observed_step_time_s=seconds)
@@ -154,6 +163,7 @@ def validate_runs(runs: Sequence[TrainingRun]) -> Validation:
         by_regime=_grouped(comparisons, lambda c: c.run.regime or "not stated"),
         by_source=_grouped(comparisons, lambda c: c.run.source_id or "not stated"),
         memory=summarise(memory) if memory else None,
+        passed_over=tuple(passed_over),
     )
 
 

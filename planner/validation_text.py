@@ -11,20 +11,22 @@ from planner.validation import Comparison, ErrorSummary, Validation
 from sim.calibration import Calibration, load_calibration
 
 
-def markdown_text(result: Validation, figure: str = "") -> str:
+def markdown_text(result: Validation, figure: str = "", *, fitted: bool = True) -> str:
     """The whole comparison in Markdown: errors, left-out errors, worst misses, constants.
 
-    `figure` is the address of every run's error drawn by source (`figure_address`), if it was drawn.
+    `figure` is the address of every run's error drawn by source (`figure_address`), if it was drawn; `fitted` tells
+    whether these are the runs that the constants were fitted to.
     """
     calibration = load_calibration()
-    left_out = calibration.left_out_by_source
+    left_out = calibration.left_out_by_source if fitted else None
+    kind = "Fitted, by" if fitted else "By"
     return "\n".join(
         [
-            *_head(result, calibration),
+            *_head(result, calibration, fitted),
             *([f"![Error of every run, by source]({figure})", ""] if figure else []),
-            _section("Fitted, by precision", {"all": result.overall, **result.by_precision}),
-            _section("Fitted, by regime", result.by_regime),
-            _section("Fitted, by source, and left out", result.by_source, left_out),
+            _section(f"{kind} precision", {"all": result.overall, **result.by_precision}),
+            _section(f"{kind} regime", result.by_regime),
+            _section(f"{kind} source{', and left out' if fitted else ''}", result.by_source, left_out),
             "" if result.memory is None else _section("Peak memory, where stated", {"all": result.memory}),
             *_worst(result.worst),
             *_unstated(result.unstated_layouts),
@@ -38,18 +40,23 @@ def figure_address(figure: Path, page: Path) -> str:
     return quote(Path(os.path.relpath(figure.absolute(), page.absolute().parent)).as_posix())
 
 
-def _head(result: Validation, calibration: Calibration) -> list[str]:
-    return [
-        "# Predicted against published",
-        "",
-        "Written by `herdplan validate --markdown docs/validation.md`. Errors are of the step time, percent of",
-        "the observed, absolute unless signed. The same configuration measured twice differs by 2-4 %.",
-        "",
-        f"Constants: {len(calibration.constants)}, fitted on {calibration.fitted_on}.",
+def _head(result: Validation, calibration: Calibration, fitted: bool) -> list[str]:
+    left_out = [
         f"With each source left out of its own fit: median {calibration.left_out_median * 100:.1f} %, "
         f"90th percentile {calibration.left_out_p90 * 100:.1f} %.",
         "This, not the fitted error, is what a new run can expect.",
+    ]
+    passed_over = [f"Not compared: {len(result.passed_over)} rows.", ""] if result.passed_over else []
+    return [
+        "# Predicted against published" if fitted else "# Predicted against observed",
         "",
+        f"Written by `herdplan validate{'' if fitted else ' --runs FILE'} --markdown FILE`. Errors are of the step",
+        "time, percent of the observed, absolute unless signed. The same configuration measured twice differs by 2-4 %.",
+        "",
+        f"Constants: {len(calibration.constants)}, fitted on {calibration.fitted_on}.",
+        *(left_out if fitted else []),
+        "",
+        *passed_over,
         f"Kernels behind the predicted time, mean over the runs: {result.kernel_shares.text()}.",
         "",
     ]
@@ -57,7 +64,7 @@ def _head(result: Validation, calibration: Calibration) -> list[str]:
 
 def _worst(misses: Sequence[Comparison]) -> list[str]:
     return [
-        "## The twenty worst misses",
+        f"## The {'twenty ' if len(misses) == 20 else ''}worst misses",
         "",
         "| run | source | error | observed s | predicted s | band s | layout | why |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",

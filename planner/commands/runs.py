@@ -54,22 +54,17 @@ def validate(
     """Compare predictions with published runs: error overall, by regime and by source."""
     with sentences():
         from planner.runs import published_runs, read_runs
-        from planner.training_run import TrainingRun
         from planner.validation import validate_runs
 
         check_figure(figure)
-        if runs is None:
-            chosen = published_runs("scored")
-        else:
-            chosen = [run for run in read_runs(runs) if isinstance(run, TrainingRun)]
-        result = validate_runs(chosen)
+        result = validate_runs(published_runs("scored") if runs is None else list(read_runs(runs)))
         if json_to:
             write_json(json_to, result.to_dict())
         if markdown:
             from planner.validation_text import figure_address, markdown_text
 
             address = figure_address(figure, markdown) if figure else ""
-            write_atomic(markdown, markdown_text(result, address))
+            write_atomic(markdown, markdown_text(result, address, fitted=runs is None))
         if figure:
             from planner.report.svg import plain_svg
             from planner.report.trust import validation_by_source

@@ -16,6 +16,7 @@ from planner.validation import Validation, known_misses, summarise, validate_run
 from planner.validation_text import figure_address, markdown_text
 from profiler.files import InputError
 from sim.calibration import load_calibration
+from tests.planner.rows import read
 
 
 @cache
@@ -125,3 +126,19 @@ def test_the_figure_is_found_from_the_page(tmp_path: Path) -> None:
     assert figure_address(tmp_path / "a b" / "v(1).svg", page) == "../a%20b/v%281%29.svg"
     assert "](validation.svg)" in markdown_text(published(), "validation.svg")
     assert "![" not in markdown_text(published())
+
+
+def test_rows_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
+    rows = read(tmp_path, {"id": "timed", "step_time_s": "8"}, {"id": "untimed"}, {"id": "odd", "step_time_s": "-3"})
+    found = validate_runs(rows)
+    assert [c.run.id for c in found.comparisons] == ["timed"]
+    assert [sentence.split(":")[0] for sentence in found.passed_over] == ["untimed", "odd"]
+    assert found.to_dict()["passed_over"] == list(found.passed_over)
+
+
+def test_ones_own_runs_are_not_called_fitted(tmp_path: Path) -> None:
+    found = validate_runs(read(tmp_path, {"step_time_s": "8"}))
+    page = markdown_text(found, fitted=False)
+    assert "Fitted" not in page
+    assert "left out" not in page
+    assert "# Predicted against observed" in page
