@@ -200,6 +200,7 @@ def test_every_assumption_is_read_beside_the_page(browser: Browser, address: str
     page, wrong = _opened(browser, address, width=390)
     page.locator("[data-testid=stExpandSidebarButton]").click()
     page.get_by_text("Assumptions", exact=True).first.click()
+    settled(page)  # a click on what is about to be drawn anew is lost
     page.get_by_text("All of them, with their sources").click()
     box = page.locator("[role=dialog]")
     expect(box.get_by_text("Grid intensity")).to_be_visible(timeout=PATIENCE_MS)
