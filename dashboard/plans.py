@@ -17,12 +17,10 @@ from planner.timeline_chart import timeline_chart
 from planner.validation import Validation, validate_runs
 from profiler.architecture import load_architecture
 from profiler.profile import Profile
-from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import load_gpu
 from sim.roofline import roofline_profile
 from sim.schedule import Timeline, simulate_step
 from sim.schedule_work import StepWork
-from sim.stacks import load_stack
 
 LAYOUTS = 40
 """Layouts of a search that are listed; the nearest misses come on top."""
@@ -75,25 +73,6 @@ def _work_of(plan: Plan) -> StepWork:
 @kept(32)
 def _timeline_chart(work: StepWork, dark: bool) -> Spec:
     return timeline_chart(_step_of(work), DARK if dark else LIGHT, "container")
-
-
-def step_with(plan: Plan, profile: Profile) -> StepEstimate:
-    """The plan's main step with the kernels of another profile.
-
-    Raises:
-        InputError: a layout that cannot be built.
-    """
-    phase = plan.main_phase
-    return estimate_step(
-        architecture=plan.architecture,
-        cluster=plan.cluster,
-        layout=phase.step.layout,
-        stack=load_stack(plan.request.training.stack),
-        seq_len=phase.seq_len,
-        global_batch=phase.global_batch,
-        precision=plan.request.training.precision,
-        profile=profile,
-    )
 
 
 @kept(16)

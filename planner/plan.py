@@ -32,8 +32,10 @@ from profiler.profile import Profile
 from profiler.units import DAY_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
 from sim.calibration import load_calibration
 from sim.campaign import Campaign, CampaignSetup
+from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster
 from sim.roofline import load_profile
+from sim.stacks import load_stack
 
 if TYPE_CHECKING:
     from planner.uncertainty import Response, Uncertainty
@@ -309,6 +311,31 @@ def make_plan(request: PlanRequest) -> Plan:
         assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, error),
         provenance=_provenance(cluster, phases, profile, request),
         notes=_notes(request, setup, grid, phases, error),
+    )
+
+
+def step_again(
+    plan: Plan,
+    phase: PlannedPhase,
+    *,
+    profile: Profile | None = None,
+    calibration: Mapping[str, float] | None = None,
+) -> StepEstimate:
+    """A phase's predicted step with the kernels of a profile, or under other constants.
+
+    Raises:
+        InputError: a layout that cannot be built.
+    """
+    return estimate_step(
+        architecture=plan.architecture,
+        cluster=plan.cluster,
+        layout=phase.step.layout,
+        stack=load_stack(plan.request.training.stack),
+        seq_len=phase.seq_len,
+        global_batch=phase.global_batch,
+        precision=plan.request.training.precision,
+        profile=profile,
+        calibration=calibration,
     )
 
 

@@ -4,12 +4,10 @@ import math
 from collections.abc import Iterator, Mapping
 
 from planner.phases import PlannedPhase
-from planner.plan import Plan
+from planner.plan import Plan, step_again
 from planner.quantities import percent, significant
 from profiler.units import TERA
 from sim.calibration import Constant, load_calibration
-from sim.estimate import estimate_step
-from sim.stacks import load_stack
 
 NUDGE = 1.01
 """Factor by which a constant is raised and lowered to see whether the step follows."""
@@ -25,27 +23,17 @@ def used_constants(plan: Plan, phase: PlannedPhase) -> dict[str, Constant]:
     """
     found = load_calibration()
     values = found.values()
-    step_s = _step_s(plan, phase, values)
+
+    def under(constants: Mapping[str, float]) -> float:
+        return step_again(plan, phase, profile=plan.profile, calibration=constants).step_time_s
+
+    step_s = under(values)
 
     def moves(name: str) -> bool:
-        nudged = (_step_s(plan, phase, {**values, name: values[name] * f}) for f in (NUDGE, 1 / NUDGE))
-        return any(abs(s / step_s - 1) > NOISE for s in nudged)
+        nudged = (under({**values, name: values[name] * factor}) for factor in (NUDGE, 1 / NUDGE))
+        return any(abs(seconds / step_s - 1) > NOISE for seconds in nudged)
 
     return {name: constant for name, constant in found.constants.items() if moves(name)}
-
-
-def _step_s(plan: Plan, phase: PlannedPhase, calibration: Mapping[str, float]) -> float:
-    return estimate_step(
-        architecture=plan.architecture,
-        cluster=plan.cluster,
-        layout=phase.step.layout,
-        stack=load_stack(plan.request.training.stack),
-        seq_len=phase.seq_len,
-        global_batch=phase.global_batch,
-        precision=plan.request.training.precision,
-        profile=plan.profile,
-        calibration=calibration,
-    ).step_time_s
 
 
 def constant_text(name: str, constant: Constant) -> str:

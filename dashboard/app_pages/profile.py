@@ -3,9 +3,9 @@
 import streamlit as st
 
 from dashboard import ui
-from dashboard.plans import roofline_of, step_with
+from dashboard.plans import roofline_of
 from dashboard.uploads import read_profile_upload
-from planner.plan import Plan
+from planner.plan import Plan, step_again
 from planner.quantities import percent, significant
 from planner.report import profile_charts, words
 from profiler.files import InputError
@@ -81,7 +81,7 @@ def _planned(plan: Plan, profile: Profile) -> None:
         )
         return
     try:
-        step = step_with(plan, profile)
+        step = step_again(plan, plan.main_phase, profile=profile)
     except InputError as error:
         ui.problem(str(error))
         return
