@@ -50,8 +50,11 @@ def read_runs(path: Path) -> Iterator[TrainingRun | UnreadableRun]:
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    """Raises:
-    InputError: a needed column is missing."""
+    """Refuse a header that a runs file cannot have.
+
+    Raises:
+        InputError: a needed column is missing.
+    """
     if len(columns) == 1 and ";" in columns[0]:
         raise InputError(f"{path}: columns are parted by semicolons; commas are needed, and points in decimals.")
     optional = SHAPE if "model" in columns else ()
