@@ -12,7 +12,7 @@ from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Profile
 from profiler.units import GIB
-from sim.calibration import load_calibration
+from sim.calibration import load_calibration, unfitted_note
 from sim.campaign import Phase
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster, Gpu
@@ -304,13 +304,15 @@ def step_error_source(phases: Sequence[PlannedPhase]) -> str:
 
 
 def unfitted_notes(phases: Sequence[PlannedPhase], gpu: Gpu, error: float) -> tuple[str, ...]:
-    """A word where the GPU is one on which no run was fitted."""
+    """A word where the step stands on a GPU on which no run was fitted."""
     if not _unfitted(phases):
         return ()
-    return (
-        f"no published run on {gpu.label} was fitted: the H100's efficiencies on its datasheet are assumed, "
-        f"with which nine in ten of the A100's runs are missed by less than {error:.0%}",
-    )
+    return (f"{unfitted_note(gpu)}; so predicted, nine in ten of the A100's runs are within {error:.0%}",)
+
+
+def fitted_on(phases: Sequence[PlannedPhase]) -> str:
+    """What the step's constants were fitted on, and that it was other GPUs where it was."""
+    return load_calibration().fitted_on + (", none on this GPU: the H100's" if _unfitted(phases) else "")
 
 
 def _unfitted(phases: Sequence[PlannedPhase]) -> bool:

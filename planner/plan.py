@@ -17,7 +17,7 @@ from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, wate
 from planner.costs import CostBreakdown
 from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.model_card import ModelCard, card_of_plan, explain_card
-from planner.phases import PlannedPhase, memory_notes, step_error_p90, unfitted_notes
+from planner.phases import PlannedPhase, fitted_on, memory_notes, step_error_p90, unfitted_notes
 from planner.plan_file import PlanRequest
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
 from planner.power_limit import cap_notes
@@ -30,7 +30,6 @@ from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
 from profiler.units import DAY_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
-from sim.calibration import load_calibration
 from sim.campaign import Campaign, CampaignSetup
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster
@@ -370,9 +369,9 @@ def _provenance(
     origins = sorted({phase.origin for phase in phases})
     return {
         "herdplan": version("herdplan"),
-        "profile": profile.name if profile else f"none measured for {cluster.gpu.label}: calibrated roofline",
+        "profile": profile.name if profile else f"none measured for {cluster.gpu.label}: roofline",
         "step_times": ", ".join(origins),
-        "calibration": load_calibration().fitted_on,
+        "calibration": fitted_on(phases),
         "stack": request.training.stack,
         "failures": request.reliability.record,
         "seed": str(request.seed),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from planner.cells import Cells
 from profiler.files import InputError, nearest
+from sim.calibration import unfitted_note
 from sim.hardware import Gpu, Node, load_gpu, load_node, names
 from sim.power import least_cap_w
 
@@ -28,8 +29,7 @@ BOARD_WITHOUT_SWITCH = 4
 def read_gpu(c: Cells) -> Gpu:
     """The catalogue's GPU by name, alias or family; its memory and a low power limit as the row states."""
     found = _found_gpu(c)
-    if not found.kernels:
-        c.notes.append(f"no run on {found.label} was fitted: the H100's efficiencies on its datasheet are assumed")
+    c.notes += [unfitted_note(found)] if unfitted_note(found) else []
     return found
 
 

@@ -132,6 +132,8 @@ def summary_lines(found: PlanTimeline) -> list[str]:
         lines.append(
             f"{significant(found.timeline.total_s, 4)} s as disturbed ({change:+.1%}), seed {found.noise.seed}"
         )
+    if found.phase.step.origin == "assumed":
+        lines.append("No published run on this GPU was fitted: the H100's efficiencies on its datasheet are assumed")
     return lines
 
 

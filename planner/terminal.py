@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from planner.assumptions import Kind
@@ -131,10 +132,13 @@ def _basis(plan: Plan) -> str:
     return f"{measured}of {len(plan.assumptions)} assumptions {', '.join(parts)}.{names} Sources stand in the report."
 
 
+MOST_PASSED_OVER = 10
+
+
 def print_validation(result: Validation) -> None:
     """The error table: overall, by precision, regime and source, and the worst misses."""
     screen = console()
-    table = Table(title="Step time, predicted against published", title_justify="left", title_style="bold")
+    table = Table(title="Step time, predicted against observed", title_justify="left", title_style="bold")
     for column, justify in (
         ("", "left"),
         ("runs", "right"),
@@ -155,8 +159,10 @@ def print_validation(result: Validation) -> None:
     screen.print(f"Kernels behind the predicted time: {result.kernel_shares.text()}", markup=False)
     if result.passed_over:
         screen.print(f"\nNot compared, {len(result.passed_over)}:")
-        for sentence in result.passed_over[:10]:
-            screen.print(f"  {sentence}", markup=False)
+        for sentence in result.passed_over[:MOST_PASSED_OVER]:
+            screen.print(Padding(escape(sentence), (0, 0, 0, 2)))
+        if len(result.passed_over) > MOST_PASSED_OVER:
+            screen.print(f"  and {len(result.passed_over) - MOST_PASSED_OVER} more (--json lists all)")
     screen.print("\nWorst misses:")
     for c in result.worst[:10]:
         screen.print(f"  {c.error_pct:+6.1f} %  {c.run.id}", markup=False)

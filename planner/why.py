@@ -6,13 +6,12 @@ from typing import Literal
 
 from planner.assumptions import Kind as AssumptionKind
 from planner.costs import CostLine
-from planner.phases import PlannedPhase
+from planner.phases import PlannedPhase, fitted_on
 from planner.plan import Plan
 from planner.quantities import energy, human, money, significant
 from planner.step_constants import constant_text, meanings, used_constants
 from profiler.files import InputError, nearest
 from profiler.units import DAY_S, HOUR_S, JOULES_PER_MWH, TERA
-from sim.calibration import load_calibration
 
 Kind = Literal["computed"] | AssumptionKind
 
@@ -149,7 +148,7 @@ def _step(plan: Plan, phase: PlannedPhase) -> Reason:
             what=what, value=value, amount=phase.step_time_s, how="at the stated throughput", parts=throughput
         )
     if phase is not plan.main_phase:
-        source = f"the same step model, {load_calibration().fitted_on}"
+        source = f"the same step model, {fitted_on(plan.phases)}"
         return Reason(what=what, value=value, amount=phase.step_time_s, kind=phase.step.origin, source=source)
     parts_s = {name: s for name, s in phase.step.parts_s.items() if s > 0}
     return Reason(
@@ -171,22 +170,22 @@ def _step_part(phase: PlannedPhase, name: str, seconds: float) -> Reason:
         value=f"{significant(seconds)} s",
         amount=seconds,
         kind=phase.step.origin,
-        source=load_calibration().fitted_on,
+        source=fitted_on([phase]),
     )
 
 
 def _constants(plan: Plan, phase: PlannedPhase) -> Reason:
     """The constants that move this step; those of other GPUs and kernels are left out."""
-    found, said = load_calibration(), meanings()
+    said = meanings()
     parts = tuple(
         Reason(what=said[name], value=constant_text(name, c), kind="calibrated", source=c.source)
         for name, c in used_constants(plan, phase).items()
     )
     return Reason(
         what="Kernel speeds",
-        value=f"{len(parts)} of {len(found.constants)} constants",
-        how=f"those that this step depends on, fitted on {found.fitted_on}",
-        source="" if parts else found.fitted_on,
+        value=f"{len(parts)} of {len(said)} constants",
+        how=f"those that this step depends on, fitted on {fitted_on([phase])}",
+        source="" if parts else fitted_on([phase]),
         parts=parts,
     )
 

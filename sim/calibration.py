@@ -10,7 +10,7 @@ from functools import cache
 
 from profiler.files import read_toml
 from profiler.units import Amount, Positive
-from sim.hardware import CATALOGUE
+from sim.hardware import CATALOGUE, Gpu
 
 CALIBRATION = CATALOGUE / "calibration.toml"
 
@@ -47,6 +47,13 @@ class Calibration:
     def values(self) -> dict[str, float]:
         """Name → value."""
         return {name: constant.value for name, constant in self.constants.items()}
+
+
+def unfitted_note(gpu: Gpu) -> str:
+    """A sentence without its full stop where `gpu` is one on which no run was fitted; nothing otherwise."""
+    if gpu.kernels:
+        return ""
+    return f"no published run on {gpu.label} was fitted: the H100's efficiencies on its datasheet are assumed"
 
 
 @cache

@@ -10,6 +10,7 @@ from planner.quantities import percent, significant
 from planner.report import profile_charts, words
 from profiler.files import InputError
 from profiler.profile import Profile
+from sim.hardware import load_gpu
 
 
 def _take(content: bytes, name: str) -> None:
@@ -39,7 +40,8 @@ def _sentence(profile: Profile, what: str) -> str:
     if p.origin == "roofline":
         return (
             f"No {p.device} has been measured for this release. What is shown is {what}: {rows:,} rows computed from "
-            "its datasheet and efficiencies fitted to published kernels."
+            "its datasheet and efficiencies fitted to published kernels"
+            + ("." if load_gpu(p.gpu).kernels else ", the H100’s: none of its own are published.")
         )
     taken = f", {p.taken_at[:10]}" if p.taken_at else ""
     return f"This is {what}: {rows:,} rows {p.origin} on {p.device}{taken}."

@@ -76,7 +76,7 @@ def _own_runs() -> None:
     for row in unread[:MOST_UNREAD]:
         ui.note(f"{row.id}: {row.note}")
     if len(unread) > MOST_UNREAD:
-        ui.note(f"And {len(unread) - MOST_UNREAD} more rows that cannot be read.")
+        ui.note(f"And {len(unread) - MOST_UNREAD} more rows that are not predicted.")
     predictions = estimate_runs(runs)
     cells = []
     for run, found in zip(runs, predictions, strict=True):
@@ -84,7 +84,7 @@ def _own_runs() -> None:
         error = percent(said / seen - 1, signed=True) if seen and said else ""
         texts = [f"{significant(value)} s" if value else "not stated" for value in (seen, said)]
         cells.append([run.id, *texts, error, found.note])
-    columns = [("Run", False), ("Published", True), ("Predicted", True), ("Error", True), ("Note", False)]
+    columns = [("Run", False), ("Observed", True), ("Predicted", True), ("Error", True), ("Note", False)]
     ui.rows(columns, cells[:MOST_SHOWN])
     if len(cells) > MOST_SHOWN:
         ui.note(f"The first {MOST_SHOWN} of {len(cells)} rows; the file below has all.")

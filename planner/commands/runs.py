@@ -53,11 +53,13 @@ def validate(
 ) -> None:
     """Compare predictions with published runs: error overall, by regime and by source."""
     with sentences():
-        from planner.runs import published_runs, read_runs
+        from planner.runs import misspelt_columns, published_runs, read_runs
         from planner.validation import validate_runs
 
         check_figure(figure)
         result = validate_runs(published_runs("scored") if runs is None else list(read_runs(runs)))
+        for sentence in misspelt_columns(runs) if runs else ():
+            typer.echo(sentence, err=True)
         if json_to:
             write_json(json_to, result.to_dict())
         if markdown:
@@ -70,7 +72,8 @@ def validate(
             from planner.report.trust import validation_by_source
             from sim.calibration import load_calibration
 
-            write_atomic(figure, plain_svg(validation_by_source(result, load_calibration().left_out_by_source)))
+            left_out = load_calibration().left_out_by_source if runs is None else {}
+            write_atomic(figure, plain_svg(validation_by_source(result, left_out)))
         if json_to != "-":
             from planner.terminal import print_validation
 

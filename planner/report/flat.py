@@ -98,7 +98,7 @@ def _tables(plan: Plan) -> Iterator[Row]:
 
 def _step_source(plan: Plan) -> str:
     """The closed form, and the profile where the step stands on one."""
-    if plan.profile is None or plan.main_phase.step.origin == "calibrated":
+    if plan.profile is None or plan.main_phase.step.origin in ("calibrated", "assumed"):
         return STEP
     return f"measured profile {plan.profile.name}; {STEP}"
 

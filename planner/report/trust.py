@@ -146,7 +146,7 @@ def validation_by_source(
     rows = names("Source", [labels[name] for name in order], size=11)
     rows["axis"] = {**rows["axis"], "labelLimit": 260, "grid": True, "gridDash": [1, 3]}
     ends = [-MOST_ERROR_PCT, MOST_ERROR_PCT]
-    x = quantity("error", "predicted over published step time [%]", ticks=9, scale={"domain": ends, "nice": False})
+    x = quantity("error", "error of the predicted step time [%]", ticks=9, scale={"domain": ends, "nice": False})
     marks = pd.DataFrame(
         [(labels[name], sign * 100 * left_out[name]) for name in order if name in left_out for sign in (-1, 1)],
         columns=["Source", "error"],
@@ -168,9 +168,10 @@ def validation_by_source(
     return finished(
         sized({"layer": layers}, width, 22 * len(order) + 145),
         theme,
-        title=f"Half of {summary.runs} published runs within {summary.median_pct:.1f} %, "
-        f"nine in ten within {summary.p90_pct or 0.0:.1f} %",
-        subtitle="A point a run, its source beside it; red ticks: the median with that source left out of the fit; "
-        "shaded: what the same run measured twice differs by",
+        title=f"Half of {summary.runs} {'published ' if left_out else ''}runs within {summary.median_pct:.1f} %"
+        + ("" if summary.p90_pct is None else f", nine in ten within {summary.p90_pct:.1f} %"),
+        subtitle="A point a run, its source beside it; "
+        + ("red ticks: the median with that source left out of the fit; " if left_out else "")
+        + "shaded: what the same run measured twice differs by",
         description="Signed step-time error of every published run by source, with the left-out median of each.",
     )

@@ -21,6 +21,10 @@ KINDS = {
 """How a number is known, in words, the strongest first."""
 
 
+STEP_KINDS = {"assumed": "computed with the H100's efficiencies, on a GPU on which no published run was fitted"}
+"""The same of step times, where it is more than judgement."""
+
+
 def answer(plan: Plan) -> str:
     """The answer in one sentence."""
     machine = (
@@ -115,11 +119,13 @@ def kind_counts(assumptions: tuple[Assumption, ...]) -> dict[str, int]:
 def how_known(plan: Plan) -> str:
     """One sentence on where the step times come from and how far they have been off."""
     origins = sorted({phase.origin for phase in plan.phases})
-    meaning = ", ".join(f"{origin} ({KINDS[origin]})" for origin in origins)
+    meaning = ", ".join(f"{origin} ({STEP_KINDS.get(origin, KINDS[origin])})" for origin in origins)
+    runs = (
+        "the A100's published runs, so predicted," if "assumed" in origins else "published runs left out of the fit"
+    )
     return (
-        f"Step times are {meaning}; on published runs left out of the fit nine in ten are within "
-        f"{share(plan.step_error_p90)}. Every interval holds 90 % of cases: step time, failures, power, prices "
-        "and grids each drawn from their own spread."
+        f"Step times are {meaning}; of {runs} nine in ten are within {share(plan.step_error_p90)}. Every interval "
+        "holds 90 % of cases: step time, failures, power, prices and grids each drawn from their own spread."
     )
 
 

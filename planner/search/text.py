@@ -12,6 +12,8 @@ from planner.pareto import ClusterComparison, Contender
 from planner.quantities import energy, money, significant
 from planner.search.ranking import SearchResult
 from planner.terminal import console
+from sim.calibration import unfitted_note
+from sim.hardware import Gpu, load_gpu
 
 
 def search_dict(result: SearchResult) -> dict[str, object]:
@@ -43,6 +45,12 @@ def print_search(result: SearchResult, screen: Console | None = None) -> None:
     whole = _ranking_table(result, apart=True)
     screen.print(whole if _fits(whole, screen) else _ranking_table(result, apart=False))
     screen.print(_loss_table(result))
+    _print_unfitted([result.space.cluster.gpu], screen)
+
+
+def _print_unfitted(gpus: Sequence[Gpu], screen: Console) -> None:
+    for note in filter(None, map(unfitted_note, gpus)):
+        screen.print(f"Note: {note}.", markup=False)
 
 
 MOST_COLUMNS = 1000
@@ -117,6 +125,7 @@ def print_comparison(comparison: ClusterComparison, *, front_only: bool, screen:
         screen.print(f"{c.name}: {c.layout}{'' if front_only else f'; {standing}'}", markup=False)
     for name, why in comparison.impossible:
         screen.print(f"{name}: {why}", style="dim", markup=False)
+    _print_unfitted([load_gpu(name) for name in sorted({c.gpu for c, _ in rows})], screen)
     if comparison.interrupted:
         screen.print(f"Not looked at: {'; '.join(comparison.interrupted)}.", markup=False)
 

@@ -59,7 +59,7 @@ def test_links_inside_a_node_say_nothing_of_the_network(tmp_path: Path, text: st
         ({"gpu": "H100-PCIE-80GB"}, "another part"),
         ({"gpu": "GH200", "gpu_mem_gb": ""}, "another part"),
         ({"gpu": "H200 NVL", "gpu_mem_gb": ""}, "another part"),
-        ({"gpu": "B200", "gpu_mem_gb": "180", "gpu_power_limit_w": "1000"}, "no run on B200"),
+        ({"gpu": "B200", "gpu_mem_gb": "180", "gpu_power_limit_w": "1000"}, "no published run on B200"),
         ({"gpu_mem_gb": "20"}, "gpu_mem_gb 20 stated"),
         ({"gpu_power_limit_w": "1e9"}, "gpu_power_limit_w 1e+09 stated"),
         ({"gpu_power_limit_w": "400"}, "held to 400 of its 700 W"),
