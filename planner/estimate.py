@@ -14,7 +14,7 @@ from profiler.units import GIB
 from sim.case import Array, StepCase, concatenate
 from sim.floor import floor_s
 from sim.kernels.shares import KernelShares, kernel_shares
-from sim.memory import ERROR_P90, fit, memory_use
+from sim.memory import ERROR_P95, fit, memory_use
 from sim.memory_habits import LOGS
 from sim.power import capped_parts_s, capped_power_w, step_power_w
 from sim.step import StepTimes, step_times
@@ -164,7 +164,7 @@ def _prediction(
     of_memory = f"{of_what_there_is(device_bytes, run.gpu.memory_bytes)}, CUDA and the allocator's own included"
     notes = {
         "fits": run.notes,
-        "tight": (*run.notes, f"memory is tight: {of_memory}; the model may be off by {ERROR_P90:.0%}"),
+        "tight": (*run.notes, f"memory is tight: {of_memory}; the prediction is within {100 * ERROR_P95:.0f} % nineteen times in twenty"),
         "does not fit": (*run.notes, f"peak memory is too much: {of_memory}"),
     }[fits]
     return Prediction(

@@ -17,7 +17,7 @@ from sim.campaign import Phase
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster, Gpu
 from sim.layout import ParallelLayout, check_heads
-from sim.memory import ERROR_P90
+from sim.memory import ERROR_P95
 from sim.stacks import SoftwareStack
 
 SMALL_BATCH_TOKENS = 4 * 2**20
@@ -287,7 +287,7 @@ def memory_notes(phases: Sequence[PlannedPhase]) -> tuple[str, ...]:
     if not tight:
         return ()
     listed = "; ".join(f"{peak} in {', '.join(names)}" for peak, names in tight.items())
-    return (f"memory is tight: {listed} (the prediction is within {100 * ERROR_P90:.0f} % nine times in ten)",)
+    return (f"memory is tight: {listed} (the prediction is within {100 * ERROR_P95:.0f} % nineteen times in twenty)",)
 
 
 def step_error_p90(phases: Sequence[PlannedPhase]) -> float:

@@ -30,8 +30,8 @@ V100 and A100, BigScience's BLOOM chronicles), and NCCL's channels, about 0.5 Gi
 Fit = Literal["fits", "tight", "does not fit"]
 """tight: the capacity lies within the model's error of the predicted peak."""
 
-ERROR_P90 = 0.15
-"""90th percentile of the relative error of the predicted peak over the published runs that state one."""
+ERROR_P95 = 0.15
+"""95th percentile of the relative error of the predicted peak over the published runs that state one."""
 
 
 GPIPE = SCHEDULES.index("gpipe")
@@ -65,9 +65,9 @@ def fit(total_bytes: float, capacity_bytes: float) -> Fit:
     Runs that were made show peaks up to the last GiB; only a peak that is too large even at the optimistic end
     of the error is refused.
     """
-    if total_bytes / (1 + ERROR_P90) > capacity_bytes:
+    if total_bytes / (1 + ERROR_P95) > capacity_bytes:
         return "does not fit"
-    return "fits" if total_bytes / (1 - ERROR_P90) <= capacity_bytes else "tight"
+    return "fits" if total_bytes / (1 - ERROR_P95) <= capacity_bytes else "tight"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from planner.training_run import TrainingRun
 from profiler.architecture import load_architecture
 from sim.case import StepCase, concatenate
 from sim.layout import ParallelLayout, Sharding
-from sim.memory import ERROR_P90, MemoryUse, block_activation_bytes, fit, largest_kind, memory_use
+from sim.memory import ERROR_P95, MemoryUse, block_activation_bytes, fit, largest_kind, memory_use
 from tests.sim.steps import Situation, situations
 
 KINDS = [f.name for f in fields(MemoryUse) if f.name != "total"]
@@ -292,7 +292,7 @@ def published() -> list[TrainingRun]:
 
 
 def test_published_peaks_are_met_as_their_logs_count_them() -> None:
-    """Median within 8 %, and nine in ten within the error that a verdict of tight allows for."""
+    """Median within 8 %, and nineteen in twenty within the error that a verdict of tight allows for."""
     runs = [run for run in published() if run.observed_peak_mem_gib]
     errors = [
         abs((p.peak_mem_gib or 0) / (run.observed_peak_mem_gib or 1) - 1)
@@ -300,7 +300,7 @@ def test_published_peaks_are_met_as_their_logs_count_them() -> None:
     ]
     assert len(errors) > 80
     assert np.median(errors) < 0.08
-    assert np.quantile(errors, 0.9) < ERROR_P90
+    assert np.quantile(errors, 0.95) < ERROR_P95
 
 
 def test_no_run_that_was_made_is_refused() -> None:
