@@ -41,6 +41,9 @@ COLUMNS = (
 )
 
 
+MEMORY_ERROR = f"the prediction is within {100 * ERROR_P95:.0f} % nineteen times in twenty"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What the step model says of one run. MFU: non-causal FLOPs against the 16-bit dense peak."""
@@ -164,7 +167,7 @@ def _prediction(
     of_memory = f"{of_what_there_is(device_bytes, run.gpu.memory_bytes)}, CUDA and the allocator's own included"
     notes = {
         "fits": run.notes,
-        "tight": (*run.notes, f"memory is tight: {of_memory}; the prediction is within {100 * ERROR_P95:.0f} % nineteen times in twenty"),
+        "tight": (*run.notes, f"memory is tight: {of_memory}; {MEMORY_ERROR}"),
         "does not fit": (*run.notes, f"peak memory is too much: {of_memory}"),
     }[fits]
     return Prediction(

@@ -93,8 +93,15 @@ def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:
     """As stated; else the most, up to eight, that split the layers (or the layers plus embedding and head)."""
     if pp == 1:
         return 1
+    schedule = _schedule(c, pp)
+    chunks = {"1f1b": None, "zb-v": 2}.get(schedule, 1)
     if c.number("vp") is not None:
-        return c.count("vp")
+        stated = c.count("vp")
+        if chunks is not None and stated != chunks:
+            raise InputError(f"vp is {stated} with pp_schedule '{c.text('pp_schedule')[:40]}'; it needs vp {chunks}.")
+        return stated
+    if chunks is not None:
+        return chunks
     vp = max(_chunkings(c, a, pp))
     c.notes.append(f"vp not stated: {vp} (the most chunks, up to 8, that split the layers)")
     return vp
@@ -107,7 +114,8 @@ SCHEDULE_NAMES: tuple[tuple[str, PipelineSchedule], ...] = (
     ("zb-h2", "zb-h2"),
     ("zb-2p", "zb-h2"),
     ("zb", "zb-h1"),
-    ("zero", "zb-h1"),
+    ("zero-bubble", "zb-h1"),
+    ("zero bubble", "zb-h1"),
 )
 """Schedules by what a row calls them; ZB-1p and ZB-2p are found by a solver within the memory of ZB-H1 and ZB-H2
 (arXiv:2401.10241 section 4)."""
@@ -130,7 +138,7 @@ def _chunkings(c: Cells, a: ModelArchitecture, pp: int) -> list[int]:
     """Virtual stages up to eight that the layers allow and the schedule's name does not rule out."""
     schedule = c.text("pp_schedule").lower()
     if schedule and "interleav" not in schedule:
-        return [1]
+        return [{"zb-v": 2}.get(_schedule(c, pp), 1)]
     return [v for v in range(1, 9) if v == 1 or a.layers % (pp * v) == 0 or (a.layers + 2) % (pp * v) == 0]
 
 

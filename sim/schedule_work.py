@@ -35,7 +35,7 @@ from sim.sharding import (
     tied_s,
     weight_gather_s,
 )
-from sim.step import WEIGHT_SHARE, head_chunk, p2p_s, pass_s, slowest_gpu
+from sim.step import WEIGHT_SHARE, block_attention, head_chunk, p2p_s, pass_s, slowest_gpu
 
 Stream = Literal["tensor", "context", "shard", "sync", "send"]
 """Streams of communication."""
@@ -195,7 +195,7 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         once_exposed=at(case.dp_exposed),
         optimizer_s=at(optimizer_s(case, parameters) + tied_s(case)),
         fixed_s=at(case.step_fixed_s + fsdp_root_s(case) + fsdp_late_s(case, parameters)),
-        slowest_gpu=at(slowest_gpu(case, forward, backward, recompute_s(case, forward))),
+        slowest_gpu=at(slowest_gpu(case, *block_attention(case, forward, backward, recompute_s(case, forward)))),
     )
 
 

@@ -14,6 +14,7 @@ from sim.case import BF16, Array, StepCase
 from sim.network import send_time_s, small_all_reduce_s
 from sim.passes import Pass, block_passes, head_matmul_s, head_s, recompute_s, recomputed
 from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
+from sim.schedule_order import SCHEDULES, SPLIT
 from sim.sharding import (
     Hiding,
     accumulate_s,
@@ -28,6 +29,8 @@ from sim.sharding import (
 
 WEIGHT_SHARE = 0.5
 """Of the backward products: one for the input's gradient and one for the weight's, of the same FLOPs."""
+SPLIT_AT = [SCHEDULES.index(name) for name in SPLIT]
+"""Schedules that compute the weight's gradient apart, by number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +124,33 @@ def pass_s(case: StepCase) -> Array:
     return np.asarray(case.pass_fixed_s + 2 * case.reduces_maxima * reduction)
 
 
+def reduced_s(
+    case: StepCase, ahead_s: Array, behind_s: Array, apart_s: Array, head: Array, accumulated_s: Array
+) -> Array:
+    """Exposed seconds of a step's reductions of gradients and gather of weights, where a block takes `ahead_s`
+    forward and `behind_s` backward, of which the weight's gradient, if it is computed apart, takes `apart_s`.
+
+    A chunk's gradients are complete once its last micro-batch is back; where each stage holds several, that
+    micro-batch then still has to pass all the earlier chunks of the model. Computed apart, they are reduced beside
+    the last of the weight's gradients.
+    """
+    most, _ = stage_layers(case)
+    chunk, once = most / case.vp, pass_s(case) / 2
+    product = np.where(case.pp == 1, head / 3, 0.0)  # a pipeline's last stage alone has a head to hide behind
+    ahead = chunk * ahead_s + once + product
+    behind = chunk * behind_s + once + accumulated_s / case.vp + 2 * product
+    late = apart_s > 0
+    last = np.where(late, chunk * apart_s + accumulated_s / case.vp, behind)
+    way = (case.vp - 1) * case.pp + 1
+    return gradient_sync_s(
+        case,
+        rank_parameters(case, most),
+        Hiding(all_s=way * ahead, chunk_s=ahead),
+        Hiding(all_s=np.where(late, case.vp, way) * last, chunk_s=last),
+        case.pp * case.vp * (ahead + behind),
+    )
+
+
 def expected_slowest(gpus: Array) -> Array:
     """Standard deviations by which the slowest of so many alike GPUs is expected to be slower than their mean.
 
@@ -131,16 +161,22 @@ def expected_slowest(gpus: Array) -> Array:
     return np.array(deviates)[where].reshape(gpus.shape)
 
 
-def slowest_gpu(case: StepCase, forward: Pass, backward: Pass, again_s: Array) -> Array:
-    """Share of each step by which the slowest of its GPUs, or nodes that are not in order, delay them all.
+def slowest_gpu(case: StepCase, attention_s: Array, block_s: Array) -> Array:
+    """Share of each step by which the slowest of its GPUs, or nodes that are not in order, delay them all, where a
+    block spends `attention_s` of its `block_s` in attention.
 
     Matrix products run at the power limit (a median of 690 of 700 W on an H200), where parts differ in the clocks
     that they hold; attention draws less (511 W at 200 to 400 TFLOP/s, 612 W at 500 to 600; NVML, aiconfigurator
     095f58a, Apache-2.0), so that as much of a step as its blocks spend in attention is the same on all of them.
     """
-    attention_s = forward.attention + backward.attention + recomputed(case).attention * forward.attention
-    limited = 1 - attention_s / (forward.total + backward.total + again_s)
+    limited = 1 - attention_s / block_s
     return np.asarray(case.gpu_spread * expected_slowest(case.gpus) * limited + case.slowdown)
+
+
+def block_attention(case: StepCase, forward: Pass, backward: Pass, again_s: Array) -> tuple[Array, Array]:
+    """Seconds of a block in attention and in all, forward, backward and what is run again."""
+    attention_s = forward.attention + backward.attention + recomputed(case).attention * forward.attention
+    return attention_s, np.asarray(forward.total + backward.total + again_s)
 
 
 def least_s(case: StepCase) -> Array:
@@ -149,7 +185,10 @@ def least_s(case: StepCase) -> Array:
     nothing = np.zeros(1)
     again = recompute_s(case, forward)
     pipeline = pipeline_case(case, forward, backward, again, (nothing, nothing), head_s(case), nothing)
-    return (certain_s(pipeline) + case.step_fixed_s) * (1 + slowest_gpu(case, forward, backward, again))
+    # the most of a block that any policy spends in attention: were that alone run again
+    attention_s = 2 * forward.attention + backward.attention
+    slowed = slowest_gpu(case, attention_s, forward.total + backward.total + forward.attention)
+    return (certain_s(pipeline) + case.step_fixed_s) * (1 + slowed)
 
 
 def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
@@ -160,29 +199,18 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     """
     forward, backward = block_passes(case)
     again = recompute_s(case, forward)
-    fsdp = fsdp_layer_s(case, forward.total, backward.total + again)
+    apart = np.isin(case.schedule, SPLIT_AT)
+    weight = np.where(apart, WEIGHT_SHARE * backward.matmul, 0.0)  # computed later, apart from the backward pass
+    fsdp = fsdp_layer_s(case, forward.total, backward.total + again - weight)
     head = head_s(case)
 
     passes = case.micro_batches
-    most, _ = stage_layers(case)
-    parameters = rank_parameters(case, most)
+    parameters = rank_parameters(case, stage_layers(case)[0])
     accumulated = accumulate_s(case, parameters)
-    # a chunk's gradients are complete once its last micro-batch is back; where each stage holds several, that
-    # micro-batch then still has to pass all the earlier chunks of the model
-    chunk, once = most / case.vp, pass_s(case) / 2
-    product = np.where(case.pp == 1, head / 3, 0.0)  # a pipeline's last stage alone has a head to hide behind
-    ahead = chunk * (forward.total + fsdp[0]) + once + product
-    behind = chunk * (backward.total + again + fsdp[1]) + once + accumulated / case.vp + 2 * product
-    reach = (case.vp - 1) * case.pp + 1
-    synced = gradient_sync_s(
-        case,
-        parameters,
-        Hiding(all_s=reach * ahead, chunk_s=ahead),
-        Hiding(all_s=reach * behind, chunk_s=behind),
-        case.pp * case.vp * (ahead + behind),
-    )
-    gradients = synced + tied_s(case)
-    update, slowed = optimizer_s(case, parameters), 1 + slowest_gpu(case, forward, backward, again)
+    ahead, behind = forward.total + fsdp[0], backward.total + again + fsdp[1]
+    gradients = reduced_s(case, ahead, behind, weight, head, accumulated) + tied_s(case)
+    update = optimizer_s(case, parameters)
+    slowed = 1 + slowest_gpu(case, *block_attention(case, forward, backward, again))
     beside = gradients + update + case.step_fixed_s
     pipeline = pipeline_times(
         pipeline_case(case, forward, backward, again, fsdp, head, accumulated), most_s=most_s / slowed - beside
@@ -191,9 +219,8 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     total = subtotal * slowed
 
     own = passes * case.layers / case.pp  # blocks that an average stage runs in a step
-    block_s = forward.total + fsdp[0] + backward.total + again + fsdp[1]
     calls = passes * case.vp * pass_s(case)
-    working = own * block_s + passes * (head / case.pp + accumulated) + calls
+    working = own * (ahead + behind) + passes * (head / case.pp + accumulated) + calls
     waiting = pipeline.total_s - pipeline.p2p_s - working
     return StepTimes(
         matmul=own * (forward.matmul + backward.matmul),
