@@ -8,21 +8,32 @@ from planner.cells import Cells
 from profiler.files import InputError
 from sim.hardware import Fabric, Gpu, load_fabric, load_node
 
-GENERATIONS_GBIT = {"edr": 100.0, "hdr100": 100.0, "hdr": 200.0, "ndr200": 200.0, "ndr": 400.0, "xdr": 800.0}
-"""InfiniBand's names for a port's speed (InfiniBand Trade Association roadmap)."""
+GENERATIONS_GBIT = {
+    **{"edr": 100.0, "hdr100": 100.0, "hdr": 200.0, "hdr200": 200.0, "ndr200": 200.0, "ndr": 400.0, "ndr400": 400.0},
+    **{"xdr": 800.0, "opa100": 100.0, "omni-path 100": 100.0, "omnipath 100": 100.0},
+}
+"""Names of a port's speed (InfiniBand Trade Association roadmap; Intel Omni-Path 100)."""
 
 FASTEST_PORT_GBIT = 800.0
 """More than any one GPU's port; a faster speed is a whole node's."""
 
+KINDS = (
+    r"(?:ib|infiniband|roce(?:v2)?|rdma|ethernet|efa|omni[- ]?path|opa|slingshot|[ehnx]dr|nics?|rails?|ports?|links?)"
+)
 SPEED = re.compile(
-    r"(?:(?P<ports>\d+)\s*[x×]\s*(?:[A-Za-z][A-Za-z\-]*\s+)*)?"
-    r"(?P<number>(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?)\s*"
-    r"(?P<prefix>[gGtT])(?P<unit>(?:[bB](?:it|yte)?s?(?:/s|ps|E)?|[bB]?E|igabit(?:/s)?)?)(?![A-Za-z])"
+    r"(?:(?<![\w.])(?P<ports>\d{1,2})(?:\s*[x×]\s*(?!large)(?:[A-Za-z][A-Za-z\-]*\s+)*"
+    rf"|\s+(?:{KINDS}\s+(?:of\s+)?)+))?"
+    r"(?P<number>(?:(?<!\w)-)?\d{1,7}(?:,\d{3})*(?:\.\d{1,3})?)\s*"
+    r"(?P<prefix>[gt])(?P<unit>(?-i:[bB])(?:it|yte)?s?(?:/s|ps|E)?|b?E|igE|igabit(?:/s)?)?(?![A-Za-z])"
+    rf"(?:\s*(?:{KINDS}\s*)*[x×]\s*(?P<times>\d{{1,2}})\b)?",
+    re.IGNORECASE,
 )
 INSIDE = re.compile(r"nvlink|nvswitch|pcie|pci-e", re.IGNORECASE)
 OUTSIDE = re.compile(r"\b(?:ib|infiniband|roce|rdma|ethernet|efa|omni|opa|slingshot|[ehnx]dr)", re.IGNORECASE)
 WHOLE_NODE = re.compile(r"[ \w]*?(?:node-node|inter-node|(?:per |/|a )(?:node|host|server|instance))", re.IGNORECASE)
 """What follows the speed of all of a node's ports."""
+NO_PORT = re.compile(r"[ \w]*?(?:switch|bisection|aggregate|backplane)", re.IGNORECASE)
+"""What follows a speed that is no port's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +72,11 @@ def read_fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
 def _gbit_per_gpu(text: str, gpus_per_node: int) -> float | None:
     speeds = list(_speeds(text))
     if not speeds:
-        named = re.search(rf"\b({'|'.join(GENERATIONS_GBIT)})\b", text.lower())
-        return GENERATIONS_GBIT[named[1]] if named else None
+        names = "|".join(sorted(GENERATIONS_GBIT, key=len, reverse=True))
+        named = re.search(rf"(?:\b(\d{{1,2}})\s*[x×]\s*|(?<![a-z]))({names})(?![a-z\d])", text.lower())
+        if not named:
+            return None
+        return GENERATIONS_GBIT[named[2]] * (int(named[1]) / gpus_per_node if named[1] else 1.0)
     several = next((speed for speed in speeds if speed.ports), None)
     speed = several or speeds[0]
     if not 0 < speed.gbit <= 1e6:
@@ -76,14 +90,25 @@ def _gbit_per_gpu(text: str, gpus_per_node: int) -> float | None:
 def _speeds(text: str) -> Iterator[Speed]:
     """The speeds in a text, those of links inside a node aside. Bytes are told from bits by a capital B."""
     for clause in re.split(r"[+;]|,(?!\d{3})|\band\b", text):
-        if INSIDE.search(clause) and not OUTSIDE.search(clause):
-            continue
         for found in SPEED.finditer(clause):
+            before, after = clause[: found.start()], clause[found.end() :]
+            if _is_inside(before, after) or NO_PORT.match(after):
+                continue
             number = float(found["number"].replace(",", ""))
-            bits = 8.0 if re.match(r"B(?!E)", found["unit"]) and not found["unit"].startswith("Bit") else 1.0
+            bits = 8.0 if re.match(r"B(?!E|it)", found["unit"] or "") else 1.0
             thousands = 1000.0 if found["prefix"] in "tT" else 1.0
+            ports = found["ports"] or found["times"]
             yield Speed(
                 gbit=number * bits * thousands,
-                ports=int(found["ports"]) if found["ports"] else None,
-                of_a_node=bool(WHOLE_NODE.match(clause[found.end() :])),
+                ports=int(ports) if ports else None,
+                of_a_node=bool(WHOLE_NODE.match(after)),
             )
+
+
+def _is_inside(before: str, after: str) -> bool:
+    """Whether the last link named before a speed is one inside a node; where none is, whether the next is alone."""
+    inside = [found.start() for found in INSIDE.finditer(before)]
+    outside = [found.start() for found in OUTSIDE.finditer(before)]
+    if inside or outside:
+        return max(inside, default=-1) > max(outside, default=-1) and not OUTSIDE.match(after.strip())
+    return bool(INSIDE.search(after)) and not OUTSIDE.search(after)

@@ -33,6 +33,16 @@ from tests.planner.rows import read, run
         ("HDR-200 Gb/s", 200),
         ("NVLink (4 GPUs/node) + IB NDR 400Gb/s (rails per node not stated)", 400),
         ("400 Gb/s per GPU, 3,200 Gb/s per node", 400),
+        ("p5.48xlarge 3200 Gbps EFA", 400),
+        ("NVLink3 600GB/s intra-node, 200Gb/s HDR x4 inter-node", 100),
+        ("8 HDR 200 Gb/s per node", 200),
+        ("NVLink4 + 8 NICs 400 Gbps each", 400),
+        ("25.6 Tb/s switch, 400Gb/s NIC", 400),
+        ("4x NDR", 200),
+        ("2xEDR", 25),
+        ("Slingshot 11, 4 NICs of 200 Gb/s", 100),
+        ("100GigE", 100),
+        ("4x Omni-Path 100", 50),
     ],
 )
 def test_networks_in_words(tmp_path: Path, text: str, gigabits_per_gpu: float) -> None:
