@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from planner.cells import Cells
 from profiler.architecture import ModelArchitecture, available_models, load_architecture
+from profiler.files import InputError, nearest
 
 OPEN = ("gated_mlp", "ffn", "kv_heads", "vocab")
 """Columns that a family fills."""
@@ -78,6 +79,9 @@ def _of_catalogue(c: Cells) -> ModelArchitecture | None:
         return None
     wanted = _plain(c.text("model"))
     name = next((name for name in available_models() if _plain(name) == wanted), None)
+    if name is None and wanted:
+        said = f"model '{c.text('model')[:40]}' is not in the catalogue, and layers, hidden and heads are empty"
+        raise InputError(f"{said}; {nearest(c.text('model'), available_models())}")
     if name is None:
         return None
     c.notes.append(f"model as {name} in the catalogue")
@@ -85,7 +89,8 @@ def _of_catalogue(c: Cells) -> ModelArchitecture | None:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """A model's name without its owner, its tuning and punctuation."""
+    return re.sub(r"[^a-z0-9]|instruct$|base$", "", name.lower().rsplit("/", 1)[-1])
 
 
 def _note(c: Cells, family: Family, found: ModelArchitecture, parameters: float | None) -> None:

@@ -20,8 +20,8 @@ def doubt(run: TrainingRun, c: Cells) -> None:
     if c.count("ep", 1) > 1:
         raise InputError(f"ep is {c.text('ep')}; only dense models are predicted, which have no experts to spread.")
     cp = run.layout.cp
-    if cp > 1 and run.seq_len % cp:
-        raise InputError(f"cp is {cp}; it must divide seq_len {run.seq_len}.")
+    if cp > 1 and run.seq_len % (2 * cp):
+        raise InputError(f"cp is {cp}; balanced halves need a seq_len that {2 * cp} divides, not {run.seq_len}.")
     c.notes += [note for note in (_schedule(c, run), _chunks(run), _batch(run), _passes(c, run), _nodes(run)) if note]
 
 

@@ -52,6 +52,7 @@ def _found_gpu(c: Cells) -> Gpu:
             pick = min(
                 members,
                 key=lambda g: (
+                    memory_gb is not None and abs(memory_gb / g.memory_gib - 1) > ODD_MEMORY,
                     abs(g.tdp_w - limit_w) if low_power and limit_w else 0,
                     abs(g.memory_gib - (memory_gb or 80.0)),
                 ),

@@ -55,12 +55,15 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
     Raises:
         InputError: a needed column is missing.
     """
-    if len(columns) == 1 and ";" in columns[0]:
-        raise InputError(f"{path}: columns are parted by semicolons; commas are needed, and points in decimals.")
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(columns) == 1 and mark in columns[0]:
+            raise InputError(f"{path}: columns are parted by {name}; commas are needed, and points in decimals.")
     optional = SHAPE if "model" in columns else ()
     missing = [name for name in REQUIRED if name not in columns and name not in optional]
     if missing:
-        raise InputError(f"{path}: column '{missing[0]}' is missing; a runs file needs {', '.join(REQUIRED)}.")
+        close = difflib.get_close_matches(missing[0], [name for name in columns if name not in REQUIRED], n=1)
+        meant = f" ('{close[0]}' is not it)" if close else ""
+        raise InputError(f"{path}: column '{missing[0]}' is missing{meant}; a runs file needs {', '.join(REQUIRED)}.")
 
 
 def misspelt_columns(path: Path) -> list[str]:

@@ -41,7 +41,7 @@ def test_what_goes_together_needs_no_word(tmp_path: Path, cells: dict[str, str])
     ("cells", "says"),
     [
         ({"ep": "8"}, "ep is 8; only dense models are predicted"),
-        ({"cp": "4", "seq_len": "8190"}, "cp is 4; it must divide seq_len 8190"),
+        ({"cp": "4", "seq_len": "8190"}, "cp is 4; balanced halves need a seq_len that 8 divides, not 8190"),
     ],
 )
 def test_what_no_step_can_be_is_refused(tmp_path: Path, cells: dict[str, str], says: str) -> None:

@@ -126,6 +126,7 @@ def test_omni_path_reaches_no_less_than_one_ring_and_no_more_than_two(tmp_path: 
         ({"gpu": "NVIDIA H200 141GB", "gpu_mem_gb": "141"}, "h200-sxm"),
         ({"gpu": "A100 SXM", "gpu_mem_gb": "40", "gpu_power_limit_w": "400"}, "a100-40gb"),
         ({"gpu": "A100 SXM", "gpu_mem_gb": "80", "gpu_power_limit_w": "400"}, "a100-80gb"),
+        ({"gpu": "h100", "gpu_mem_gb": "80", "gpu_power_limit_w": "350"}, "h100-sxm"),
         ({"gpu": "H100 96GB HBM2e", "gpu_mem_gb": "96", "gpu_power_limit_w": "500"}, "h100-96gb"),
         ({"gpu": "GB200 NVL72", "gpu_mem_gb": "186", "gpu_power_limit_w": "1200"}, "gb200"),
         ({"gpu": "B200", "gpu_mem_gb": "180", "gpu_power_limit_w": "1000"}, "b200-sxm"),
