@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from planner.phases import step_error_source
 from planner.plan import Plan
 from planner.report import tables
 from planner.report.details import DRAWN_ONLY
@@ -25,7 +26,6 @@ CASH = "model: planner/cashflow.py, docs/money.md, from the lines of the cost"
 BREAK_EVEN = "model: planner/break_even.py, docs/money.md"
 CARD = "GPU-hours of this plan at the TDP, times the intensity of the Llama 3.1 model card: planner/carbon.py"
 RECORD = "record of how this plan was made: planner/plan.py"
-ERROR = "validation against published runs, each source left out of its own fit: docs/validation.md"
 """Where a number comes from that has no source of its own."""
 
 
@@ -187,6 +187,8 @@ def _provenance(plan: Plan, date: str) -> Iterable[Row]:
     yield from (Row(plan.name, "provenance", key, "", value, source=RECORD) for key, value in plan.provenance.items())
     if date:
         yield Row(plan.name, "provenance", "date", "", date, source="given with the report")
-    yield Row(plan.name, "provenance", "step error, 90th percentile", "", share(plan.step_error_p90), source=ERROR)
+    error = share(plan.step_error_p90)
+    source = step_error_source(plan.phases)
+    yield Row(plan.name, "provenance", "step error, 90th percentile", "", error, source=source)
     for number, line in enumerate(plan_file_text(plan.request).splitlines(), 1):
         yield Row(plan.name, "plan file", f"line {number}", "", line, source=PLAN_FILE)
