@@ -20,6 +20,9 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 SMALLEST_PERCENT = 0.05
 """Parts of a bar below this share are in the table only."""
 
+NEAR = 0.06
+"""Share of a chart's width within which a label beyond a rule still reads as that of the bar before it."""
+
 CHARACTER = 6.2
 """Width of a character of a label [px], on average."""
 
@@ -60,9 +63,9 @@ def quantity(field: str, title: str | None, *, ticks: int = 4, scale: Spec | Non
     }
 
 
-def names(field: str, values: Sequence[str], *, size: int = 12) -> Spec:
-    """A channel with a row for each name, in the order given."""
-    axis = {"labelLimit": 190, "labelFontSize": size, **BARE}
+def names(field: str, values: Sequence[str], *, size: int = 12, limit: int = 190) -> Spec:
+    """A channel with a row for each name, in the order given; longer than `limit` [px] they are cut."""
+    axis = {"labelLimit": limit, "labelFontSize": size, **BARE}
     return {"field": field, "type": "nominal", "title": None, "sort": list(values), "axis": axis}
 
 
@@ -136,12 +139,14 @@ def _top(frame: pd.DataFrame, mark_at: float) -> float:
 
 
 def _labels(frame: pd.DataFrame, y: Spec, top: float, mark_at: float, theme: Theme) -> list[Spec]:
-    """The label of each bar where there is room: after it, before it, or in it."""
+    """The label of each bar where there is room: after it, before it, in it, or beyond a rule that is near its end."""
     styles = {
         "after": ("end", "left", 6, theme.ink),
         "before": ("start", "right", -6, theme.ink),
         "in": ("end", "right", -6, theme.paper),
+        "beyond": ("beyond", "left", 6, theme.ink),
     }
+    frame = frame.assign(beyond=mark_at)
     rows = zip(frame["start"], frame["end"], frame["label"], strict=True)
     found = [(_clear(*row, top, mark_at) or ["after"])[0] for row in rows]
     places = pd.Series(found, index=frame.index, dtype=object)
@@ -161,7 +166,8 @@ def _clear(start: float, end: float, label: str, top: float, mark_at: float) -> 
     need = (len(label) + 1) * 0.022 * top
     spans = {"after": (end, end + need), "before": (start - need, start), "in": (end - need, end)}
     fits = [place for place, (a, b) in spans.items() if a >= (start if place == "in" else 0) and b <= top]
-    return [place for place in fits if not spans[place][0] < mark_at < spans[place][1]]
+    found = [place for place in fits if not spans[place][0] < mark_at < spans[place][1]]
+    return [*found, "beyond"] if end <= mark_at < end + NEAR * top and mark_at + need <= top else found
 
 
 def _rule(at: float, text: str, theme: Theme) -> list[Spec]:
