@@ -1,5 +1,6 @@
 """Charts of choices: layouts of one cluster, and clusters against each other; a click on a mark picks it."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,9 @@ PICK = "pick"
 
 MOST_MEMORY_ROWS = 12
 
+NO_RECOMPUTE = ", recompute none"
+"""Of a layout's label: nearly all of the best have it, and a row has no room for it."""
+
 
 def layout_table(result: SearchResult, plan: Plan) -> pd.DataFrame:
     """The ranked layouts, the best first, then the nearest that do not fit.
@@ -37,17 +41,17 @@ def layout_table(result: SearchResult, plan: Plan) -> pd.DataFrame:
         (
             days if r.fits else None,
             usd / 1e6 if r.fits else None,
+            r.layout.label.replace(NO_RECOMPUTE, ""),
+            r.reason or ("the fastest that fits" if i == 0 else "as fast"),
             r.memory_gib,
             r.mfu * 100,
-            r.layout.label,
-            r.reason or ("the fastest that fits" if i == 0 else "as fast"),
             r.step_time_s,
             r.gpu_power_w,
             r.energy_kwh_per_step,
         )
         for i, (r, days, usd) in enumerate(zip(result.layouts, found["days"], found["cost_usd"], strict=True))
     ]
-    columns = ["Days", "Cost [M USD]", "Memory [GiB]", "MFU [%]", "Layout", "Why not", "Step [s]", "GPU power [W]",
+    columns = ["Days", "Cost [M USD]", "Layout", "Why not", "Memory [GiB]", "MFU [%]", "Step [s]", "GPU power [W]",
                "Energy a step [kWh]"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
@@ -116,11 +120,36 @@ def layout_memory_table(result: SearchResult) -> pd.DataFrame:
     return pd.DataFrame({"Layout": [layout.label for layout in layouts], **columns})
 
 
+def short_labels(labels: Sequence[str]) -> list[str]:
+    """The degrees of each layout, and beside them only what tells apart layouts of the same degrees."""
+    parts = [label.split(", ") for label in labels]
+    alike: dict[str, list[list[str]]] = {}
+    for part in parts:
+        alike.setdefault(part[0], []).append(part)
+    told = [[_short(x) for x in part[1:] if _differs(x, alike[part[0]])] for part in parts]
+    return [", ".join(filter(None, [part[0], *more])) for part, more in zip(parts, told, strict=True)]
+
+
+def _differs(text: str, others: Sequence[list[str]]) -> bool:
+    """Whether not every layout of the same degrees has it too."""
+    return any(text not in other for other in others)
+
+
+def _short(text: str) -> str:
+    """A part of a layout's label as short as a row of a chart needs it; none where nothing is recomputed."""
+    short = {"not sequence-parallel": "no SP", "sequence-parallel": "SP", "recompute none": ""}
+    return short.get(text, text.replace("micro-batch ", "b").replace("recompute ", ""))
+
+
+SHORT_WORDS = {r", b\d": "b: micro-batch", r"\bSP\b": "SP: sequence-parallel"}
+"""What stands in a row of the chart by what it means."""
+
+
 def layout_memory(result: SearchResult, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """Memory by kind of the best layouts, stacked, against what a GPU holds."""
     capacity = result.space.cluster.gpu.memory_bytes / GIB
     table = layout_memory_table(result)
-    table["Layout"] = [f"{i}  {label.partition(', micro')[0]}" for i, label in enumerate(table["Layout"], 1)]
+    table["Layout"] = [f"{i}  {name}" for i, name in enumerate(short_labels(table["Layout"].tolist()), 1)]
     kinds = list(MEMORY_KINDS.values())
     frame = table.melt("Layout", var_name="Kind", value_name="GiB")
     order = {label: i for i, (label, _) in enumerate(kinds)}
@@ -134,12 +163,13 @@ def layout_memory(result: SearchResult, theme: Theme = LIGHT, width: Width = HAL
         "legend": {"orient": "top", "direction": "horizontal", "columns": 2},
     }
     rows = table["Layout"].tolist()
+    meant = [text for short, text in SHORT_WORDS.items() if re.search(short, " ".join(rows))]
     amount = {**quantity("GiB", "GiB", ticks=5), "stack": "zero"}
     bars = {
         "data": data(frame),
         "mark": {"type": "bar", "height": {"band": 0.7}},
         "encoding": {
-            "y": names("Layout", rows, size=11),
+            "y": names("Layout", rows, size=11, limit=230),
             "x": amount,
             "color": hue,
             "order": {"field": "order"},
@@ -155,7 +185,7 @@ def layout_memory(result: SearchResult, theme: Theme = LIGHT, width: Width = HAL
         sized({"layer": [bars, rule]}, width, 20 * len(rows) + 170),
         theme,
         title="What the memory of the best layouts holds",
-        subtitle=f"The fullest GPU, by rank; dashed: {capacity:.0f} GiB",
+        subtitle="; ".join(["The fullest GPU, by rank", *meant, f"dashed: {capacity:.0f} GiB"]),
         description=f"Memory by kind of the {len(rows)} fastest layouts that fit in {capacity:.0f} GiB.",
     )
 

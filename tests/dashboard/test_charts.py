@@ -150,6 +150,20 @@ def test_memory_by_kind_adds_up(plan: Plan) -> None:
     assert sums.tolist() == pytest.approx(fitting, rel=1e-6)
 
 
+def test_layouts_of_the_same_degrees_are_told_apart_by_what_differs() -> None:
+    beside = ("micro-batch 1, zero1, recompute none", "micro-batch 2, zero1, recompute none",
+              "micro-batch 1, zero1, recompute full, not sequence-parallel")  # fmt: skip
+    labels = [*(f"TP2 DP8, {text}" for text in beside), f"TP4 DP4, {beside[0]}"]
+    assert layout_charts.short_labels(labels) == ["TP2 DP8, b1", "TP2 DP8, b2", "TP2 DP8, b1, full, no SP", "TP4 DP4"]
+
+
+@pytest.mark.parametrize("key", ["8b", "70b", "405b"])
+def test_no_two_rows_of_the_best_layouts_are_named_alike(key: str) -> None:
+    best = search_request(base(key), layout_charts.MOST_MEMORY_ROWS).layouts[: layout_charts.MOST_MEMORY_ROWS]
+    names = layout_charts.short_labels([r.layout.label for r in best])
+    assert len(set(names)) == len(names) == layout_charts.MOST_MEMORY_ROWS
+
+
 def test_no_roofline_row_is_above_its_ceiling() -> None:
     profile = roofline_profile(load_gpu("h100-sxm"), [load_architecture("llama3.1-8b")], tps=(1, 8))
     table = profile_charts.kernel_table(profile)
