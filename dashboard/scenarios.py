@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from planner.carbon import load_grid
 from planner.plan_file import PlanRequest, plan_request
-from planner.planned_campaign import plan_cluster
+from planner.planned_campaign import USUAL_PUE, plan_cluster, site_pue
 from planner.quantities import human, parse_count, significant
 from planner.report.plan_text import plan_file_text
 from profiler.architecture import load_architecture
@@ -50,7 +50,7 @@ class Shared:
     server_usd_per_gpu: float | None = None
     grid: str = "USA"
     electricity_usd_per_kwh: float | None = None
-    pue: float = 1.09
+    pue: float = USUAL_PUE
     record: str = "llama3-405b"
     commitment: str = "on-demand"
     preparation_days: float = 0.0
@@ -78,7 +78,7 @@ def shared_of(request: PlanRequest) -> Shared:
         server_usd_per_gpu=request.money.server_usd_per_gpu,
         grid=load_grid(request.site.grid).name,
         electricity_usd_per_kwh=request.site.electricity_usd_per_kwh,
-        pue=request.site.pue,
+        pue=site_pue(request.site),
         record=request.reliability.record,
         commitment=request.money.commitment,
         preparation_days=request.money.preparation_days,

@@ -8,6 +8,7 @@ from planner.charges import CHECKPOINTS_KEPT, Charges
 from planner.market.prices import assumptions
 from planner.phases import PlannedPhase, step_error_source
 from planner.plan_file import MoneyRequest, PlanRequest
+from planner.planned_campaign import site_pue
 from planner.pricing import Prices
 from planner.quantities import human, percent, significant
 from planner.spot import RETURN_S
@@ -81,7 +82,7 @@ def _work(
         stated = bool(request.phases) or request.training.global_batch is not None
         why = "plan" if stated else "Llama 3's ramp from 4 M to 16 M tokens (arXiv:2407.21783), by cluster size"
         rows.append(_row(f"Batch, {phase.name}", batch, "given" if stated else "assumed", why))
-        searched = f"fastest of {phase.searched:,} layouts that fit" if phase.searched else "plan"
+        searched = f"fastest of {phase.searched:,} layouts tried" if phase.searched else "plan"
         kind: Kind = "calibrated" if phase.searched else "given"
         rows.append(_row(f"Layout, {phase.name}", phase.step.layout.label, kind, searched))
     return rows
@@ -225,9 +226,10 @@ def _power(request: PlanRequest, cluster: Cluster) -> list[Assumption]:
         ),
         _row(
             "PUE",
-            f"{request.site.pue:g}",
-            "assumed" if request.site.pue == 1.09 else "given",
-            "Google fleet 1.09, Meta 1.08 (company reports); industry 1.54-1.58 (Uptime Institute)",
+            f"{site_pue(request.site):g}",
+            "assumed" if request.site.pue is None else "given",
+            ("" if request.site.pue is None else "plan; elsewhere: ")
+            + "Google fleet 1.09, Meta 1.08 (company reports); industry 1.54-1.58 (Uptime Institute)",
         ),
         *_limits(request, cluster),
         *_conditions(request),

@@ -218,8 +218,8 @@ class SiteRequest:
     """Electricity under clean contracts, which market-based emissions count as none. Default: none."""
     wue_l_per_kwh: Annotated[float, Ge(0), Le(20)] | None = None
     """Litres evaporated at the site per kWh of its machines; Microsoft's fleet, 0.27, where nothing is said."""
-    pue: Annotated[float, Ge(1), Le(10)] = 1.09
-    """Site power over machine power. Default: Google's fleet (company report); industry 1.54 (Uptime 2025)."""
+    pue: Annotated[float, Ge(1), Le(10)] | None = None
+    """Site power over machine power; 1.09, Google's fleet's, where nothing is said. Industry: 1.54 (Uptime 2025)."""
     above_node_share: Annotated[Percent, Ge(0), Le(1)] = 0.10
     """Switches, optics, storage over node power. Default: public analyses of a 100,000-GPU H100 cluster."""
     tariff: str = "us-industrial"

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from planner.charges import Charges
 from planner.phases import PlannedPhase, plan_phases
-from planner.plan_file import PlanRequest
+from planner.plan_file import PlanRequest, SiteRequest
 from planner.power_limit import limit_power
 from planner.recovery import plan_checkpoints, plan_pauses, plan_reliability
 from planner.refusal import of_the_plan
@@ -24,6 +24,9 @@ from sim.hardware import Cluster, build_cluster
 from sim.roofline import load_profile
 from sim.site import PowerWindow, SiteConditions
 from sim.stacks import load_stack
+
+USUAL_PUE = 1.09
+"""Site power over machine power where nothing is said: Google's fleet (company report)."""
 
 SPARE_SHARE = 0.01
 """Spare nodes over the job's nodes where nothing is said, more where these would often be too few; OPT-175B kept 4 to
@@ -73,8 +76,13 @@ def planned_phases(
     return tuple(limit_power(phase, request.site, cluster, site, spares) for phase in phases)
 
 
+def site_pue(site: SiteRequest) -> float:
+    """The PUE that a plan takes: the stated one, or `USUAL_PUE`."""
+    return USUAL_PUE if site.pue is None else site.pue
+
+
 def _site(request: PlanRequest) -> SitePower:
-    return SitePower(pue=request.site.pue, above_node_share=request.site.above_node_share)
+    return SitePower(pue=site_pue(request.site), above_node_share=request.site.above_node_share)
 
 
 def campaign_setup(

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from planner.market import MARKET
 from planner.market.prices import FEW, PriceRange
 from planner.phases import step_error_source
-from planner.plan_file import SiteRequest
 from planner.pricing import Prices
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import Positive
@@ -115,11 +114,10 @@ def _certain(prior: Prior, why: str) -> Prior:
 
 def _power(plan: "Plan") -> dict[str, Prior]:
     known = catalogue()
-    by_default = plan.request.site.pue == SiteRequest().pue
     return {
         "node_power": known["node_power"],
         "above_node_share": known["above_node_share"],
-        "cooling": known["cooling" if by_default else "cooling_given"],
+        "cooling": known["cooling" if plan.request.site.pue is None else "cooling_given"],
     }
 
 

@@ -22,6 +22,7 @@ WRITTEN = {
     "cluster.spare_nodes": 2,
     "training.global_batch": 512,
     "site.gpu_power_cap_w": "500 W",
+    "site.pue": 1.09,
     "site.wue_l_per_kwh": 0.27,
     "phases.name": "pre-training",
     "phases.tokens": "15T",

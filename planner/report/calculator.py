@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from planner.costs import CostBreakdown, CostLine
 from planner.ownership import Keeping
 from planner.plan import Plan
+from planner.planned_campaign import site_pue
 from planner.report.tables import month_table
 from profiler.units import DAY_S, JOULES_PER_KWH
 
@@ -87,7 +88,7 @@ def _site_prices(plan: Plan) -> Iterator[Price]:
     yield _same("energy", "Electricity, mean over the hours", "USD per kWh", bill.energy_usd / bill.energy_kwh, cited)
     yield _same("demand", "Demand charge", "USD per kW and month", tariff.demand_usd_per_kw_month, cited)
     yield _same("fixed", "Fixed charge", "USD per month", tariff.fixed_usd_per_month, cited)
-    pue = _settled(meter_kwh / machines_kwh, request.site.pue)
+    pue = _settled(meter_kwh / machines_kwh, site_pue(request.site))
     yield _same("pue", "PUE, mean over the run", "kWh per kWh", pue, "the plan, over the hours of the run")
     settled = _settled(intensity, plan.grid.intensity_kg_per_kwh)
     yield _same("intensity", "Grid, carbon intensity", "kgCO2e per kWh", settled, plan.grid.source)

@@ -128,7 +128,7 @@ def test_every_key_is_shown_with_who_said_it(tmp_path: Path) -> None:
         "model", "tokens", "site.grid", "cluster.gpus", "training.layout",
     }  # fmt: skip
     assert (taken["tokens"].value, taken["cluster.gpus"].value) == ('"15T"', "512")
-    assert taken["site.pue"].value == "1.09"
+    assert (taken["site.pue"].value, taken["site.above_node_share"].value) == ("nothing", '"10 %"')
     assert taken["training.layout"].value == "tp 2"
     assert "Google" in taken["site.pue"].doc
     assert taken["phases"].value == "nothing"

@@ -15,7 +15,8 @@ from scipy.stats import poisson
 from planner.model_card import load_model_card
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
-from planner.planned_campaign import plan_cluster, spare_nodes
+from planner.planned_campaign import plan_cluster, site_pue, spare_nodes
+from planner.search.request import search_request
 from planner.simulation import simulate_plan
 from planner.typical import typical_campaign
 from profiler.architecture import load_architecture
@@ -74,6 +75,23 @@ def test_the_keys_that_scripts_read_are_there_with_their_units(name: str) -> Non
         assert all(row.values()), row
 
 
+def test_a_stated_pue_is_given_whatever_it_is() -> None:
+    rows = [
+        next(row for row in small(*stated).assumptions if row.what == "PUE")
+        for stated in ((), (("site.pue", 1.09),), (("site.pue", 1.3),))
+    ]
+    assert [(row.value, row.kind) for row in rows] == [("1.09", "assumed"), ("1.09", "given"), ("1.3", "given")]
+
+
+def test_a_layout_is_the_fastest_of_those_tried() -> None:
+    """As many as the search evaluated: not all of them fit."""
+    plan = example("8b")
+    [row] = [row for row in plan.assumptions if row.what.startswith("Layout, ")]
+    tried = search_request(plan.request, 1)
+    assert row.source == f"fastest of {tried.evaluated:,} layouts tried"
+    assert tried.fitting < tried.evaluated
+
+
 @PLANS
 def test_what_is_conserved(name: str) -> None:
     plan = example(name)
@@ -121,12 +139,12 @@ def test_power_and_energy_are_physical(name: str) -> None:
     gpu, node = plan.cluster.gpu, plan.cluster.node
     energy_mwh, hours = plan.energy_mwh.expected, plan.days.expected * 24
     nodes = plan.cluster.nodes
-    most_w = nodes * node.rated_power_w * (1 + plan.request.site.above_node_share) * plan.request.site.pue
+    most_w = nodes * node.rated_power_w * (1 + plan.request.site.above_node_share) * site_pue(plan.request.site)
     least_w = plan.cluster.gpus * gpu.idle_power_w
     assert least_w < energy_mwh * 1e6 / hours < plan.peak_power_mw * 1e6 <= most_w * 1.02  # spares beside the job
     parts = plan.campaign.energy_j
     machines = parts["gpu"] + parts["host"] + parts["network"] + parts["storage"]
-    assert parts["cooling"] == pytest.approx((plan.request.site.pue - 1) * machines)
+    assert parts["cooling"] == pytest.approx((site_pue(plan.request.site) - 1) * machines)
     assert plan.carbon.location_based_tco2e == pytest.approx(energy_mwh * plan.grid.intensity_kg_per_kwh)
 
 

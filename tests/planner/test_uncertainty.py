@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
+from planner.planned_campaign import site_pue
 from planner.priors import NORMAL, Prior, catalogue, normals, plan_priors
 from planner.uncertainty import OUTCOMES, Quantiles, sample_plan
 from profiler.files import InputError
@@ -133,7 +134,7 @@ def test_each_factor_moves_what_it_should_by_as_much_as_it_should() -> None:
     for name in ("energy_mwh", "tco2e", "peak_mw"):
         assert hotter[name] == pytest.approx(1.1), name
     assert slower["peak_mw"] == hotter["days"] == pytest.approx(1)
-    pue = plan.request.site.pue
+    pue = site_pue(plan.request.site)
     assert ratios(cooling=3.0)["energy_mwh"] == pytest.approx((1 + 3 * (pue - 1)) / pue)
     joules = plan.campaign.energy_j
     share = (joules["network"] + joules["storage"]) / (joules["gpu"] + joules["host"])
@@ -232,6 +233,9 @@ def test_what_the_person_states_has_no_spread() -> None:
 def test_a_given_pue_is_surer_than_the_default() -> None:
     default, given_pue = (plan_priors(small(*o))["cooling"] for o in ((), (("site.pue", 1.2),)))
     assert given_pue.high < default.high
+    usual = small(("site.pue", site_pue(small().request.site)))  # the same number, but somebody knows it
+    assert plan_priors(usual)["cooling"] == given_pue
+    assert usual.energy_mwh.expected == small().energy_mwh.expected
 
 
 def test_every_prior_has_a_source_and_owning_has_one_for_each_price() -> None:
