@@ -151,7 +151,7 @@ def goal_limits(
         days = (by - start).days + 1
         if days < 1:
             raise InputError(f"the date {by} is before the plan's start, {start}.")
-        limits.append(Limit(outcome="days", most=float(days), said=f"finishing by {by}"))
+        limits.append(Limit(outcome="days", most=float(days), said=f"finishing by {by} from a start on {start}"))
     stated = (
         ("cost_usd", budget_usd, 1.0, "the budget"),
         ("peak_mw", site_power_w, 1e-6, "the power feed"),

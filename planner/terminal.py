@@ -126,10 +126,15 @@ def _basis(plan: Plan) -> str:
     """One sentence: how much was measured, scaled, calibrated, published, given or assumed, and what was assumed."""
     counts = Counter(assumption.kind for assumption in plan.assumptions)
     parts = [f"{counts[kind]} {kind}" for kind in KIND_ORDER if counts[kind]]
-    assumed = [a.what.lower() for a in plan.assumptions if a.kind == "assumed"]
+    assumed = [_within(a.what) for a in plan.assumptions if a.kind == "assumed"]
     measured = "" if counts["measured"] else f"nothing measured on {plan.cluster.gpu.label}; "
-    names = f" Assumed: {', '.join(assumed)}." if assumed else ""
+    names = f" Assumed: {'; '.join(assumed)}." if assumed else ""
     return f"{measured}of {len(plan.assumptions)} assumptions {', '.join(parts)}.{names} Sources stand in the report."
+
+
+def _within(name: str) -> str:
+    """A name as it stands within a sentence; one that begins as GPU or PUE does stays as it is."""
+    return name if name[:2].isupper() else name[:1].lower() + name[1:]
 
 
 MOST_PASSED_OVER = 10

@@ -40,6 +40,7 @@ def outcome(result: GoalResult, name: str) -> float:
 def test_a_date_is_kept_when_simulated() -> None:
     limits = goal_limits(request(), by=date(2026, 1, 25))
     assert limits[0].most == 21  # the fifth to the twenty-fifth, both whole
+    assert limits[0].said == "finishing by 2026-01-25 from a start on 2026-01-05"
     result = seek(request(), limits, most_gpus=MOST)
     assert result.request is not None
     simulated = simulate_plan(result.request, seed=result.request.seed, replicas=result.request.replicas)

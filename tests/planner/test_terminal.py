@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from planner.pareto import Contender, compare
+from planner.plan import make_plan
 from planner.plan_file import plan_request
 from planner.progress import Counted, Left
 from planner.search.request import search_request
 from planner.search.text import print_comparison, print_search
-from planner.terminal import NEXT, next_steps
+from planner.terminal import NEXT, next_steps, print_plans
 
 WIDTHS = [80, 100, 120, 200]
 CUT = "…"
@@ -33,6 +34,20 @@ def test_what_to_do_next_never_goes_on_under_the_commands(width: int) -> None:
     ]
     assert all(line.startswith("  ") for line in lines)
     assert " ".join(text.getvalue().split()) == " ".join(f"{command} {what}" for command, what in NEXT)
+
+
+def test_what_is_assumed_is_listed_by_names_that_keep_their_capitals_and_commas(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = {"model": "llama3.1-8b", "tokens": "100B", "cluster": {"gpus": 64}}
+    plan = make_plan(plan_request(data, source="test"))
+    print_plans([plan], None)
+    listed = " ".join(capsys.readouterr().out.split()).partition(" Assumed: ")[2].partition(". Sources")[0]
+    assumed = [row.what for row in plan.assumptions if row.kind == "assumed"]
+    assert {"Batch, pre-training", "PUE", "GPU power in communication and waiting"} <= set(assumed)
+    assert [name.lower() for name in listed.split("; ")] == [name.lower() for name in assumed]
+    for name in ("; PUE;", "; GPU power in", "batch, pre-training;"):
+        assert name in listed
 
 
 CONTENDERS = [
