@@ -1,6 +1,7 @@
 """What an amount is like: electricity, carbon, water and money beside things that a person can picture, computed."""
 
 import math
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -80,7 +81,8 @@ def as_much_as(energy_mwh: float) -> Comparison:
         unit="MWh",
         year=best.year,
         ratio=energy_mwh / best.generation_mwh,
-        sentence=f"{about} {best.country} generates in a year ({best.generation_mwh:,.0f} MWh, {best.year})",
+        sentence=f"{about} {in_sentence(best.country)} {generates(best.country)} in a year "
+        f"({best.generation_mwh:,.0f} MWh, {best.year})",
         source=COUNTRY_SOURCE,
     )
 
@@ -99,7 +101,7 @@ def emitted_as_much_as(emissions_t: float) -> Comparison:
         unit="tCO2e",
         year=best.year,
         ratio=ratio,
-        sentence=f"{_about(ratio)} all electricity of {best.country} emits in a year "
+        sentence=f"{_about(ratio)} all electricity of {in_sentence(best.country)} emits in a year "
         f"({significant(best.emissions_t)} t, {best.year})",
         source=COUNTRY_SOURCE,
     )
@@ -110,6 +112,21 @@ def water_as_much_as(water_m3: float) -> Comparison:
     return _households(
         amount("water_m3", water_m3), HOUSEHOLD_M3_PER_YEAR, "m3", None, HOUSEHOLD_WATER_SOURCE, " water"
     )
+
+
+ISLANDS = " Islands"
+ARTICLE = re.compile(rf"United |Bahamas|Comoros|Gambia|Maldives|Netherlands|Philippines|.*(Republic|{ISLANDS}$)")
+"""Names of countries that take an article, as their catalogue has them."""
+
+
+def in_sentence(country: str) -> str:
+    """A country within a sentence: `Kiribati`, `the Falkland Islands`."""
+    return f"the {country}" if ARTICLE.match(country) else country
+
+
+def generates(country: str) -> str:
+    """The verb to a country; islands are many."""
+    return "generate" if country.endswith(ISLANDS) else "generates"
 
 
 def _about(ratio: float) -> str:

@@ -23,8 +23,20 @@ class WaterAccount:
     generation_m3: float | None
     """In generating the electricity at the meter; `None` where nothing is published of the grid."""
     wue_l_per_kwh: float
-    how: str
-    source: str
+    site_how: str
+    site_source: str
+    generation_how: str
+    generation_source: str = SOURCE
+
+    @property
+    def how(self) -> str:
+        """How both are counted, in words."""
+        return f"{self.site_how}; {self.generation_how}"
+
+    @property
+    def source(self) -> str:
+        """Where both factors come from."""
+        return f"{self.site_source}; {self.generation_source}"
 
     @property
     def total_m3(self) -> float:
@@ -62,6 +74,7 @@ def water(it_kwh: float, site_kwh: float, grid: Grid, wue_l_per_kwh: float | Non
         site_m3=amount("it_kwh", it_kwh) * wue / LITRES_PER_M3,
         generation_m3=None if intensity is None else amount("site_kwh", site_kwh) * intensity / LITRES_PER_M3,
         wue_l_per_kwh=wue,
-        how=f"{wue:g} l at the site per kWh of its machines; {made} ({grid.label})",
-        source=f"{'given in the plan' if wue_l_per_kwh is not None else known.cited}; {SOURCE}",
+        site_how=f"{wue:g} l at the site per kWh of its machines",
+        site_source="given in the plan" if wue_l_per_kwh is not None else known.cited,
+        generation_how=f"{made} ({grid.label})",
     )

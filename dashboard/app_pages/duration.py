@@ -11,7 +11,7 @@ from planner.campaign_charts import gantt_chart, longest_table
 from planner.campaign_files import replica_frame
 from planner.campaign_text import FIGURES
 from planner.plan import Plan
-from planner.quantities import human, percent, significant
+from planner.quantities import human, significant
 from planner.report import charts, finish_charts, tables, words
 from planner.report.plan_text import plan_file_text
 from planner.simulation import Simulation, simulate_plan
@@ -28,8 +28,8 @@ def _finish(plan: Plan) -> None:
                   max_value="2999-12-31")  # fmt: skip
     days, deadline = plan.uncertainty.drawn["days"], st.session_state.deadline
     if deadline is not None:
-        chance = finish_charts.chance_by(plan, days, deadline)
-        st.html(f"<p class='hp-said'>{percent(chance, 0)} of cases are done by then.</p>")
+        said = finish_charts.chance_text(finish_charts.chance_by(plan, days, deadline)).capitalize()
+        st.html(f"<p class='hp-said'>{said} of cases are done by then.</p>")
     chart = finish_charts.finish_dates(plan, days, ui.theme(), "container", deadline=deadline)
     ui.chart("finish", chart, partial(finish_charts.finish_table, plan, days))
 

@@ -67,8 +67,18 @@ def _time(plan: Plan) -> tuple[Block, ...]:
         *_figure(charts.step_bar(plan), tables.step_table(plan)),
         *_figure(charts.time_bars(plan), tables.time_table(plan)),
         _phases(plan),
-        *_frame_table("What stopped training", tables.cause_table(plan)),
+        *_causes(plan),
     )
+
+
+def _causes(plan: Plan) -> tuple[Block, ...]:
+    """What stopped training, and what its hours are: the chart of days has the same ones by activity."""
+    found = _frame_table("What stopped training", tables.cause_table(plan))
+    said = (
+        "Hours of a cause are from the last safe checkpoint to going on: work lost, noticing, standing, waiting and "
+        "restarting, which the chart above counts each for all causes together."
+    )
+    return (*found, Text(text=said, muted=True)) if found else ()
 
 
 def _phases(plan: Plan) -> Table:
@@ -214,8 +224,16 @@ def _water(plan: Plan) -> Table:
     water = plan.water
     made = "not published" if water.generation_m3 is None else significant(water.generation_m3)
     rows: list[tuple[object, ...]] = [
-        (Cell("At the site", "evaporated for cooling"), significant(water.site_m3), water.how),
-        (Cell("In generating the electricity", plan.grid.label), made, water.source),
+        (
+            Cell("At the site", "evaporated for cooling"),
+            significant(water.site_m3),
+            Cell(water.site_how, water.site_source),
+        ),
+        (
+            Cell("In generating the electricity", plan.grid.label),
+            made,
+            Cell(water.generation_how, water.generation_source),
+        ),
         ("In all, as far as known", significant(water.total_m3), water_as_much_as(water.total_m3).sentence),
     ]
     columns: tuple[tuple[str, Role], ...] = (("Water consumed", "text"), ("m3", "number"), ("", "source"))

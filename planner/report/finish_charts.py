@@ -41,9 +41,9 @@ def finish_dates(
     chance = ""
     if deadline is not None:
         met = chance_by(plan, days, deadline)
-        asked = f"{deadline:%Y-%m-%d}T00:00:00"
+        asked = f"{deadline + timedelta(days=1):%Y-%m-%d}T00:00:00"  # the day itself still counts
         rules.append((asked, "asked for", asked > begins[len(begins) // 2]))
-        chance = f" The date asked for, {deadline:%d %B %Y}, is met with {percent(met, 0)}."
+        chance = f" The date asked for, {deadline:%d %B %Y}, is met with {chance_text(met)}."
     x = {
         "field": "from",
         "type": "temporal",
@@ -81,6 +81,14 @@ def chance_by(plan: Plan, days: NDArray[np.float64], deadline: date) -> float:
     start = datetime.fromisoformat(plan.request.start)
     allowed = (datetime.combine(deadline, datetime.min.time()) + timedelta(days=1) - start).total_seconds() / 86_400
     return float(np.mean(days <= allowed))
+
+
+def chance_text(chance: float) -> str:
+    """A chance in whole percent; 0 % and 100 % only where none or all of the samples are meant."""
+    text = percent(chance, 0)
+    if chance < 1 and text == percent(1, 0):
+        return "over 99 %"
+    return "under 1 %" if chance > 0 and text == percent(0, 0) else text
 
 
 def _stamp(plan: Plan, days: float) -> str:

@@ -161,16 +161,19 @@ def _carbon(plan: Plan) -> Iterator[Row]:
     ):
         yield Row(plan.name, "carbon", item, "tCO2e", tonnes, source=source)
     water = plan.water
-    yield Row(plan.name, "water", "at the site", "m3", water.site_m3, known=water.how, source=water.source)
-    if water.generation_m3 is not None:
-        yield Row(plan.name, "water", "in generating the electricity", "m3", water.generation_m3, source=water.source)
+    for item, m3, how, source in (
+        ("at the site", water.site_m3, water.site_how, water.site_source),
+        ("in generating the electricity", water.generation_m3, water.generation_how, water.generation_source),
+    ):
+        if m3 is not None:
+            yield Row(plan.name, "water", item, "m3", m3, known=how, source=source)
 
 
 def _phases(plan: Plan) -> Iterator[Row]:
     asked = "given" if plan.request.phases else "assumed"
     for phase in plan.phases:
         step = PLAN_FILE if phase.stated else _step_source(plan)
-        found = f"fastest of {phase.searched:,} layouts that fit: {STEP}" if phase.searched else PLAN_FILE
+        found = f"fastest of {phase.searched:,} layouts tried: {STEP}" if phase.searched else PLAN_FILE
         for item, unit, value, known, source in (
             ("tokens", "tokens", phase.tokens, "given", PLAN_FILE),
             ("sequence", "tokens", phase.seq_len, asked, PLAN_FILE),

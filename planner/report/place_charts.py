@@ -3,9 +3,9 @@
 import pandas as pd
 
 from planner.carbon import grids
-from planner.comparisons import countries
+from planner.comparisons import countries, generates, in_sentence
 from planner.plan import Plan
-from planner.quantities import energy, energy_unit, signed_number, significant
+from planner.quantities import energy, energy_unit, significant
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
@@ -73,10 +73,19 @@ def country_bars(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     return finished(
         labelled_bars(frame, theme, width, y="What", x="MWh", title=unit, marked=THIS_RUN),
         theme,
-        title=f"{energy(plan.energy_mwh.expected)}: {plan.comparison.sentence.partition(' (')[0]}",
+        title=f"{energy(plan.energy_mwh.expected)}: {_like(plan)}",
         subtitle="Electricity that countries generate in a year, those nearest to this run",
         description="; ".join(f"{what} {label}" for what, label in zip(frame["What"], frame["label"], strict=True)),
     )
+
+
+def _like(plan: Plan) -> str:
+    """The run beside a country that is drawn, even where the plan itself is compared with homes."""
+    least = countries()[0]
+    if any(country.country == plan.comparison.what for country in countries()):
+        return plan.comparison.sentence.partition(" (")[0]
+    times = significant(least.generation_mwh / plan.energy_mwh.expected, 2)
+    return f"even {in_sentence(least.country)} {generates(least.country)} {times} times as much in a year"
 
 
 def swing_bars(table: pd.DataFrame, peak_mw: float, theme: Theme = LIGHT, width: Width = HALF) -> Spec | None:
@@ -87,7 +96,7 @@ def swing_bars(table: pd.DataFrame, peak_mw: float, theme: Theme = LIGHT, width:
     if table.empty:
         return None
     frame = table.set_axis(["Swing", "Times", "mean", "largest", "ramp"], axis=1)
-    frame = frame.assign(size=frame["largest"].abs(), label=[_swing(row) for row in frame.itertuples(index=False)])
+    frame = frame.assign(size=frame["largest"], label=[_swing(row) for row in frame.itertuples(index=False)])
     frame = frame.sort_values("size", ascending=False, kind="stable")
     most = float(frame["size"].max())
     bar = {"type": "bar", "height": 16, "color": theme.gpu}
@@ -113,4 +122,4 @@ def swing_bars(table: pd.DataFrame, peak_mw: float, theme: Theme = LIGHT, width:
 
 def _swing(row: object) -> str:
     largest, times, ramp = (getattr(row, name) for name in ("largest", "Times", "ramp"))
-    return f"{signed_number(largest, '.3g')} MW · {times:,}× · {ramp:.2g} MW/s"
+    return f"{largest:.3g} MW · {times:,}× · {ramp:.2g} MW/s"

@@ -44,7 +44,7 @@ ACTIVITIES = {
     "detection": ("Noticing the failure", "communication"),
     "restart": ("Restarting", "cooling"),
     "waiting_for_repair": ("Waiting for repair", "waiting"),
-    "maintenance": ("Planned maintenance", "soft"),
+    "maintenance": ("Standing for maintenance", "soft"),
     "stragglers": ("Slowed by stragglers", "host"),
     "fewer_replicas": ("Running on fewer replicas", "own"),
     "pauses": ("Evaluation and other pauses", "waiting"),
@@ -222,14 +222,14 @@ def cash_line_table(plan: Plan) -> pd.DataFrame:
 
 
 def swing_table(plan: Plan) -> pd.DataFrame:
-    """How the site's power jumps [MW], and how fast at least [MW/s]."""
+    """How far the site's power jumps, up or down [MW], and how fast at least [MW/s]; sizes, without a sign."""
     from sim.swings import swings
 
     rows = [
-        (s.name, s.times, s.mean_w / 1e6, s.largest_w / 1e6, abs(s.ramp_w_per_s) / 1e6)
+        (s.name, s.times, s.mean_w / 1e6, abs(s.largest_w) / 1e6, abs(s.ramp_w_per_s) / 1e6)
         for s in swings(plan.campaign, plan.setup)
     ]
-    return pd.DataFrame(rows, columns=["Swing", "Times", "Mean [MW]", "Largest [MW]", "At least [MW/s]"])
+    return pd.DataFrame(rows, columns=["Swing", "Times", "Mean size [MW]", "Largest size [MW]", "At least [MW/s]"])
 
 
 def tornado_table(swings: Sequence[Swing]) -> pd.DataFrame:

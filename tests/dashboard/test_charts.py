@@ -2,7 +2,7 @@
 
 import io
 import json
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -112,6 +112,32 @@ def test_a_deadline_is_met_more_often_the_later_it_is(plan: Plan) -> None:
     assert (chances[0], chances[-1]) == (0.0, 1.0)
     middle = finish_charts.finish_day(plan, float(np.median(days)))
     assert finish_charts.chance_by(plan, days, middle) >= 0.5
+
+
+def test_a_chance_is_all_or_none_only_where_it_is(plan: Plan) -> None:
+    texts = [finish_charts.chance_text(chance) for chance in (0.0, 0.001, 0.3, 0.994, 0.999, 1.0)]
+    assert texts == ["0 %", "under 1 %", "30 %", "99 %", "over 99 %", "100 %"]
+
+
+def test_a_deadline_counts_to_its_end_in_the_sentence_and_in_the_chart(plan: Plan) -> None:
+    days = np.concatenate([np.full(999, 20.5), [21.5]])  # one sample in a thousand ends on the day after
+    last = finish_charts.finish_day(plan, 20.5)
+    chart = finish_charts.finish_dates(plan, days, deadline=last)
+    assert chart["description"].endswith("is met with over 99 %.")
+    asked = chart["layer"][1]["data"]["values"][1]
+    assert (asked["mark"], asked["at"][:10]) == ("asked for", f"{last + timedelta(days=1)}")
+    assert finish_charts.finish_dates(plan, days, deadline=last + timedelta(days=1))["description"].endswith("100 %.")
+
+
+def test_small_runs_stand_beside_countries_in_title_and_chart(plan: Plan) -> None:
+    chart, table = place_charts.country_bars(plan), place_charts.country_table(plan)
+    assert plan.comparison.what == "US homes"
+    title = chart["title"]["text"]
+    assert "homes" not in title
+    [least] = table[table["What"].str.startswith("Montserrat")]["MWh"]
+    times = float(title.partition("generates ")[2].partition(" times")[0])
+    assert times == pytest.approx(least / plan.energy_mwh.expected, rel=0.05)
+    assert least == table[table["What"] != place_charts.THIS_RUN]["MWh"].min()
 
 
 def test_the_front_of_layouts_holds_none_that_is_beaten() -> None:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.comparisons import CountryUse, as_much_as, countries, emitted_as_much_as, water_as_much_as
+from planner.comparisons import (
+    CountryUse,
+    as_much_as,
+    countries,
+    emitted_as_much_as,
+    generates,
+    in_sentence,
+    water_as_much_as,
+)
 from profiler.files import InputError
 
 
@@ -38,6 +46,26 @@ def test_small_amounts_are_compared_with_homes() -> None:
     assert as_much_as(10.715).sentence.startswith("about as much as 1 US home uses in a year")
     assert "0.47 US homes" in as_much_as(5).sentence
     assert as_much_as(0).ratio == 0
+
+
+def test_islands_generate() -> None:
+    assert as_much_as(20_000).sentence.startswith("about as much as the Falkland Islands generate in a year (")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("Norway", "Norway generates"),
+        ("United States", "the United States generates"),
+        ("United States Virgin Islands", "the United States Virgin Islands generate"),
+        ("Central African Republic", "the Central African Republic generates"),
+        ("Netherlands", "the Netherlands generates"),
+        ("Saint Pierre and Miquelon", "Saint Pierre and Miquelon generates"),
+    ],
+)
+def test_articles_and_verbs_of_countries(name: str, text: str) -> None:
+    assert name in {country.country for country in countries()}
+    assert f"{in_sentence(name)} {generates(name)}" == text
 
 
 def test_amounts_between_countries_say_how_many_times() -> None:

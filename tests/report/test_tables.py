@@ -7,11 +7,14 @@ import pytest
 from planner.plan import Plan
 from planner.report import charts, tables
 from planner.report.board import board
+from planner.report.details import part
 from planner.report.document import Table as Shown
+from planner.report.document import Text
+from planner.report.flat import plan_rows
 from planner.report.theme import DARK, LIGHT, Theme
 from planner.sensitivity import tornado
 from profiler.units import DAY_S, GIB, JOULES_PER_MWH
-from sim.campaign import Table
+from sim.campaign import PLANNED, Table
 
 CHARTS = (
     charts.campaign_strip,
@@ -44,6 +47,39 @@ def test_causes_hold_every_interruption_and_all_its_time(plan: Plan) -> None:
     lost_h = sum(getattr(stop, name) for stop in stops for name in spent) / 3600
     assert frame["Hours in all"].sum() == pytest.approx(lost_h)
     assert frame["Hours in all"].is_monotonic_decreasing
+
+
+def test_hours_of_planned_maintenance_are_its_standing_and_the_restarts(plan: Plan) -> None:
+    """The chart of days counts all restarts together, the table of causes those of each."""
+    causes, days = tables.cause_table(plan).set_index("Cause"), tables.time_table(plan).set_index("Activity")
+    planned = [stop for stop in plan.campaign.interruptions if stop.cause == PLANNED]
+    standing_h = days.loc["Standing for maintenance", "Days"] * 24
+    assert standing_h == pytest.approx(sum(stop.maintenance_s for stop in planned) / 3600)
+    beside_h = sum(stop.took_s - stop.maintenance_s for stop in planned) / 3600
+    assert beside_h > 0
+    assert causes.loc[PLANNED, "Hours in all"] == pytest.approx(standing_h + beside_h)
+    texts = [block for section in part(plan, "a").sections for block in section.blocks if isinstance(block, Text)]
+    assert any("Hours of a cause" in text.text for text in texts)
+
+
+def test_swings_have_one_sign(plan: Plan) -> None:
+    frame = tables.swing_table(plan)
+    assert (frame["Mean size [MW]"] > 0).all()
+    assert (frame["Largest size [MW]"] >= frame["Mean size [MW]"] * (1 - 1e-12)).all()
+
+
+def test_water_has_each_factor_in_its_own_row(plan: Plan) -> None:
+    found = part(plan, "a").sections
+    [water] = [b for s in found for b in s.blocks if isinstance(b, Shown) and b.caption == "Water"]
+    (_, _, site), (_, _, grid), _ = water.rows
+    assert site.text == f"{plan.water.wue_l_per_kwh:g} l at the site per kWh of its machines"
+    assert "Microsoft" in site.note
+    assert plan.grid.label in grid.text
+    assert "World Resources Institute" in grid.note
+    assert "Microsoft" not in grid.note
+    flat = {row.item: row for row in plan_rows(plan) if row.group == "water"}
+    assert "in generating" not in flat["at the site"].known
+    assert "Microsoft" not in flat["in generating the electricity"].source
 
 
 def test_power_around_a_failure_reaches_twenty_minutes_beyond_all_it_takes(plan: Plan) -> None:
