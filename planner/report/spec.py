@@ -139,7 +139,7 @@ def _top(frame: pd.DataFrame, mark_at: float) -> float:
 
 
 def _labels(frame: pd.DataFrame, y: Spec, top: float, mark_at: float, theme: Theme) -> list[Spec]:
-    """The label of each bar where there is room: after it, before it, in it, or beyond a rule that is near its end."""
+    """The label of each bar where there is room: after it, before it, in it, or beyond a rule at its end."""
     styles = {
         "after": ("end", "left", 6, theme.ink),
         "before": ("start", "right", -6, theme.ink),

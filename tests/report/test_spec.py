@@ -28,7 +28,9 @@ def _svg(chart: object) -> str:
 
 @pytest.mark.parametrize("width", [400, 530])
 @pytest.mark.parametrize(("parts", "mark_at"), SECONDS.values(), ids=SECONDS.keys())
-def test_no_label_of_an_unrolled_bar_crosses_or_touches_its_rule(parts: list[float], mark_at: float, width: int) -> None:
+def test_no_label_of_an_unrolled_bar_crosses_or_touches_its_rule(
+    parts: list[float], mark_at: float, width: int
+) -> None:
     ends, total = list(accumulate(parts)), sum(parts)
     rows = [
         (f"p{i}", 100 * s / total, end - s, end, "compute")
