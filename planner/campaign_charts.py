@@ -17,6 +17,11 @@ from sim.campaign import PLANNED, REJOIN, Campaign
 MOST_POINTS = 240
 """Intervals of a line: more cannot be told apart on a page."""
 
+LEGEND_COLUMNS = "containerSize()[0] < 520 ? 1 : 2"
+"""On a phone names beside each other would be cut; a figure in a file has no container, and two columns."""
+
+X_TITLE = "minutes since the last safe checkpoint"
+
 LONGEST = 30
 """Interruptions in the figure: more rows cannot be read on a page."""
 
@@ -66,14 +71,14 @@ def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720
         "type": "nominal",
         "title": None,
         "scale": {"domain": [ACTIVITY_NAMES[n] for n in seen], "range": [colours[ACTIVITIES[n][1]] for n in seen]},
-        "legend": {"orient": "top", "direction": "horizontal", "columns": 2},
+        "legend": {"orient": "top", "direction": "horizontal", "columns": {"expr": LEGEND_COLUMNS}},
     }
     body = {
         "data": data(shown[["row", "label", "from", "until"]]),
         "mark": {"type": "bar", "height": 11},
         "encoding": {
             "y": names("row", shown.drop_duplicates("row")["row"].tolist(), size=11),
-            "x": quantity("from", "minutes since the last safe checkpoint", ticks=8, scale={"nice": False}),
+            "x": quantity("from", X_TITLE, ticks=8, titleAnchor="end", labelOverlap=True, labelSeparation=6),
             "x2": {"field": "until"},
             "color": hue,
             "tooltip": tips(("row", ""), ("label", ""), ("from", ".1f"), ("until", ".1f")),

@@ -24,7 +24,7 @@ LEAST_SAID = 0.1
 """Percent or GiB; less is beyond what the model can tell apart."""
 
 FACTORS = (0.5, 1.0, 2.0)
-WIDTHS = {"Days": 56, "Cost [M USD]": 92, "Layout": 380, "Why not": 345}
+WIDTHS = {"Days": 56, "Cost [M USD]": 92, "Layout": 406, "Why not": 345}
 """Of columns [px]: those that choose a layout, as wide as a page of 1,400; the rest are reached by scrolling."""
 
 COMPARED = ("h100-sxm", "h200-sxm", "b200-sxm")
