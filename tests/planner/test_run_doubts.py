@@ -41,6 +41,8 @@ def test_what_goes_together_needs_no_word(tmp_path: Path, cells: dict[str, str])
     ("cells", "says"),
     [
         ({"ep": "8"}, "ep is 8; only dense models are predicted"),
+        ({"pp": "4", "pp_schedule": "ZBV", "vp": "4"}, "vp is 4 with pp_schedule 'ZBV'; it needs vp 2"),
+        ({"pp": "4", "pp_schedule": "GPipe", "vp": "2"}, "vp is 2 with pp_schedule 'GPipe'; it needs vp 1"),
         ({"cp": "4", "seq_len": "8190"}, "cp is 4; balanced halves need a seq_len that 8 divides, not 8190"),
     ],
 )
@@ -48,3 +50,9 @@ def test_what_no_step_can_be_is_refused(tmp_path: Path, cells: dict[str, str], s
     [row] = read(tmp_path, cells)
     assert isinstance(row, UnreadableRun)
     assert says in row.note
+
+
+@pytest.mark.parametrize(("schedule", "vp"), [("ZBV", 2), ("ZB-2p", 1), ("GPipe", 1), ("1F1B", 1)])
+def test_a_schedule_has_the_chunks_it_needs(tmp_path: Path, schedule: str, vp: int) -> None:
+    found = run(tmp_path, pp="4", pp_schedule=schedule, vp="")
+    assert (found.layout.vp, found.other_layouts) == (vp, ())

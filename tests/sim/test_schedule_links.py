@@ -10,9 +10,10 @@ import simpy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sim.layout import ParallelLayout
+from sim.layout import ParallelLayout, Sharding
 from sim.schedule import TimelineEvent, simulate_step
 from sim.schedule_link import LINKS, Link
+from sim.schedule_order import PipelineSchedule
 from sim.schedule_work import ChunkWork, Links, OperationWork, StepWork, step_work
 from tests.sim.pipelines import Situation as Pipeline
 from tests.sim.pipelines import situations as pipelines
@@ -207,4 +208,16 @@ def test_a_pipeline_within_one_percent_of_the_closed_form(s: Situation) -> None:
     assume(work.p2p_s <= min(c.forward.compute_s for c in work.chunks) / 8)
     events_s, closed_s = both_ways_s(s)
     assume(work.reduce_s <= closed_s / 16)
+    assert events_s == pytest.approx(closed_s, rel=0.01)
+
+
+@pytest.mark.parametrize("sharding", ["none", "zero1", "fsdp"])
+@pytest.mark.parametrize(("schedule", "vp"), [("zb-h1", 1), ("zb-h2", 1), ("zb-v", 2)])
+def test_gradients_computed_apart_hide_no_more_than_they_take(
+    schedule: PipelineSchedule, vp: int, sharding: Sharding
+) -> None:
+    """Zero-bubble schedules: gathers hide behind the input's gradient alone, reductions behind the weights' last."""
+    layout = ParallelLayout(tp=4, pp=8, vp=vp, dp=8, schedule=schedule, sharding=sharding)
+    s = Situation(layout=layout, model="llama3.1-70b", stack="torchtitan", global_batch=8 * 32)
+    events_s, closed_s = both_ways_s(s)
     assert events_s == pytest.approx(closed_s, rel=0.01)
