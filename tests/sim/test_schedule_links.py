@@ -10,10 +10,9 @@ import simpy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sim.layout import ParallelLayout, Sharding
+from sim.layout import ParallelLayout
 from sim.schedule import TimelineEvent, simulate_step
 from sim.schedule_link import LINKS, Link
-from sim.schedule_order import PipelineSchedule
 from sim.schedule_work import ChunkWork, Links, OperationWork, StepWork, step_work
 from tests.sim.pipelines import Situation as Pipeline
 from tests.sim.pipelines import situations as pipelines
@@ -211,13 +210,26 @@ def test_a_pipeline_within_one_percent_of_the_closed_form(s: Situation) -> None:
     assert events_s == pytest.approx(closed_s, rel=0.01)
 
 
-@pytest.mark.parametrize("sharding", ["none", "zero1", "fsdp"])
-@pytest.mark.parametrize(("schedule", "vp"), [("zb-h1", 1), ("zb-h2", 1), ("zb-v", 2)])
-def test_gradients_computed_apart_hide_no_more_than_they_take(
-    schedule: PipelineSchedule, vp: int, sharding: Sharding
-) -> None:
-    """Zero-bubble schedules: gathers hide behind the input's gradient alone, reductions behind the weights' last."""
-    layout = ParallelLayout(tp=4, pp=8, vp=vp, dp=8, schedule=schedule, sharding=sharding)
-    s = Situation(layout=layout, model="llama3.1-70b", stack="torchtitan", global_batch=8 * 32)
+APART = ParallelLayout(tp=4, pp=8, dp=8)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        replace(APART, schedule="zb-h1", sharding="none"),
+        replace(APART, schedule="zb-h1", sharding="zero1"),
+        replace(APART, schedule="zb-h2", sharding="none"),
+        replace(APART, schedule="zb-h2", sharding="zero1"),
+        replace(APART, schedule="zb-v", vp=2, sharding="none"),
+        ParallelLayout(tp=2, cp=4, pp=4, vp=2, dp=8, schedule="zb-v", sharding="hsdp", shard_degree=2),
+    ],
+    ids=lambda layout: layout.label,
+)
+def test_gradients_computed_apart_hide_no_more_than_they_take(layout: ParallelLayout) -> None:
+    """Zero-bubble schedules: gathers hide behind the input's gradient alone, reductions behind the weights' last.
+    Behind the whole backward pass each of these would be one to seven percent too fast."""
+    s = Situation(
+        layout=layout, model="llama3.1-70b", stack="torchtitan", seq_len=2048, global_batch=8 * 2 * layout.pp
+    )
     events_s, closed_s = both_ways_s(s)
     assert events_s == pytest.approx(closed_s, rel=0.01)
