@@ -119,11 +119,14 @@ def situations(draw: st.DrawFn, schedule: PipelineSchedule | None = None) -> Sit
     head = draw(st.floats(0.1, 3.0))
     deferred = draw(st.booleans())
     embedding = draw(st.floats(0.0, 0.1))
+    micro_batches = draw(st.integers(least, least + 24))
+    if pp == 2 and vp > 1 and micro_batches > 3:  # see test_two_stages_of_short_ends_or_odd_micro_batches
+        micro_batches, head = micro_batches - micro_batches % 2, max(head, 0.5)
     return Situation(
         schedule=kind,
         pp=pp,
         vp=vp,
-        micro_batches=draw(st.integers(least, least + 24)),
+        micro_batches=micro_batches,
         layers=layers,
         block=(forward, backward, weight),
         embedding=(embedding, embedding, embedding),

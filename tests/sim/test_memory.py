@@ -213,13 +213,15 @@ def test_deeper_in_the_schedule_never_holds_more_than_all_micro_batches(s: Situa
 @few
 @given(situations())
 def test_zero_stages_in_order(s: Situation) -> None:
-    """Each stage of ZeRO shares out one thing more (arXiv:1910.02054 figure 1): state never grows with the stage."""
+    """Each stage of ZeRO shares out one thing more (arXiv:1910.02054 figure 1): state never grows with the stage, but
+    where stage 2 is FSDP that keeps its weights, whose whole gradients are of another width than its stack's own."""
 
     def state(sharding: Sharding) -> float:
         case = s.case(sharding=sharding, shard_degree=None)
         return sum(kind(case, name) for name in ("weights", "gradients", "optimizer"))
 
-    assert state("none") == state("ddp") >= state("zero1") >= state("zero2")
+    assert state("none") == state("ddp") >= state("zero1")
+    assert state("zero1") >= state("zero2") or s.case(sharding="zero2").zero2_by_block[0]
     if s.layout.pp == 1 and s.layout.dp * s.layout.cp >= 8 and s.architecture.layers >= 16:
         bf16 = replace(s, stack="torchtitan")
         sharded = bf16.case(sharding="fsdp", shard_degree=None)

@@ -48,6 +48,38 @@ def test_published_layouts_as_in_the_event_simulation(situation: Situation) -> N
     assert situation.closed_form_s() == pytest.approx(situation.event_s(), rel=0.005)
 
 
+@some
+@given(st.integers(2, 4), st.integers(2, 12), st.floats(0.8, 2.2), st.floats(0.1, 3.0), st.sampled_from([2, 3]))
+def test_few_micro_batches_through_two_stages(vp: int, per: int, backward: float, head: float, few: int) -> None:
+    """Interleaved, with a layer's place for the embedding and for the head: all forwards before most backwards."""
+    s = Situation(
+        schedule="1f1b",
+        pp=2,
+        vp=vp,
+        micro_batches=few,
+        layers=2 * vp * per - 2,
+        block=(1, backward, 1),
+        head=(head,) * 3,
+    )
+    assert s.closed_form_s() == pytest.approx(s.event_s(), rel=0.005)
+
+
+@some
+@given(st.integers(2, 4), st.integers(2, 12), st.floats(0.1, 3.0), st.integers(4, 17))
+def test_two_stages_of_short_ends_or_odd_micro_batches(vp: int, per: int, head: float, count: int) -> None:
+    """A known limit: the closed form misses up to 3 % there, and is never too long."""
+    s = Situation(
+        schedule="1f1b",
+        pp=2,
+        vp=vp,
+        micro_batches=count,
+        layers=2 * vp * per - 2,
+        block=(1, 1, 1),
+        head=(head,) * 3,
+    )
+    assert 0.97 * s.event_s() <= s.closed_form_s() <= s.event_s() * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
 @pytest.mark.parametrize(("pp", "micro_batches"), SHAPES)
 def test_bubble_of_equal_stages(schedule: PipelineSchedule, pp: int, micro_batches: int) -> None:
