@@ -6,7 +6,7 @@ from typing import Literal
 from planner.carbon import Grid
 from planner.charges import CHECKPOINTS_KEPT, Charges
 from planner.market.prices import assumptions
-from planner.phases import PlannedPhase, step_error_source
+from planner.phases import PlannedPhase, fitted_on, step_error_source
 from planner.plan_file import MoneyRequest, PlanRequest
 from planner.planned_campaign import site_pue
 from planner.pricing import Prices
@@ -131,8 +131,8 @@ def _speed(request: PlanRequest, phases: tuple[PlannedPhase, ...], step_error: f
         rows.append(_row("Throughput", f"{request.stated.tflops_per_gpu:.0f} TFLOP/s per GPU", "given", "plan"))
     else:
         origin = phases[0].step.origin
-        source = calibration.fitted_on + (", none on this GPU: the H100's" if origin == "assumed" else "")
-        rows.append(_row("Kernel speeds", f"{len(calibration.constants)} constants", origin, source))
+        constants = f"{len(calibration.constants)} constants"
+        rows.append(_row("Kernel speeds", constants, origin, fitted_on(phases[:1])))
     rows.append(
         _row(
             "Error of the step model",

@@ -8,13 +8,13 @@ from itertools import groupby
 
 import numpy as np
 
-from planner.phases import of_what_there_is
+from planner.phases import MEMORY_ERROR, of_what_there_is
 from planner.training_run import TrainingRun, UnreadableRun
 from profiler.units import GIB
 from sim.case import Array, StepCase, concatenate
 from sim.floor import floor_s
 from sim.kernels.shares import KernelShares, kernel_shares
-from sim.memory import ERROR_P95, fit, memory_use
+from sim.memory import fit, memory_use
 from sim.memory_habits import LOGS
 from sim.power import capped_parts_s, capped_power_w, step_power_w
 from sim.step import StepTimes, step_times
@@ -39,9 +39,6 @@ COLUMNS = (
     *(f"pred_{part}_s" for part in PARTS),
     *(f"share_{f.name}" for f in fields(KernelShares)),
 )
-
-
-MEMORY_ERROR = f"the prediction is within {100 * ERROR_P95:.0f} % nineteen times in twenty"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,9 @@ from sim.layout import ParallelLayout, check_heads
 from sim.memory import ERROR_P95
 from sim.stacks import SoftwareStack
 
+MEMORY_ERROR = f"the prediction is within {100 * ERROR_P95:.0f} % nineteen times in twenty"
+"""What is said where the predicted peak is near what there is."""
+
 SMALL_BATCH_TOKENS = 4 * 2**20
 LARGE_BATCH_TOKENS = 16 * 2**20
 LARGE_CLUSTER_GPUS = 4096
@@ -287,7 +290,7 @@ def memory_notes(phases: Sequence[PlannedPhase]) -> tuple[str, ...]:
     if not tight:
         return ()
     listed = "; ".join(f"{peak} in {', '.join(names)}" for peak, names in tight.items())
-    return (f"memory is tight: {listed} (the prediction is within {100 * ERROR_P95:.0f} % nineteen times in twenty)",)
+    return (f"memory is tight: {listed} ({MEMORY_ERROR})",)
 
 
 def step_error_p90(phases: Sequence[PlannedPhase]) -> float:

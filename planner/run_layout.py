@@ -8,7 +8,7 @@ from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest
 from profiler.profile import Recompute
 from sim.layout import ParallelLayout, Sharding, check_heads
-from sim.schedule_order import PipelineSchedule
+from sim.schedule_order import PipelineSchedule, chunks_of
 from sim.stacks import SoftwareStack
 
 
@@ -93,8 +93,7 @@ def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:
     """As stated; else the most, up to eight, that split the layers (or the layers plus embedding and head)."""
     if pp == 1:
         return 1
-    schedule = _schedule(c, pp)
-    chunks = {"1f1b": None, "zb-v": 2}.get(schedule, 1)
+    chunks = chunks_of(_schedule(c, pp))
     if c.number("vp") is not None:
         stated = c.count("vp")
         if chunks is not None and stated != chunks:
@@ -138,7 +137,7 @@ def _chunkings(c: Cells, a: ModelArchitecture, pp: int) -> list[int]:
     """Virtual stages up to eight that the layers allow and the schedule's name does not rule out."""
     schedule = c.text("pp_schedule").lower()
     if schedule and "interleav" not in schedule:
-        return [{"zb-v": 2}.get(_schedule(c, pp), 1)]
+        return [chunks_of(_schedule(c, pp)) or 1]
     return [v for v in range(1, 9) if v == 1 or a.layers % (pp * v) == 0 or (a.layers + 2) % (pp * v) == 0]
 
 

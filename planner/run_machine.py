@@ -29,7 +29,7 @@ BOARD_WITHOUT_SWITCH = 4
 def read_gpu(c: Cells) -> Gpu:
     """The catalogue's GPU by name, alias or family; its memory and a low power limit as the row states."""
     found = _found_gpu(c)
-    c.notes += [unfitted_note(found)] if unfitted_note(found) else []
+    c.notes += filter(None, [unfitted_note(found)])
     return found
 
 

@@ -7,7 +7,7 @@ from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Recompute
 from profiler.units import Count
-from sim.schedule_order import PipelineSchedule
+from sim.schedule_order import PipelineSchedule, chunks_of
 
 Sharding = Literal["none", "ddp", "zero1", "zero2", "fsdp", "hsdp"]
 """What the data-parallel ranks share out: nothing (none, ddp), the optimizer's state (zero1), gradients too
@@ -109,8 +109,8 @@ def check_layout(
         )
     if layout.vp > 1 and layout.pp == 1:
         raise InputError(f"vp is {layout.vp} but pp is 1; virtual stages need a pipeline.")
-    chunks = {"1f1b": layout.vp, "zb-v": 2}.get(layout.schedule, 1)
-    if layout.schedule != "1f1b" and (layout.pp == 1 or layout.vp != chunks):
+    chunks = chunks_of(layout.schedule)
+    if chunks is not None and (layout.pp == 1 or layout.vp != chunks):
         raise InputError(
             f"schedule is {layout.schedule} with pp {layout.pp} and vp {layout.vp}; it needs a pipeline (pp over 1) "
             f"with vp {chunks}."

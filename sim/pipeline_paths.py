@@ -200,9 +200,7 @@ def interleaved(c: Pipeline) -> Array:
     # of two stages neither has only chunks from between: a path dodges the first and the last chunk, group by group
     base = base - np.where(n == 2, (groups - 1) * (2 * middle.f - first.f + middle.b - 2 * p), 0.0)
     at_middle = where(m > np.where(n > 2, 2, 3), base + np.maximum(2 * middle.f, way) + np.maximum(2 * middle.b, way))
-    few = where(
-        ((n > 2) & (m <= 3)) | ((n == 2) & (m == 2)), up + (m - 1) * np.maximum(middle.f, middle.b) + last.t + down
-    )
+    few = where(m <= np.where(n > 2, 3, 2), up + (m - 1) * np.maximum(middle.f, middle.b) + last.t + down)
 
     at_first, at_first_then_last = _interleaved_at_first(c, up, down, down_last, group, group_last)
     through_last = longest((at_last + down_last, at_middle - down + down_last, at_first_then_last))

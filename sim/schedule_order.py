@@ -36,6 +36,11 @@ class Operation(NamedTuple):
     """Of the stage, counted in the order of the forward pass."""
 
 
+def chunks_of(schedule: PipelineSchedule) -> int | None:
+    """Chunks a stage that a schedule is laid out for; `None` for 1F1B, which takes any number."""
+    return {"1f1b": None, "zb-v": 2}.get(schedule, 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PipelineShape:
     """A pipeline of `stages` stages with `chunks` chunks each, through which `micro_batches` pass.
@@ -55,8 +60,8 @@ class PipelineShape:
                 f"{self.stages} stages, {self.chunks} chunks and {self.micro_batches} micro-batches; a pipeline has "
                 "at least one of each."
             )
-        allowed = 2 if self.schedule == "zb-v" else 1
-        if self.schedule != "1f1b" and self.chunks != allowed:
+        allowed = chunks_of(self.schedule)
+        if allowed is not None and self.chunks != allowed:
             raise InputError(
                 f"schedule '{self.schedule}' holds {allowed} chunk{'s' * (allowed > 1)} per stage, not {self.chunks}."
             )

@@ -125,10 +125,17 @@ def pass_s(case: StepCase) -> Array:
 
 
 def reduced_s(
-    case: StepCase, ahead_s: Array, behind_s: Array, apart_s: Array, head: Array, accumulated_s: Array
+    case: StepCase,
+    parameters: Array,
+    ahead_s: Array,
+    behind_s: Array,
+    apart_s: Array,
+    head: Array,
+    accumulated_s: Array,
 ) -> Array:
-    """Exposed seconds of a step's reductions of gradients and gather of weights, where a block takes `ahead_s`
-    forward and `behind_s` backward, of which the weight's gradient, if it is computed apart, takes `apart_s`.
+    """Exposed seconds of a step's reductions of gradients and gather of weights, of a rank's `parameters`, where a
+    block takes `ahead_s` forward and `behind_s` backward, of which the weight's gradient, if it is computed apart,
+    takes `apart_s`.
 
     A chunk's gradients are complete once its last micro-batch is back; where each stage holds several, that
     micro-batch then still has to pass all the earlier chunks of the model. Computed apart, they are reduced beside
@@ -144,7 +151,7 @@ def reduced_s(
     way = (case.vp - 1) * case.pp + 1
     return gradient_sync_s(
         case,
-        rank_parameters(case, most),
+        parameters,
         Hiding(all_s=way * ahead, chunk_s=ahead),
         Hiding(all_s=np.where(late, case.vp, way) * last, chunk_s=last),
         case.pp * case.vp * (ahead + behind),
@@ -208,7 +215,7 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     parameters = rank_parameters(case, stage_layers(case)[0])
     accumulated = accumulate_s(case, parameters)
     ahead, behind = forward.total + fsdp[0], backward.total + again + fsdp[1]
-    gradients = reduced_s(case, ahead, behind, weight, head, accumulated) + tied_s(case)
+    gradients = reduced_s(case, parameters, ahead, behind, weight, head, accumulated) + tied_s(case)
     update = optimizer_s(case, parameters)
     slowed = 1 + slowest_gpu(case, *block_attention(case, forward, backward, again))
     beside = gradients + update + case.step_fixed_s

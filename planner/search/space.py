@@ -14,7 +14,7 @@ from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
 from sim.case_columns import build_case
 from sim.hardware import Cluster, TrainingPrecision
 from sim.layout import ParallelLayout, splits_heads
-from sim.schedule_order import SCHEDULES, SPLIT
+from sim.schedule_order import SCHEDULES, SPLIT, chunks_of
 from sim.sharding import HSDP
 from sim.stacks import SoftwareStack
 
@@ -158,11 +158,10 @@ class LayoutSpace:
     def _stages(self, pp: int) -> list[list[tuple[int, int, int]]]:
         """Schedules with chunks per stage and the micro-batches that they need: 1F1B's, then zero-bubble ones."""
         chunks = self._virtual_stages(pp)
-        folds: dict[str, int] = {"zb-v": 2}
         split = [
-            (SCHEDULES.index(name), folds.get(name, 1), ZERO_BUBBLE_ROUNDS * pp)
+            (SCHEDULES.index(name), vp, ZERO_BUBBLE_ROUNDS * pp)
             for name in self.stack.schedules
-            if name in SPLIT and pp > 1 and folds.get(name, 1) in chunks
+            if name in SPLIT and pp > 1 and (vp := chunks_of(name)) in chunks
         ]
         return [[(SCHEDULES.index("1f1b"), vp, 1) for vp in chunks], *([split] if split else [])]
 
