@@ -18,6 +18,9 @@ ZERO1 = SHARDINGS.index("zero1")
 ZERO2 = SHARDINGS.index("zero2")
 ONE_F_ONE_B = SCHEDULES.index("1f1b")
 
+SUM_16BIT_BYTES = 6
+"""Bytes per parameter to add 16-bit gradients to 16-bit sums: both read, the sum written."""
+
 
 def stage_layers(case: StepCase) -> tuple[Array, Array]:
     """Layers of the fullest stage and of the last one, as `sim.pipeline.chunk_layers` spreads them."""
@@ -252,6 +255,13 @@ def optimizer_s(case: StepCase, parameters: Array) -> Array:
 
 def accumulate_s(case: StepCase, parameters: Array) -> Array:
     """Seconds per micro-batch to add the gradients of a rank's `parameters`, or of its share of them, to those of the
-    micro-batches before."""
-    traffic = case.accumulate_bytes * parameters / np.where(whole_gradients(case), 1.0, sharing_ranks(case))
+    micro-batches before.
+
+    A stack that keeps all its state in 16 bits has no FSDP, and no fp32 sums, where neither data nor products are
+    shared out: autograd keeps the first micro-batch's gradients and adds those of the others (KempnerForge
+    distributed/setup.py 3b25e11: without a mesh dimension above one nothing is sharded; torch's AccumulateGrad).
+    """
+    alone, passes = (case.sixteen_bit_state > 0) & (case.tp * case.dp == 1), np.maximum(case.micro_batches, 1)
+    each_bytes = np.where(alone, SUM_16BIT_BYTES * (1 - 1 / passes), case.accumulate_bytes)
+    traffic = each_bytes * parameters / np.where(whole_gradients(case), 1.0, sharing_ranks(case))
     return np.where(case.micro_batches <= 1, 0.0, traffic / case.memory_bytes_per_s)

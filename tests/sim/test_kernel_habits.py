@@ -126,3 +126,15 @@ def test_gradients_kept_whole_are_scattered_once_and_added_whole() -> None:
     once = fsdp_layer_s(kept, nothing, nothing)[1].item()
     assert once - gather == pytest.approx((both - gather) / 8)
     assert float(accumulate_s(kept, parameters)[0]) == pytest.approx(8 * float(accumulate_s(case, parameters)[0]))
+
+
+def test_one_gpu_alone_adds_16_bit_gradients_to_those_of_the_first_micro_batch() -> None:
+    """Eight micro-batches make seven sums (read both, write one: 6 bytes a parameter); two ranks of FSDP make fp32
+    ones."""
+    layout = ParallelLayout(micro_batch=1)
+    alone = Situation(layout=layout, stack="kempnerforge", global_batch=8).case()
+    parameters = np.full(1, 8e9)
+    sums_s = 7 * 6 * parameters / alone.memory_bytes_per_s
+    assert float(8 * accumulate_s(alone, parameters)[0]) == pytest.approx(float(sums_s[0]))
+    for several in (replace(alone, dp=np.full(1, 2.0)), replace(alone, tp=np.full(1, 2.0))):
+        assert float(accumulate_s(several, parameters)[0]) > float(accumulate_s(alone, parameters)[0])
