@@ -5,7 +5,7 @@ from html import escape
 import streamlit as st
 
 from dashboard import ui
-from planner.assumptions import Assumption
+from planner.assumption import Assumption
 from planner.plan import Plan
 from planner.report import words
 

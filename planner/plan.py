@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from planner.assumptions import Assumption, list_assumptions
+from planner.assumption import Assumption
+from planner.assumptions import list_assumptions
 from planner.break_even import break_even_days
 from planner.carbon import CarbonAccount, Grid, account, load_grid, tdp_accounting
 from planner.charges import Charges
@@ -19,6 +20,7 @@ from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.model_card import ModelCard, card_of_plan, explain_card
 from planner.phases import PlannedPhase, fitted_on, memory_notes, step_error_p90, unfitted_notes
 from planner.plan_file import PlanRequest
+from planner.plan_profile import plan_profile, profile_notes
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
 from planner.power_limit import cap_notes
 from planner.pricing import Prices, load_prices, tariff_notes
@@ -33,7 +35,6 @@ from profiler.units import DAY_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
 from sim.campaign import Campaign, CampaignSetup
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster
-from sim.roofline import load_profile
 from sim.stacks import load_stack
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def make_plan(request: PlanRequest) -> Plan:
     """
     architecture = load_architecture(request.model)
     cluster = plan_cluster(request)
-    profile = load_profile(cluster.gpu)
+    profile = plan_profile(request)
     phases = planned_phases(request, architecture, cluster, profile)
     setup = campaign_setup(request, architecture, cluster, phases)
     typical = typical_campaign(setup, request.seed, request.replicas)
@@ -307,9 +308,9 @@ def make_plan(request: PlanRequest) -> Plan:
         card=card_of_plan(architecture, request.tokens, cluster.gpu),
         step_error_p90=error,
         profile=profile,
-        assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, error),
+        assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, profile, error),
         provenance=_provenance(cluster, phases, profile, request),
-        notes=_notes(request, setup, grid, phases, error),
+        notes=_notes(request, setup, grid, phases, profile, error),
     )
 
 
@@ -339,11 +340,17 @@ def step_again(
 
 
 def _notes(
-    request: PlanRequest, setup: CampaignSetup, grid: Grid, phases: tuple[PlannedPhase, ...], error: float
+    request: PlanRequest,
+    setup: CampaignSetup,
+    grid: Grid,
+    phases: tuple[PlannedPhase, ...],
+    profile: Profile | None,
+    error: float,
 ) -> tuple[str, ...]:
     """What a person should know beside the numbers, each once."""
     found = (
         *unfitted_notes(phases, setup.cluster.gpu, error),
+        *profile_notes(request, profile, phases),
         *setup.notes,
         *tariff_notes(request, grid),
         *cap_notes(request.site, setup.cluster.gpu),

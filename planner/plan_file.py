@@ -1,6 +1,5 @@
 """The plan file: what a person asks for, in TOML, checked at the door and frozen inside."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -99,6 +98,9 @@ class ClusterRequest:
 
     gpu: str = "h100-sxm"
     """A name of sim/catalogue/gpus, or a TOML file. Default: the GPU of Llama 3.1 (arXiv:2407.21783)."""
+    profile: str = ""
+    """What this GPU was measured at: a profile (JSON) of `herdplan-profile run`; where nothing is said the one that
+    ships for it, if any."""
     gpus: Count = 1024
     """How many; whole nodes beyond the first. Default: assumed."""
     node: str = ""
@@ -381,19 +383,3 @@ def _stretch(data: dict[str, Any], source: str) -> None:
         raise InputError(f"{source}: the phases' tokens cannot be read ({error})") from None
     ratio = total / sum(counts)
     data["phases"] = [{**phase, "tokens": n * ratio} for phase, n in zip(data["phases"], counts, strict=True)]
-
-
-def parse_override(text: str) -> tuple[str, object]:
-    """`cluster.gpus=8192` → ("cluster.gpus", 8192); the value is read as TOML, else as text.
-
-    Raises:
-        InputError: there is no `=`.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"'{text}' is not KEY=VALUE, such as cluster.gpus=8192.")
-    try:
-        parsed: object = tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    return key.strip(), parsed

@@ -7,6 +7,7 @@ from datetime import datetime
 from planner.charges import Charges
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest, SiteRequest
+from planner.plan_profile import plan_profile
 from planner.power_limit import limit_power
 from planner.recovery import plan_checkpoints, plan_pauses, plan_reliability
 from planner.refusal import of_the_plan
@@ -21,7 +22,7 @@ from sim.campaign_setup import enough_spares
 from sim.climate import load_climate
 from sim.energy import SitePower
 from sim.hardware import Cluster, build_cluster
-from sim.roofline import load_profile
+from sim.measured_gpu import measured_gpu
 from sim.site import PowerWindow, SiteConditions
 from sim.stacks import load_stack
 
@@ -54,13 +55,14 @@ def plan_campaign(request: PlanRequest) -> CampaignSetup:
 def request_phases(request: PlanRequest) -> tuple[PlannedPhase, ...]:
     """The phases of a plan that says everything itself; see `planned_phases`."""
     architecture, cluster = load_architecture(request.model), plan_cluster(request)
-    return planned_phases(request, architecture, cluster, load_profile(cluster.gpu))
+    return planned_phases(request, architecture, cluster, plan_profile(request))
 
 
 def plan_cluster(request: PlanRequest) -> Cluster:
-    """The machine that a plan asks for."""
+    """The machine that a plan asks for, its GPUs with the watts that the plan's profile measured."""
     c = request.cluster
-    return build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
+    cluster = build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
+    return replace(cluster, gpu=measured_gpu(cluster.gpu, plan_profile(request)))
 
 
 def planned_phases(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
+from planner.plan_profile import plan_profile
 from planner.planned_campaign import plan_cluster
 from planner.quantities import counted, significant
 from planner.refusal import of_the_plan
@@ -12,7 +13,6 @@ from profiler.architecture import load_architecture
 from profiler.files import InputError
 from sim.estimate import step_case
 from sim.hardware import Cluster
-from sim.roofline import load_profile
 from sim.schedule import Timeline, simulate_step
 from sim.schedule_noise import Noise
 from sim.schedule_work import StepWork, step_work
@@ -82,7 +82,7 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
     with of_the_plan():
         cluster = plan_cluster(request)
         architecture, stack = load_architecture(request.model), load_stack(request.training.stack)
-        phases = plan_phases(request, architecture, cluster, stack, load_profile(cluster.gpu))
+        phases = plan_phases(request, architecture, cluster, stack, plan_profile(request))
     if phase is not None and not 1 <= phase <= len(phases):
         listed = ", ".join(f"{number} ({one.name})" for number, one in enumerate(phases, 1))
         raise InputError(f"phase is {phase}; the plan has {listed}.")
@@ -109,7 +109,7 @@ def phase_work(request: PlanRequest, cluster: Cluster, phase: PlannedPhase) -> S
         seq_len=phase.seq_len,
         global_batch=phase.global_batch,
         precision=request.training.precision,
-        profile=load_profile(cluster.gpu),
+        profile=plan_profile(request),
     )
     return step_work(case)
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from planner.assumptions import Kind
+from planner.assumption import Kind
 from planner.plan import Plan
 from planner.quantities import human, money, significant
 from planner.validation import ErrorSummary, Validation

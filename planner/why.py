@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from planner.assumptions import Kind as AssumptionKind
+from planner.assumption import Kind as AssumptionKind
 from planner.costs import CostLine
 from planner.phases import PlannedPhase, fitted_on
 from planner.plan import Plan
@@ -228,7 +228,7 @@ def _ettr(plan: Plan) -> Reason:
 
 
 PART_ROWS = {
-    "gpu": ("GPU power by activity", "GPU power in communication and waiting", "GPU"),
+    "gpu": ("GPU power as measured", "GPU power by activity", "GPU power in communication and waiting", "GPU"),
     "host": ("Node beside its GPUs", "Spare nodes"),
     "network": ("Switches, optics, storage",),
     "storage": ("Switches, optics, storage",),

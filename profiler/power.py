@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from profiler.profile import DISAGREEING
+
 SAMPLES_PER_S = 25.0
 WINDOW_MARGIN = 1.05
 """Windows are planned this much longer than a sensor needs, since repetitions may turn out quicker."""
@@ -210,7 +212,7 @@ def _cross_check(reading: PowerReading, sampled_w: float | None, where: str, cou
     if sampled_w is None or not reading.mean_w:
         return replace(reading, source=f"{where}: energy counter, no cross-check")
     off = sampled_w / reading.mean_w - 1.0
-    verdict = "METERS DISAGREE: " if abs(off) > DISAGREEMENT else ""
+    verdict = f"{DISAGREEING}: " if abs(off) > DISAGREEMENT else ""
     source = f"{verdict}{where}: energy counter; {count} power samples {100 * off:+.1f} %"
     return replace(reading, source=source, disagreement=off)
 

@@ -41,6 +41,9 @@ Workload = Literal[
     "matmul",  # the matmul ceiling: square, `size` wide
     "copy",  # the copy ceiling: `size` bytes read and written
 ]
+DISAGREEING = "METERS DISAGREE"
+"""How `power_source` begins where two meters of one window do not agree."""
+
 CollectiveOp = Literal["all_reduce", "all_gather", "reduce_scatter", "send_recv", "all_to_all"]
 
 
@@ -103,6 +106,11 @@ class LayerRow:
     def tokens(self) -> int:
         """Tokens that one rank's pass holds."""
         return self.micro_batch * self.seq_len
+
+    @property
+    def meters_agree(self) -> bool:
+        """False where two meters read different powers over one window."""
+        return not self.power_source.startswith(DISAGREEING)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,9 +92,8 @@ class Recorder:
 
 
 def _meter_note(row: LayerRow) -> str:
-    disagrees = row.power_source.startswith("METERS DISAGREE")
     limit = f"{100 * DISAGREEMENT:.0f} %"
-    return f"power meters differ by more than {limit} on {point_of(row).label()}" if disagrees else ""
+    return f"power meters differ by more than {limit} on {point_of(row).label()}" if not row.meters_agree else ""
 
 
 def _with_note(provenance: Provenance, sentence: str) -> Provenance:

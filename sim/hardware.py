@@ -38,6 +38,12 @@ class Gpu:
     matmul_ceiling_fp8_flops: Positive | None = None
     tdp_w: Positive
     idle_power_w: Positive
+    matmul_power_w: Positive | None = None
+    """Drawn in large matrix products; `None`, here and in the next two, where only another part's was measured
+    (`sim.power`)."""
+    attention_power_w: Positive | None = None
+    memory_power_w: Positive | None = None
+    """Drawn in kernels that the memory's bandwidth bounds."""
     link_bandwidth_bytes_per_s: Positive
     """To the other GPUs of its node, one direction (NVLink, or PCIe where there is none)."""
     embodied_kgco2e: Amount

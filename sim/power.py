@@ -1,6 +1,7 @@
 """Watts of one step from what its seconds are spent on."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -21,22 +22,38 @@ COMMUNICATION_SHARE = 0.55
 WAITING_SHARE = 0.25
 
 
-PART_SHARES: Mapping[str, float] = {
-    "matmul": MATMUL_SHARE,
-    "head": MATMUL_SHARE,
-    "recompute": MATMUL_SHARE,
-    "attention": ATTENTION_SHARE,
-    "elementwise": MEMORY_SHARE,
-    "optimizer": MEMORY_SHARE,
-    "tensor_parallel": COMMUNICATION_SHARE,
-    "context_parallel": COMMUNICATION_SHARE,
-    "pipeline": COMMUNICATION_SHARE,
-    "data_parallel": COMMUNICATION_SHARE,
+Activity = Literal["matmul", "attention", "memory", "communication", "waiting"]
+"""What a GPU does, as far as its watts tell."""
+
+ACTIVITIES: Mapping[str, Activity] = {
+    "matmul": "matmul",
+    "head": "matmul",
+    "recompute": "matmul",
+    "attention": "attention",
+    "elementwise": "memory",
+    "optimizer": "memory",
+    "tensor_parallel": "communication",
+    "context_parallel": "communication",
+    "pipeline": "communication",
+    "data_parallel": "communication",
 }
-"""Shares of the power limit by part of a step (`StepTimes`); in the other parts a GPU waits."""
+"""What a GPU does in each part of a step (`StepTimes`); in the other parts it waits."""
 
 COMPUTE = ("matmul", "head", "recompute", "attention", "elementwise")
 """What a pipeline stage computes, and others wait for in a bubble."""
+
+
+def activity_power_w(gpu: Gpu, activity: Activity) -> float:
+    """Watts that a GPU draws in an activity: as measured on it, or the share of its limit that another part draws."""
+    stated: Mapping[Activity, tuple[float | None, float]] = {
+        "matmul": (gpu.matmul_power_w, MATMUL_SHARE),
+        "attention": (gpu.attention_power_w, ATTENTION_SHARE),
+        "memory": (gpu.memory_power_w, MEMORY_SHARE),
+        "communication": (None, COMMUNICATION_SHARE),
+        "waiting": (None, WAITING_SHARE),
+    }
+    measured_w, share = stated[activity]
+    return gpu.tdp_w * share if measured_w is None else measured_w
 
 
 def step_power_w(gpu: Gpu, times: StepTimes) -> Array:
@@ -45,10 +62,10 @@ def step_power_w(gpu: Gpu, times: StepTimes) -> Array:
     A GPU is never taken above its power limit or below its idle power.
     """
     working_s, joules = np.zeros(1), np.zeros(1)
-    for part, share in PART_SHARES.items():
+    for part, activity in ACTIVITIES.items():
         working_s = working_s + getattr(times, part)
-        joules = joules + gpu.tdp_w * share * getattr(times, part)
-    joules = joules + gpu.tdp_w * WAITING_SHARE * np.maximum(times.total - working_s, 0)
+        joules = joules + activity_power_w(gpu, activity) * getattr(times, part)
+    joules = joules + activity_power_w(gpu, "waiting") * np.maximum(times.total - working_s, 0)
     return np.clip(joules / times.total, gpu.idle_power_w, gpu.tdp_w)
 
 
@@ -86,7 +103,7 @@ def capped_power_w(gpu: Gpu, parts_s: Mapping[str, float], cap_w: float) -> floa
 
 
 def _part_w(gpu: Gpu, part: str) -> float:
-    return gpu.tdp_w * PART_SHARES.get(part, WAITING_SHARE)
+    return activity_power_w(gpu, ACTIVITIES.get(part, "waiting"))
 
 
 def _slowdown(gpu: Gpu, part: str, cap_w: float) -> float:

@@ -15,6 +15,7 @@ def plan(
     ] = None,
     model: Annotated[str, typer.Option(help="Model name or TOML file.")] = "",
     gpu: Annotated[str, typer.Option(help="GPU name or TOML file.")] = "",
+    profile: Annotated[str, typer.Option(help="What this GPU was measured at (herdplan-profile run).")] = "",
     gpus: Annotated[int | None, typer.Option(help="How many GPUs.")] = None,
     tokens: Annotated[str, typer.Option(help="Training tokens, such as 15.6T.")] = "",
     price: Annotated[float | None, typer.Option(help="USD per GPU-hour, replacing the catalogue's range.")] = None,
@@ -33,6 +34,7 @@ def plan(
             {
                 "model": model,
                 "cluster.gpu": gpu,
+                "cluster.profile": profile,
                 "cluster.gpus": gpus,
                 "tokens": tokens,
                 "money.price_usd_per_gpu_hour": price,

@@ -1,6 +1,7 @@
 """What every command shares: one sentence for bad input, JSON output, plan files with overrides."""
 
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,8 +81,6 @@ def check_figure(path: Path | None) -> None:
 
 
 def overrides(named: dict[str, object], settings: list[str]) -> list[tuple[str, object]]:
-    from planner.plan_file import parse_override
-
     given = [(key, value) for key, value in named.items() if value not in (None, "")]
     return [*given, *(parse_override(text) for text in settings)]
 
@@ -111,3 +110,19 @@ def make_plans(files: list[Path], overrides: list[tuple[str, object]]) -> "list[
         replace(plan, name=f"{plan.name} ({file})") if alike[plan.name] > 1 else plan
         for file, plan in zip(files or (None,), plans, strict=True)
     ]
+
+
+def parse_override(text: str) -> tuple[str, object]:
+    """`cluster.gpus=8192` → ("cluster.gpus", 8192); the value is read as TOML, else as text.
+
+    Raises:
+        InputError: there is no `=`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"'{text}' is not KEY=VALUE, such as cluster.gpus=8192.")
+    try:
+        parsed: object = tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    return key.strip(), parsed

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import date
 
-from planner.assumptions import Assumption
+from planner.assumption import Assumption
 from planner.plan import Interval, Plan
 from planner.quantities import NAMES, energy, energy_unit, human, money, percent, significant
 

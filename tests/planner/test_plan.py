@@ -21,7 +21,6 @@ from planner.simulation import simulate_plan
 from planner.typical import typical_campaign
 from profiler.architecture import load_architecture
 from profiler.files import InputError
-from profiler.profile import LayerRow, Profile, Provenance
 from sim.calibration import load_calibration
 from sim.campaign import simulate_replicas
 from sim.reliability import load_reliability, reliability_names
@@ -331,30 +330,6 @@ def test_simulated_replicas_are_of_the_plan() -> None:
     assert result.distribution("ettr")["mean"] == pytest.approx(math.fsum(one.ettr for one in result.replicas) / 5)
     fewer = simulate_plan(request, seed=1, replicas=2)
     assert fewer.replicas == result.replicas[:2]
-
-
-def test_a_measured_block_is_labelled_wherever_the_plan_stands_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = LayerRow(
-        workload="block",
-        model="llama3.1-8b",
-        origin="measured",
-        tp=2,
-        seq_len=8192,
-        attention_backend="flash",
-        forward_s=6e-3,
-        backward_s=14e-3,
-    )
-    provenance = Provenance(device="H100", gpu="h100-sxm", origin="measured", method="by hand")
-    profile = Profile(name="mine", provenance=provenance, layers=(block,))
-    monkeypatch.setattr("planner.plan.load_profile", lambda _: profile)
-    layout = {"tp": 2, "sharding": "zero1", "recompute": "full"}
-    overrides = [("training.stack", "fairscale-eager"), ("training.layout", layout)]
-    plan = make_plan(plan_request(SMALL, overrides, source="test"))
-    assert plan.provenance["profile"] == "mine"
-    assert plan.provenance["step_times"] == "measured"
-    assert plan.main_phase.step.origin == "measured"
-    assert "measured" in {a.kind for a in plan.assumptions}
-    assert "measured" not in {a.kind for a in small().assumptions}
 
 
 def test_a_stated_throughput_is_refused_between_what_was_reached_and_the_dense_peak() -> None:

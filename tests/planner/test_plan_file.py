@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.plan_file import parse_override, parse_plan_request, plan_request, read_plan_request
+from planner.commands.shared import parse_override
+from planner.plan_file import parse_plan_request, plan_request, read_plan_request
 from profiler.files import InputError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
