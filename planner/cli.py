@@ -8,7 +8,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from planner.commands import campaign, dashboard, decide, files, layouts, money, plan, report, runs, site, step, track
+from planner.commands import (
+    campaign,
+    dashboard,
+    decide,
+    files,
+    layouts,
+    money,
+    plan,
+    profiles,
+    report,
+    runs,
+    site,
+    step,
+    track,
+)
 
 UsageError: Any = typer.BadParameter.__bases__[0]
 """What typer raises for a mistyped command, option or value."""
@@ -51,6 +65,8 @@ COMMANDS = (
     campaign.simulate,
     step.step,
     layouts.search,
+    profiles.kernels,
+    profiles.scale,
     report.report,
     dashboard.dashboard,
 )

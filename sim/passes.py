@@ -81,17 +81,17 @@ def products_s(case: StepCase, shapes: BlockShapes, busy_s: Values, quantised: V
     )
 
 
-def block_matmul_s(case: StepCase) -> Array:
-    """Forward seconds of one block's products, by their shapes (`sim.kernels.matmul`)."""
-    shapes = block_shapes_of(case)
+def block_matmul_s(case: StepCase, part: BlockShapes | None = None) -> Array:
+    """Forward seconds of one block's products, or of some of them, by their shapes (`sim.kernels.matmul`)."""
+    shapes = part or block_shapes_of(case)
     rate = case.matmul_flops_per_s * np.where(case.biased > 0, case.biased_matmul, 1.0)
     busy_s = matmul.forward_s(case.tokens_per_pass, shapes, rate, case.matmul_shape)
     return products_s(case, shapes, busy_s, QUANTISED_INPUT * (shapes.inputs - 2 * case.hidden), 1.0)
 
 
-def block_matmul_backward_s(case: StepCase) -> Array:
-    """Seconds of both gradients of every product."""
-    shapes = block_shapes_of(case)
+def block_matmul_backward_s(case: StepCase, part: BlockShapes | None = None) -> Array:
+    """Seconds of both gradients of every product, or of some."""
+    shapes = part or block_shapes_of(case)
     rate = case.matmul_flops_per_s * case.backward_matmul
     busy_s = matmul.backward_s(case.tokens_per_pass, shapes, rate, case.matmul_shape)
     quantised = TRANSPOSED_INPUT * shapes.inputs + QUANTISED_GRADIENT * shapes.outputs

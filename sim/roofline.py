@@ -3,23 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import product
 
 from profiler.architecture import ModelArchitecture
-from profiler.profile import (
-    PROFILES,
-    Execution,
-    LayerRow,
-    Profile,
-    Provenance,
-    read_profile,
-)
-from sim.case import StepCase, entry
-from sim.case_columns import build_case
-from sim.hardware import Gpu, load_fabric, load_node
+from profiler.arithmetic import layer_work
+from profiler.profile import PROFILES, LayerRow, Profile, Provenance, Workload, read_profile
+from profiler.sharding import rank_share, tensor_parallel_degrees
+from sim.hardware import Gpu
 from sim.kernels.measured import BACKENDS, EXECUTIONS
-from sim.layout import ParallelLayout
-from sim.passes import block_passes, head_s
-from sim.stacks import SoftwareStack, load_stack
+from sim.profile_rows import row_seconds
+from sim.stacks import load_stack
+
+WORKLOADS: tuple[Workload, ...] = ("block", "head_loss")
+"""What a step takes from a profile, shape by shape (`sim.kernels.measured`)."""
 
 
 @cache
@@ -41,13 +37,24 @@ def roofline_profile(
 
     Every row says `roofline`: nothing here was measured on the GPU.
     """
-    rows = [
-        row
+    rows = (
+        LayerRow(
+            workload=workload,
+            origin="roofline",
+            model=architecture.name,
+            tp=tp,
+            micro_batch=micro_batch,
+            seq_len=seq_len,
+            execution=execution,
+            attention_backend=BACKENDS[load_stack(stack).attention] if workload == "block" else "",
+        )
         for architecture in architectures
-        for stack_name, execution in EXECUTIONS.items()
-        for seq_len in seq_lens
-        for row in _rows(gpu, architecture, load_stack(stack_name), execution, seq_len, tps, micro_batches)
-    ]
+        for (stack, execution), seq_len, tp, micro_batch, workload in product(
+            EXECUTIONS.items(), seq_lens, tps, micro_batches, WORKLOADS
+        )
+        if tp in tensor_parallel_degrees(architecture)
+    )
+    named = {architecture.name: architecture for architecture in architectures}
     return Profile(
         name=f"{gpu.name}-roofline",
         provenance=Provenance(
@@ -62,83 +69,20 @@ def roofline_profile(
             copy_bytes_per_s=gpu.memory_bandwidth_bytes_per_s,
             notes=tuple(f"{key}: {source}" for key, source in gpu.sources.items()),
         ),
-        layers=tuple(rows),
+        layers=tuple(_row(gpu, named[row.model], row) for row in rows),
     )
 
 
-def _rows(
-    gpu: Gpu,
-    architecture: ModelArchitecture,
-    stack: SoftwareStack,
-    execution: Execution,
-    seq_len: int,
-    tps: Sequence[int],
-    micro_batches: Sequence[int],
-) -> list[LayerRow]:
-    layouts = [
-        ParallelLayout(tp=tp, micro_batch=b)
-        for tp in tps
-        for b in micro_batches
-        if architecture.heads % tp == 0 and architecture.kv_heads % tp == 0
-    ]
-    case = _case(gpu, architecture, stack, layouts, seq_len)
-    forward, backward = block_passes(case)
-    head = head_s(case)
-    rows: list[LayerRow] = []
-    for i, layout in enumerate(layouts):
-        base = LayerRow(
-            workload="block",
-            origin="roofline",
-            model=architecture.name,
-            tp=layout.tp,
-            micro_batch=layout.micro_batch,
-            seq_len=seq_len,
-            execution=execution,
-        )
-        flops = _block_flops(architecture, layout, seq_len)
-        third = entry(head, i) / 3
-        head_flops = 2 * base.tokens * architecture.hidden * architecture.vocab / layout.tp
-        rows += [
-            replace(
-                base,
-                attention_backend=BACKENDS[stack.attention],
-                forward_s=float(forward.compute[i]),
-                backward_s=float(backward.compute[i]),
-                forward_flops=flops,
-                backward_flops=2 * flops,
-            ),
-            replace(
-                base,
-                workload="head_loss",
-                forward_s=third,
-                backward_s=2 * third,
-                forward_flops=head_flops,
-                backward_flops=2 * head_flops,
-            ),
-        ]
-    return rows
-
-
-def _case(
-    gpu: Gpu, architecture: ModelArchitecture, stack: SoftwareStack, layouts: Sequence[ParallelLayout], seq_len: int
-) -> StepCase:
-    """One sequence on the GPU's own kind of node."""
-    node = load_node(gpu.node)
-    return build_case(
-        architecture=architecture,
-        gpu=gpu,
-        node=node,
-        gpus_per_node=node.gpus_per_node,
-        fabric=load_fabric(node.fabric),
-        stack=stack,
-        layouts=layouts,
-        seq_len=seq_len,
-        global_batch=1,
+def _row(gpu: Gpu, architecture: ModelArchitecture, row: LayerRow) -> LayerRow:
+    """The row with its work and its seconds."""
+    work = layer_work(row.workload, rank_share(architecture, row.tp), row.micro_batch, row.seq_len, row.precision)
+    found = row_seconds(row, gpu, architecture)
+    assert found is not None
+    ahead, behind = found
+    return replace(
+        row,
+        forward_s=ahead.total_s,
+        backward_s=behind.total_s,
+        forward_flops=work.forward_flops,
+        backward_flops=work.backward_flops,
     )
-
-
-def _block_flops(a: ModelArchitecture, layout: ParallelLayout, seq_len: int) -> float:
-    """Forward FLOPs of one rank's share of a block: its products and the causal half of the attention."""
-    tokens = layout.micro_batch * seq_len
-    attention = a.attention_flops_per_token(seq_len, "causal") / a.layers / 3
-    return tokens * (2 * a.layer_matmul_parameters + attention) / layout.tp

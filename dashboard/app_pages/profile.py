@@ -120,5 +120,8 @@ else:
             )
         _provenance(profile)
 ui.heading("Measure your own")
-ui.note("On a node with GPUs: herdplan-profile run --out mine.json. Nothing that is uploaded leaves this session.")
+ui.note(
+    "On a node with GPUs: herdplan-profile run --out mine.json. To plan with it: herdplan plan my.toml --profile "
+    "mine.json. Nothing that is uploaded leaves this session."
+)
 ui.upload("A profile (JSON)", "json", "profile_upload", _take)
