@@ -16,7 +16,7 @@ from sim.calibration import load_calibration, unfitted_note
 from sim.campaign import Phase
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster, Gpu
-from sim.layout import ParallelLayout, check_heads
+from sim.layout import ParallelLayout, check_heads, node_shards
 from sim.memory import ERROR_P95
 from sim.stacks import SoftwareStack
 
@@ -254,6 +254,8 @@ def stated_layout(choice: LayoutChoice, cluster: Cluster, stack: SoftwareStack) 
             f"shard_degree is {choice.shard_degree}, which does not divide the {ranks} data- and context-parallel "
             "ranks."
         )
+    sharding = choice.sharding or stack.shardings[0]
+    usual = node_shards(ranks, choice.tp, cluster.gpus_per_node) if sharding == "hsdp" else None
     return ParallelLayout(
         tp=choice.tp,
         cp=choice.cp,
@@ -261,8 +263,8 @@ def stated_layout(choice: LayoutChoice, cluster: Cluster, stack: SoftwareStack) 
         vp=choice.vp,
         dp=cluster.gpus // per_replica,
         micro_batch=choice.micro_batch,
-        sharding=choice.sharding or stack.shardings[0],
-        shard_degree=choice.shard_degree,
+        sharding=sharding,
+        shard_degree=choice.shard_degree or usual,
         schedule=choice.schedule,
         recompute=choice.recompute,
         recompute_layers=choice.recompute_layers,

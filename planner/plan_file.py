@@ -63,7 +63,8 @@ class LayoutChoice:
     """What data-parallel ranks share out: none, ddp, zero1, zero2, fsdp or hsdp; the stack's habit where nothing is
     said."""
     shard_degree: Count | None = None
-    """Ranks that share one copy of what is sharded; all data- and context-parallel ranks where nothing is said."""
+    """Ranks that share one copy of what is sharded; where nothing is said all data- and context-parallel ones, or
+    under hsdp those in a node."""
     recompute: Recompute = "none"
     """Activations recomputed in the backward pass: none, selective or full."""
     recompute_layers: Count | None = None

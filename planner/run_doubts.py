@@ -63,6 +63,10 @@ def _passes(c: Cells, run: TrainingRun) -> str:
 
 
 def _nodes(run: TrainingRun) -> str:
-    if run.layout.gpus <= run.gpus_per_node or run.layout.gpus % run.gpus_per_node == 0:
+    gpus, per_node, tp = run.layout.gpus, run.gpus_per_node, run.layout.tp
+    if gpus <= per_node:
         return ""
-    return f"{run.layout.gpus} gpus do not fill nodes of {run.gpus_per_node}"
+    if gpus % per_node:
+        return f"{gpus} gpus do not fill nodes of {per_node}"
+    apart = tp < per_node and per_node % tp
+    return f"tp {tp} does not fill nodes of {per_node}: groups between two nodes are not counted" if apart else ""

@@ -7,7 +7,7 @@ from planner.cells import Cells
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError, nearest
 from profiler.profile import Recompute
-from sim.layout import ParallelLayout, Sharding, check_heads
+from sim.layout import ParallelLayout, Sharding, check_heads, node_shards
 from sim.schedule_order import PipelineSchedule, chunks_of
 from sim.stacks import SoftwareStack
 
@@ -52,7 +52,9 @@ def leaves_layout_open(c: Cells) -> bool:
     return not any(c.text(name) for name in STATED)
 
 
-def read_layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int) -> ParallelLayout:
+def read_layout(
+    c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int, gpus_per_node: int
+) -> ParallelLayout:
     tp, pp, cp = c.count("tp", 1), c.count("pp", 1), c.count("cp", 1)
     check_heads(tp, a)
     if gpus % (tp * pp * cp):
@@ -70,7 +72,7 @@ def read_layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int)
         sequence_parallel = False
     elif re.search(r"sequence[_ ]parallel|reduce_scatter", flags):
         sequence_parallel = True
-    shard = c.number("shard_degree")
+    sharding = _sharding(c, stack)
     layers = c.number("recompute_layers")
     recompute = _recompute(c, stack)
     return ParallelLayout(
@@ -81,12 +83,23 @@ def read_layout(c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int)
         vp=_virtual_stages(c, a, pp),
         micro_batch=_micro_batch(c, dp),
         schedule=_schedule(c, pp),
-        sharding=_sharding(c, stack),
-        shard_degree=int(min(max(shard, 1), dp * cp)) if shard else None,
+        sharding=sharding,
+        shard_degree=_shard_degree(c, sharding, dp * cp, node_shards(dp * cp, tp, gpus_per_node)),
         recompute=recompute,
         recompute_layers=min(int(layers), a.layers) if layers and recompute == "full" else None,
         sequence_parallel=sequence_parallel,
     )
+
+
+def _shard_degree(c: Cells, sharding: Sharding, ranks: int, in_node: int) -> int | None:
+    """Ranks that share out one copy: as stated; under HSDP those in a node; else `None`, all."""
+    stated = c.number("shard_degree")
+    if stated:
+        return int(min(max(stated, 1), ranks))
+    if sharding != "hsdp":
+        return None
+    c.notes.append(f"shard_degree not stated: {in_node} (the ranks in a node)")
+    return in_node
 
 
 def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:

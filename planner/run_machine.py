@@ -22,6 +22,9 @@ SAME_LIMIT = 0.02
 OTHER_PARTS = re.compile(r"pci-?e|nvl(?!72)|gh200", re.IGNORECASE)
 """Parts of a family that are slower, or hang on other links, than those in the catalogue."""
 
+RACK = re.compile(r"nvl\d")
+"""Nodes whose NVLink goes beyond a server: what Slurm and recipes call a node is one of a rack's trays of four."""
+
 BOARD_WITHOUT_SWITCH = 4
 """HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
 
@@ -42,9 +45,7 @@ def _found_gpu(c: Cells) -> Gpu:
     catalogue = [load_gpu(name) for name in names("gpus")]
     for gpu in catalogue:
         if wanted in {re.sub(r"[^a-z0-9]", "", x.lower()) for x in (gpu.name, gpu.label, *gpu.aliases)}:
-            if memory_gb and abs(memory_gb / gpu.memory_gib - 1) > ODD_MEMORY:
-                c.notes.append(f"gpu_mem_gb {memory_gb:g} stated; {gpu.label} is taken with what it has")
-            return gpu
+            return _with_memory(c, gpu, memory_gb)
     for family in ("gb200", "b200", "h200", "h100", "a100", "4090"):
         if family in wanted:
             members = [gpu for gpu in catalogue if family in gpu.name.split("-")]
@@ -59,8 +60,16 @@ def _found_gpu(c: Cells) -> Gpu:
             )
             other = ", another part: its speed and links are not these" if OTHER_PARTS.search(text) else ""
             c.notes.append(f"gpu '{text[:40]}' taken as {pick.label}{other}")
-            return pick
+            return _with_memory(c, pick, memory_gb)
     raise InputError(f"gpu '{text[:40]}' is not in the catalogue; {nearest(text, names('gpus'))}")
+
+
+def _with_memory(c: Cells, gpu: Gpu, memory_gb: float | None) -> Gpu:
+    """The GPU with the memory that the row states, where that is another part's."""
+    if memory_gb is None or abs(memory_gb / gpu.memory_gib - 1) <= ODD_MEMORY:
+        return gpu
+    c.notes.append(f"gpu_mem_gb {memory_gb:g} stated in place of {gpu.memory_gib:g}: what fits is judged by it")
+    return replace(gpu, memory_gib=memory_gb)
 
 
 def read_power_cap_w(c: Cells, gpu: Gpu) -> float | None:
@@ -93,6 +102,9 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
         node = replace(node, slowdown=JEAN_ZAY_SLOWDOWN)
     stated = c.count("gpus_per_node", node.gpus_per_node)
     if stated == node.gpus_per_node:
+        return node
+    if RACK.search(node.name) and node.gpus_per_node % stated == 0:
+        c.notes.append(f"gpus_per_node {stated} stated; NVLink joins all {node.gpus_per_node} of {node.label}")
         return node
     share = stated / node.gpus_per_node  # a smaller node carries a smaller host
     return replace(

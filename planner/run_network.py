@@ -30,6 +30,11 @@ SPEED = re.compile(
 )
 INSIDE = re.compile(r"nvlink|nvswitch|pcie|pci-e", re.IGNORECASE)
 OUTSIDE = re.compile(r"\b(?:ib|infiniband|roce|rdma|ethernet|efa|omni|opa|slingshot|[ehnx]dr)", re.IGNORECASE)
+PORTS = re.compile(rf"[^;+]{{0,24}}?\b(?P<ports>\d{{1,2}}) {KINDS}(?! ?of\b)", re.IGNORECASE)
+"""What follows the speed of one port where it says how many a node has: `200 Gb/s, 4 NICs per node`."""
+SHARED_PORT = re.compile(r"[^;+]*?\b(?:1|one) (?:per|for|to) (?P<gpus>\d) gpus", re.IGNORECASE)
+"""What follows the speed of a port that GPUs share."""
+PER_GPU = re.compile(r"per gpu", re.IGNORECASE)
 WHOLE_NODE = re.compile(r"[ \w]*?(?:node-node|inter-node|(?:per |/|a )(?:node|host|server|instance))", re.IGNORECASE)
 """What follows the speed of all of a node's ports."""
 NO_PORT = re.compile(r"[ \w]*?(?:switch|bisection|aggregate|backplane)", re.IGNORECASE)
@@ -45,6 +50,14 @@ class Speed:
     """So many of them in a node; `None` where it is not said."""
     of_a_node: bool
     """Of all of a node's ports together."""
+    gpus_per_port: int = 1
+    """So many GPUs share a port."""
+
+    def gbit_per_gpu(self, gpus_per_node: int) -> float:
+        """One GPU's part of it [Gb/s]."""
+        if self.ports:
+            return self.ports * self.gbit / gpus_per_node
+        return self.gbit / (gpus_per_node if self.of_a_node else self.gpus_per_port)
 
 
 def read_fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
@@ -55,11 +68,17 @@ def read_fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
     """
     usual = load_fabric(load_node(gpu.node).fabric)
     text = c.text("interconnect")
-    gbit_per_gpu = _gbit_per_gpu(text, gpus_per_node)
-    if gbit_per_gpu is None:
-        if c.count("gpus") > gpus_per_node:
+    speed = _fabric_speed(text)
+    between = c.count("gpus") > gpus_per_node
+    if speed is None:
+        if between:
             c.notes.append(f"interconnect's speed not stated: {usual.label} (usual for {gpu.label})")
         return usual
+    if not 0 < speed.gbit <= 1e6:
+        raise InputError(f"interconnect is '{text[:40]}'; a speed above 0 is needed, such as 400 Gb/s.")
+    gbit_per_gpu = speed.gbit_per_gpu(gpus_per_node)
+    if between and speed.ports != gpus_per_node and not PER_GPU.search(text):
+        c.notes.append(f"interconnect taken as {gbit_per_gpu:g} Gb/s per GPU")
     return replace(
         usual,
         name="as stated",
@@ -69,22 +88,33 @@ def read_fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
     )
 
 
-def _gbit_per_gpu(text: str, gpus_per_node: int) -> float | None:
+def _fabric_speed(text: str) -> Speed | None:
+    """The speed of the network between nodes that a text states; one that counts a node's ports before others."""
     speeds = list(_speeds(text))
     if not speeds:
-        names = "|".join(sorted(GENERATIONS_GBIT, key=len, reverse=True))
-        named = re.search(rf"(?:\b(\d{{1,2}})\s*[x×]\s*|(?<![a-z]))({names})(?![a-z\d])", text.lower())
-        if not named:
-            return None
-        return GENERATIONS_GBIT[named[2]] * (int(named[1]) / gpus_per_node if named[1] else 1.0)
-    several = next((speed for speed in speeds if speed.ports), None)
-    speed = several or speeds[0]
-    if not 0 < speed.gbit <= 1e6:
-        raise InputError(f"interconnect is '{text[:40]}'; a speed above 0 is needed, such as 400 Gb/s.")
-    if speed.ports:
-        return speed.ports * speed.gbit / gpus_per_node
-    of_a_node = speed.of_a_node or speed.gbit > FASTEST_PORT_GBIT
-    return speed.gbit / gpus_per_node if of_a_node and "per gpu" not in text.lower() else speed.gbit
+        return _named_speed(text)
+    speed = next((one for one in speeds if one.ports), speeds[0])
+    return replace(speed, of_a_node=False) if PER_GPU.search(text) and not speed.ports else speed
+
+
+def _named_speed(text: str) -> Speed | None:
+    names = "|".join(sorted(GENERATIONS_GBIT, key=len, reverse=True))
+    named = re.search(rf"(?:\b(\d{{1,2}})\s*[x×]\s*|(?<![a-z]))({names})(?![a-z\d])", text.lower())
+    if not named:
+        return None
+    return _speed(GENERATIONS_GBIT[named[2]], named[1], text[named.end() :])
+
+
+def _speed(gbit: float, ports: str | None, after: str) -> Speed:
+    """A speed with what is said before and after it."""
+    behind, shared = PORTS.match(after), SHARED_PORT.match(after)
+    count = ports or (behind["ports"] if behind else None)
+    return Speed(
+        gbit=gbit,
+        ports=int(count) if count else None,
+        of_a_node=bool(WHOLE_NODE.match(after)) or gbit > FASTEST_PORT_GBIT,
+        gpus_per_port=int(shared["gpus"]) if shared else 1,
+    )
 
 
 def _speeds(text: str) -> Iterator[Speed]:
@@ -97,12 +127,8 @@ def _speeds(text: str) -> Iterator[Speed]:
             number = float(found["number"].replace(",", ""))
             bits = 8.0 if re.match(r"B(?!E|it)", found["unit"] or "") else 1.0
             thousands = 1000.0 if found["prefix"] in "tT" else 1.0
-            ports = found["ports"] or found["times"]
-            yield Speed(
-                gbit=number * bits * thousands,
-                ports=int(ports) if ports else None,
-                of_a_node=bool(WHOLE_NODE.match(after)),
-            )
+            behind = text[text.find(clause) + found.end() :]
+            yield _speed(number * bits * thousands, found["ports"] or found["times"], behind)
 
 
 def _is_inside(before: str, after: str) -> bool:

@@ -103,7 +103,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
     node = read_node(c, gpu)
     precision = _precision(c, gpu)
     stack = read_stack(c, gpu, precision)
-    layout = read_layout(c, architecture, stack, gpus)
+    layout = read_layout(c, architecture, stack, gpus, node.gpus_per_node)
     batch = read_global_batch(c, layout)
     run = TrainingRun(
         id=name,

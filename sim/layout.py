@@ -1,5 +1,6 @@
 """How a model is spread over GPUs, and why a spread is impossible."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,12 @@ class ParallelLayout:
         sequence = {None: "", True: ", sequence-parallel", False: ", not sequence-parallel"}[self.sequence_parallel]
         text += "" if self.schedule == "1f1b" else f" {self.schedule}"
         return f"{text}, micro-batch {self.micro_batch}, {sharding}, recompute {self.recompute}{sequence}"
+
+
+def node_shards(ranks: int, tp: int, gpus_per_node: int) -> int:
+    """Ranks that hybrid sharding shares one copy out over where nothing is said: of all `ranks`, data- and context-
+    parallel, those in a node (torch.distributed.fsdp: HYBRID_SHARD shards within a node, replicates across nodes)."""
+    return math.gcd(ranks, max(gpus_per_node // tp, 1))
 
 
 def check_heads(tp: int, a: ModelArchitecture) -> None:

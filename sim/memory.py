@@ -308,9 +308,18 @@ def _block_use(case: StepCase) -> _BlockUse:
     widest = BF16 * case.tokens_per_pass * (1 + case.gated) * case.ffn / case.tp
     return _BlockUse(
         kept=case.recompute_share * kept + (1 - case.recompute_share) * whole,
-        working=whole - kept + 2 * block_input + widest,
+        working=whole - kept + 2 * block_input + widest + _others_context_bytes(case),
         stage_output=np.where((case.keeps_stage_outputs > 0) & (case.pp > 1), block_input, 0.0),
     )
+
+
+def _others_context_bytes(case: StepCase) -> Array:
+    """Bytes of the other context-parallel ranks' keys and values, all of which the block at work holds: gathered
+    first, put together as they come round (torch _attention.py: _AllGatherRotater), or in one buffer for each step of
+    the ring (Transformer Engine context_parallel.py: p2p_comm_buffers)."""
+    width = np.where(case.repeats_heads > 0, case.attention_width, case.kv_width)
+    others = np.maximum(case.cp - 1, 0.0) * case.tokens_per_pass
+    return np.asarray(2 * BF16 * others * width / case.tp)
 
 
 def _logits(case: StepCase) -> Array:

@@ -97,6 +97,10 @@ class _StageState:
     """The next operation's time over its undisturbed one."""
     begin_s: float = -1.0
     end_s: float = 0.0
+    computed_s: float = 0.0
+    """When its last pass has ended."""
+    waited_s: float = 0.0
+    """What of that it waited for reductions and gathers between its passes."""
     passed_s: float = 0.0
     """Seconds of passes that have ended, their communication included."""
     in_pass_since_s: float | None = None
@@ -176,10 +180,12 @@ class _Step:
         computed_s = self.env.now
         yield from self._communicate(stage, operation, cost, begun)
         state.passed_s, state.in_pass_since_s = state.passed_until(self.env.now), None
+        passed_s = self.env.now
         if first and gathers:
             yield from self._until(gathers[chunk])
         if back and work.by_round and self.shape.stages == 1:
             yield self.env.all_of(state.syncs)
+        state.waited_s += self.env.now - passed_s
         if kind != "W":
             yield from self._send(stage, operation)
         self._note(stage, "exposed", f"communication of {NAMES[kind]}", operation, computed_s)
@@ -318,7 +324,7 @@ class _Step:
         if stage == self.shape.holder(self.shape.depth - 1)[0]:
             deferred_s = work.deferred_s * self.shape.micro_batches
             yield from self._hold(stage, "compute", "head weight gradient", deferred_s)
-        computed_s = self.env.now
+        computed_s = state.computed_s = self.env.now
         if not work.overlaps:
             reduced_s = work.reduce_s * len(work.reduced_after)
             yield from self._until(self._move(stage, "sync", "reduce gradients", None, reduced_s))
@@ -333,7 +339,10 @@ class _Step:
         if work.overlaps and work.gathers_last:
             yield from self._until(self._move(stage, "sync", "gather weights", None, work.gather_s))
         yield from self._hold(stage, "host", "once a step", work.fixed_s)
-        yield from self._hold(stage, "host", "slowest GPU", work.slowest_gpu * self.env.now)
+        passed = [state] if work.post_validated else self.stages
+        through_s = max(one.computed_s - one.waited_s for one in passed)
+        yield from self._hold(stage, "host", "slowest GPU", work.slowest_gpu * through_s)
+        yield from self._hold(stage, "host", "slow node", work.slowdown * self.env.now)
         state.end_s = self.env.now
 
     def _hold(self, stage: int, stream: str, name: str, seconds: float) -> Events:

@@ -35,7 +35,7 @@ from sim.sharding import (
     tied_s,
     weight_gather_s,
 )
-from sim.step import WEIGHT_SHARE, block_attention, head_chunk, p2p_s, pass_s, slowest_gpu
+from sim.step import WEIGHT_SHARE, exposed_fsdp_s, head_chunk, p2p_s, pass_s, slowest_gpu
 
 Stream = Literal["tensor", "context", "shard", "sync", "send"]
 """Streams of communication."""
@@ -134,7 +134,9 @@ class StepWork:
     fixed_s: float = 0.0
     """Once a step, all stages alike, with what FSDP gathers and scatters there with nothing to hide it."""
     slowest_gpu: float = 0.0
-    """Share of the step by which the slowest of many GPUs delays them all."""
+    """Share of the passes by which the slowest of many GPUs delays them all."""
+    slowdown: float = 0.0
+    """Share of the whole step by which nodes that are not in order delay it."""
 
     @property
     def reduced_after(self) -> tuple[int, ...]:
@@ -178,6 +180,8 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
     head, deferred_s = head_chunk(case, head_s(case))
     parameters = rank_parameters(case, stage_layers(case)[0])
     forward, backward = block_passes(case)
+    again = recompute_s(case, forward)
+    fsdp = exposed_fsdp_s(case, forward, backward, again)
     return StepWork(
         shape=shape,
         chunks=_chunks(case, shape, index, head, parameters),
@@ -195,7 +199,8 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
         once_exposed=at(case.dp_exposed),
         optimizer_s=at(optimizer_s(case, parameters) + tied_s(case)),
         fixed_s=at(case.step_fixed_s + fsdp_root_s(case) + fsdp_late_s(case, parameters)),
-        slowest_gpu=at(slowest_gpu(case, *block_attention(case, forward, backward, recompute_s(case, forward)))),
+        slowest_gpu=at(slowest_gpu(case, forward, backward, again, fsdp[0] + fsdp[1])),
+        slowdown=at(case.slowdown),
     )
 
 

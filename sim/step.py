@@ -69,11 +69,13 @@ def p2p_s(case: StepCase) -> Array:
 def head_chunk(case: StepCase, head: Array) -> tuple[Chunk, Array]:
     """The head and loss of one micro-batch (`head` seconds), and those of its weight gradient where that is deferred.
 
-    Each of the three products is as long; the passes over the logits are halved between forward and backward.
+    Each of the three products is as long; the passes over the logits are halved between forward and backward. A
+    schedule that computes weight gradients apart works this one off among them.
     """
     product = head_matmul_s(case)
     passes = np.maximum(head - 3 * product, 0.0) / 2
-    deferred = np.where((case.pp > 1) & (case.defers_head_gradient > 0), product, 0.0)
+    apart = np.isin(case.schedule, SPLIT_AT)
+    deferred = np.where((case.pp > 1) & (case.defers_head_gradient > 0) & ~apart, product, 0.0)
     return Chunk(product + passes, product + passes, product - deferred), deferred
 
 
@@ -168,22 +170,30 @@ def expected_slowest(gpus: Array) -> Array:
     return np.array(deviates)[where].reshape(gpus.shape)
 
 
-def slowest_gpu(case: StepCase, attention_s: Array, block_s: Array) -> Array:
-    """Share of each step by which the slowest of its GPUs, or nodes that are not in order, delay them all, where a
-    block spends `attention_s` of its `block_s` in attention.
+def apart_s(case: StepCase, backward: Pass) -> Array:
+    """Seconds of a block's weight gradients where a schedule computes them later, apart from the backward pass."""
+    return np.where(np.isin(case.schedule, SPLIT_AT), WEIGHT_SHARE * backward.matmul, 0.0)
+
+
+def exposed_fsdp_s(case: StepCase, forward: Pass, backward: Pass, again_s: Array) -> tuple[Array, Array]:
+    """Exposed seconds of FSDP in a block's forward and backward pass (`sim.sharding.fsdp_layer_s`); behind weight
+    gradients that are computed apart nothing hides."""
+    return fsdp_layer_s(case, forward.total, backward.total + again_s - apart_s(case, backward))
+
+
+def slowest_gpu(case: StepCase, forward: Pass, backward: Pass, again_s: Array, fsdp_s: Array) -> Array:
+    """Share of a step's passes by which the slowest of its GPUs delays them all, where a block waits for so many
+    seconds of FSDP.
 
     Matrix products run at the power limit (a median of 690 of 700 W on an H200), where parts differ in the clocks
-    that they hold; attention draws less (511 W at 200 to 400 TFLOP/s, 612 W at 500 to 600; NVML, aiconfigurator
-    095f58a, Apache-2.0), so that as much of a step as its blocks spend in attention is the same on all of them.
+    that they hold, and collectives in a node run on the same multiprocessors; attention draws less (511 W at 200 to
+    400 TFLOP/s, 612 W at 500 to 600; NVML, aiconfigurator 095f58a, Apache-2.0), so that it is as fast on all of them.
+    Networks, and the host, know nothing of clocks.
     """
-    limited = 1 - attention_s / block_s
-    return np.asarray(case.gpu_spread * expected_slowest(case.gpus) * limited + case.slowdown)
-
-
-def block_attention(case: StepCase, forward: Pass, backward: Pass, again_s: Array) -> tuple[Array, Array]:
-    """Seconds of a block in attention and in all, forward, backward and what is run again."""
     attention_s = forward.attention + backward.attention + recomputed(case).attention * forward.attention
-    return attention_s, np.asarray(forward.total + backward.total + again_s)
+    block_s = forward.total + backward.total + again_s
+    share = (block_s - attention_s) / (block_s + fsdp_s)
+    return np.asarray(case.gpu_spread * expected_slowest(case.gpus) * share)
 
 
 def least_s(case: StepCase) -> Array:
@@ -192,10 +202,7 @@ def least_s(case: StepCase) -> Array:
     nothing = np.zeros(1)
     again = recompute_s(case, forward)
     pipeline = pipeline_case(case, forward, backward, again, (nothing, nothing), head_s(case), nothing)
-    # the most of a block that any policy spends in attention: were that alone run again
-    attention_s = 2 * forward.attention + backward.attention
-    slowed = slowest_gpu(case, attention_s, forward.total + backward.total + forward.attention)
-    return (certain_s(pipeline) + case.step_fixed_s) * (1 + slowed)
+    return (certain_s(pipeline) + case.step_fixed_s) * (1 + case.slowdown)
 
 
 def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
@@ -206,9 +213,7 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     """
     forward, backward = block_passes(case)
     again = recompute_s(case, forward)
-    apart = np.isin(case.schedule, SPLIT_AT)
-    weight = np.where(apart, WEIGHT_SHARE * backward.matmul, 0.0)  # computed later, apart from the backward pass
-    fsdp = fsdp_layer_s(case, forward.total, backward.total + again - weight)
+    weight, fsdp = apart_s(case, backward), exposed_fsdp_s(case, forward, backward, again)
     head = head_s(case)
 
     passes = case.micro_batches
@@ -217,13 +222,14 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     ahead, behind = forward.total + fsdp[0], backward.total + again + fsdp[1]
     gradients = reduced_s(case, parameters, ahead, behind, weight, head, accumulated) + tied_s(case)
     update = optimizer_s(case, parameters)
-    slowed = 1 + slowest_gpu(case, *block_attention(case, forward, backward, again))
-    beside = gradients + update + case.step_fixed_s
+    slowest = slowest_gpu(case, forward, backward, again, fsdp[0] + fsdp[1])
+    beside, node = gradients + update + case.step_fixed_s, 1 + case.slowdown
     pipeline = pipeline_times(
-        pipeline_case(case, forward, backward, again, fsdp, head, accumulated), most_s=most_s / slowed - beside
+        pipeline_case(case, forward, backward, again, fsdp, head, accumulated),
+        most_s=(most_s / node - beside) / (1 + slowest),
     )
     subtotal = pipeline.total_s + beside
-    total = subtotal * slowed
+    total = (subtotal + slowest * pipeline.total_s) * node
 
     own = passes * case.layers / case.pp  # blocks that an average stage runs in a step
     calls = passes * case.vp * pass_s(case)

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 from statistics import median, quantiles
 
 import numpy as np
@@ -13,6 +14,7 @@ from planner.runs import PUBLISHED_RUNS, parse_run
 from planner.training_run import TrainingRun
 from sim.memory import memory_use
 from sim.step import step_times
+from tests.planner.rows import run
 
 ROW = {"layers": "32", "hidden": "4096", "heads": "32", "gpu": "H100 SXM", "gpus": "8", "seq_len": "4096"}
 
@@ -113,3 +115,16 @@ def test_a_cell_that_says_something_of_the_layout_is_kept(cell: dict[str, str]) 
 
 def test_a_batch_without_end_is_quickly_cut() -> None:
     assert chosen(global_batch="1000000000000").layout.micro_batch <= 256
+
+
+def test_hybrid_sharding_without_a_degree_shares_out_over_a_node(tmp_path: Path) -> None:
+    """torch's HYBRID_SHARD; 8 of 512 ranks hold a 70B's 16 bytes a parameter, 138 GB, which no 80 GB part does."""
+    cells = {
+        "layers": "80", "hidden": "8192", "heads": "64", "kv_heads": "8", "ffn": "28672", "framework": "torchtitan",
+        "gpus": "512", "tp": "1", "global_batch": "1024", "sharding": "hsdp", "recompute": "full",
+    }  # fmt: skip
+    silent, stated = (run(tmp_path, **cells, shard_degree=degree) for degree in ("", "8"))
+    assert silent.layout.shard_degree == 8
+    assert any("shard_degree not stated: 8 (the ranks in a node)" in note for note in silent.notes)
+    one, other = estimate_runs([silent, stated])
+    assert (one.step_time_s, one.peak_mem_gib, one.fits) == (other.step_time_s, other.peak_mem_gib, False)

@@ -43,10 +43,26 @@ from tests.planner.rows import read, run
         ("Slingshot 11, 4 NICs of 200 Gb/s", 100),
         ("100GigE", 100),
         ("4x Omni-Path 100", 50),
+        ("InfiniBand NDR400 (1 per 2 GPUs)", 200),
+        ("NDR 400 Gb/s (one per 2 GPUs)", 200),
+        ("Infiniband HDR 200 (4 ports)", 100),
+        ("Slingshot 200 Gb/s, 4 NICs per node", 100),
+        ("8x400Gb/s rail-optimised, 3 spine switches", 400),
+        ("400 Gb/s, 2 switches per rail", 400),
     ],
 )
 def test_networks_in_words(tmp_path: Path, text: str, gigabits_per_gpu: float) -> None:
     assert run(tmp_path, interconnect=text).fabric.bandwidth_bytes_per_s == gigabits_per_gpu / 8 * 1e9
+
+
+def test_how_a_network_was_read_is_said_unless_the_row_says_it(tmp_path: Path) -> None:
+    def said(text: str, **cells: str) -> bool:
+        return any("interconnect taken as" in note for note in run(tmp_path, interconnect=text, **cells).notes)
+
+    assert said("400 Gb/s")
+    assert said("3200 Gbps node-node")
+    assert not said("8x400Gb/s")
+    assert not said("400 Gb/s per GPU")
 
 
 @pytest.mark.parametrize("text", ["-400 Gb/s", "0 Gb/s"])
@@ -70,7 +86,9 @@ def test_links_inside_a_node_say_nothing_of_the_network(tmp_path: Path, text: st
         ({"gpu": "GH200", "gpu_mem_gb": ""}, "another part"),
         ({"gpu": "H200 NVL", "gpu_mem_gb": ""}, "another part"),
         ({"gpu": "B200", "gpu_mem_gb": "180", "gpu_power_limit_w": "1000"}, "no published run on B200"),
-        ({"gpu_mem_gb": "20"}, "gpu_mem_gb 20 stated"),
+        ({"gpu_mem_gb": "20"}, "gpu_mem_gb 20 stated in place of 80"),
+        ({"gpu": "GH200", "gpu_mem_gb": "96"}, "gpu_mem_gb 96 stated in place of 141"),
+        ({"gpu": "GB200 NVL72", "gpu_mem_gb": "186", "gpus_per_node": "4"}, "NVLink joins all 72"),
         ({"gpu_power_limit_w": "1e9"}, "gpu_power_limit_w 1e+09 stated"),
         ({"gpu_power_limit_w": "400"}, "held to 400 of its 700 W"),
     ],
@@ -153,3 +171,22 @@ def test_jean_zay_was_slower_before_its_nodes_were_mended(
     found = run(tmp_path, framework="Megatron-DeepSpeed", **{**there, **cells})
     assert found.node.slowdown == slower
     assert any("Jean Zay" in note for note in found.notes) == (slower > 0)
+
+
+def test_what_fits_is_judged_by_the_memory_that_the_row_states(tmp_path: Path) -> None:
+    """Leonardo's and MareNostrum 5's parts have 64 GB, Grace Hopper's 96: smaller than those of their names."""
+    cells = {"model": "llama3.1-8b", "gpus": "8", "tp": "1", "sharding": "zero1", "micro_batch": "1"}
+    for gpu, memory in (("H100 64GB", "64"), ("GH200", "96"), ("A100-SXM-64GB", "64")):
+        found = run(tmp_path, **cells, gpu=gpu, gpu_mem_gb=memory)
+        assert found.gpu.memory_gib == float(memory)
+    roomy, small = estimate_runs([run(tmp_path, gpu_mem_gb=memory) for memory in ("80", "20")])
+    assert roomy.step_time_s == small.step_time_s
+    assert roomy.fits
+    assert not small.fits
+
+
+def test_a_rack_of_trays_is_one_nvlink_domain(tmp_path: Path) -> None:
+    """NVL72: Slurm's node is a tray of four, NVLink goes through the rack."""
+    gb200 = {"gpu": "GB200 NVL72", "gpu_mem_gb": "186", "gpus": "144", "tp": "8", "global_batch": "144"}
+    tray, rack = estimate_runs([run(tmp_path, **gb200, gpus_per_node=stated) for stated in ("4", "72")])
+    assert tray.step_time_s == rack.step_time_s

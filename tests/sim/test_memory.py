@@ -315,3 +315,18 @@ def test_a_run_that_does_not_say_recomputed_what_it_had_to() -> None:
     [run] = [run for run in published() if run.id == "jaxtb-gpt3-175b-h100-bf16-te"]
     assert run.layout.recompute == "full"
     assert any("would not fit" in note for note in run.notes)
+
+
+@pytest.mark.parametrize("stack", ["meta-internal", "torchtitan", "megatron-core"])
+def test_a_context_parallel_rank_holds_the_whole_sequences_keys_and_values(stack: str) -> None:
+    """Llama 2 13B's 40 heads of 128 at a million tokens: 20 GiB of keys and values for the block at work, on top of
+    what an A100 of 40 GB holds without them."""
+    cp, tokens, width = 32, 2**20, 5120
+    layout = ParallelLayout(cp=cp, sharding="fsdp", recompute="full")
+    case = Situation(layout=layout, model="llama3.1-8b", stack=stack, seq_len=tokens).case()
+    of_13b = replace(case, hidden=np.full(1, 5120.0), attention_width=np.full(1, 5120.0), kv_width=np.full(1, 5120.0))
+    of_13b = replace(of_13b, vocab=np.full(1, 32_000.0), ffn=np.full(1, 13_824.0), heads=np.full(1, 40.0))
+    narrow = replace(of_13b, kv_width=np.full(1, 1.0), repeats_heads=np.zeros(1))
+    more = float((memory_use(of_13b).activations - memory_use(narrow).activations)[0])
+    assert more > 0.95 * 2 * 2 * tokens * width
+    assert more < 1.25 * 2 * 2 * tokens * width  # with what a block keeps of its own
