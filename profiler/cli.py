@@ -168,11 +168,20 @@ def compare(before: FileArgument, after: FileArgument) -> None:
 
 
 @app.command()
-def validate(file: FileArgument) -> None:
+def validate(
+    file: FileArgument,
+    needs: Annotated[str, typer.Option(help="Workloads of which a row must be ok, such as matmul,block")] = "",
+) -> None:
     """Check that a profile is whole, unedited and usable; exit code 2 if not."""
     from profiler.profile import read_profile
 
-    print(_summary(file, read_profile(file)))
+    profile = read_profile(file)
+    measured = {row.workload for row in profile.layers if row.status == "ok"}
+    missing = [name for name in needs.split(",") if name and name not in measured]
+    if missing:
+        failed = [f"{row.workload}: {row.message}" for row in profile.layers if row.workload in missing]
+        raise InputError(f"{file}: no {' and no '.join(missing)} was measured ({'; '.join(failed) or 'no row'}).")
+    print(_summary(file, profile))
 
 
 def _summary(file: Path, profile: "Profile") -> str:

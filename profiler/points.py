@@ -124,7 +124,8 @@ def points(request: Request) -> tuple[Point, ...]:
     """Everything to measure, the most valuable first.
 
     The two ceilings, then all that one step of the first shape needs (its eager blocks, the model's ends, the
-    optimizer, compiled blocks, parts, long context, recompute, other attention kernels), then other shapes.
+    optimizer, the same compiled, launches, long context), then its parts, recompute and other attention kernels, then
+    other shapes.
     """
     return tuple(dict.fromkeys(_ordered(request)))
 
@@ -138,14 +139,14 @@ def _ordered(request: Request) -> Iterator[Point]:
         yield Point(workload="matmul", precision="fp8", size=request.matmul_sizes[0])
     yield from _layers(request, ("head_loss", "embedding"), [first])
     yield from _updates(request, request.parameter_counts[:1], ("fused",))
-    yield from _layers(request, ("block",), [first], executions=request.executions)
-    yield from _layers(request, BLOCK_PARTS, [first])
+    yield from _layers(request, ("block", "head_loss"), [first], executions=request.executions)
+    yield Point(workload="launch", precision=request.precision)
     yield from _long_context(request)
+    yield from _layers(request, BLOCK_PARTS, [first])
     yield from _layers(request, ("block",), [first], recomputes=request.recomputes, executions=request.executions)
     yield from _layers(request, ("attention", "block"), [first], backends=request.attention_backends)
     yield from (replace(point, accumulates=True) for point in _layers(request, ("block",), [first]))
     yield from _updates(request, request.parameter_counts, ("fused", "foreach"))
-    yield Point(workload="launch", precision=request.precision)
     yield from _layers(request, ("block",), others)
     yield from _layers(request, ("head_loss", "embedding"), others)
     yield from _layers(request, ("block",), others, executions=request.executions)

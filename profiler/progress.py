@@ -48,7 +48,13 @@ def selfcheck_with_progress(options: SelfCheckOptions, json_to: str) -> None:
     screen = Console(stderr=True)
     with open_world(options.device) as world, screen.status("preparing") as status:
         trial = options.trial(world.device.type)
-        found = check_self(trial, world, options.window_s, lambda label: status.update(f"measuring {label}"))
+        found = check_self(
+            trial,
+            world,
+            options.window_s,
+            tell=lambda label: status.update(f"measuring {label}"),
+            show=lambda row: screen.print(row_line(row)),  # what was measured is on the screen if the rest fails
+        )
     if json_to == "-":
         print(found.to_json())
         return

@@ -5,6 +5,7 @@ import platform
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -157,11 +158,14 @@ def catalogue_name(device: str, power_limit_w: float | None = None) -> str:
 
 
 def version_of(package: str) -> str:
-    """Installed version of a package, or an empty string."""
+    """Installed version of a package, or an empty string; of herdplan run from its folder that of the folder."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return ""
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        if package != "herdplan" or not project.is_file():
+            return ""
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
 def _memory_bytes(device: torch.device) -> float | None:

@@ -19,9 +19,15 @@ from profiler.workloads import ROTATING_INPUTS, Bench, default_dtype, settings_o
 from profiler.world import World, use_tensor_parallel
 
 
-def check_self(trial: Trial, world: World, window_s: float, tell: Callable[[str], None]) -> SelfCheck:
+def check_self(
+    trial: Trial,
+    world: World,
+    window_s: float,
+    tell: Callable[[str], None],
+    show: Callable[[LayerRow], None] = lambda _: None,
+) -> SelfCheck:
     """Measure the parts of `trial`'s step, then the step itself, each for about `window_s` seconds or what the
-    energy meter needs; `tell` hears what is measured now.
+    energy meter needs; `tell` hears what is measured now, `show` sees each part's row.
 
     Raises:
         InputError: several ranks, or a part or the whole that cannot run here (memory, say).
@@ -36,6 +42,7 @@ def check_self(trial: Trial, world: World, window_s: float, tell: Callable[[str]
         rows[workload] = measure(point, bench, window_s)
         if rows[workload].status != "ok":
             raise InputError(f"{point.label()} cannot be measured here: {rows[workload].message}")
+        show(rows[workload])
     tell("the whole step")
     whole = _observe_step(trial, bench, window_s)
     return SelfCheck(

@@ -29,7 +29,7 @@ class World:
     ranks_per_node: int
     device: torch.device
     backend: str
-    """`nccl` on GPUs, `gloo` on CPUs."""
+    """`nccl` on GPUs, `gloo` on CPUs, `fake` on one GPU alone."""
 
     @property
     def leads(self) -> bool:
@@ -56,8 +56,7 @@ def open_world(device: str | None = None) -> Iterator[World]:
     place = torch.device("cuda", local_rank) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
         _take_gpu(local_rank)
-    backend = "nccl" if kind == "cuda" and dist.is_nccl_available() else "gloo"
-    _join(backend)
+    backend = join(kind)
     try:
         yield World(
             rank=dist.get_rank(),
@@ -82,14 +81,21 @@ def _take_gpu(local_rank: int) -> None:
     torch.cuda.set_device(local_rank)
 
 
-def _join(backend: str) -> None:
+def join(kind: str) -> str:
+    """Join torchrun's ranks, or make a world of one, on devices of `kind` (cuda or cpu); return the backend."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        backend = "nccl" if kind == "cuda" and dist.is_nccl_available() else "gloo"
         dist.init_process_group(backend, timeout=_TIMEOUT)
-    else:
-        # alone, no network is needed: NCCL would look for one, and some machines have none
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
-        os.environ.setdefault("NCCL_IB_DISABLE", "1")
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=_TIMEOUT)
+        return backend
+    if kind != "cuda":
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=_TIMEOUT)
+        return "gloo"
+    # A collective over one rank leaves its tensor as it is, which is all that the fake backend does. NCCL would look
+    # for a network and for ways to map memory, and some machines have neither.
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=1)
+    return "fake"
 
 
 def use_tensor_parallel(degree: int) -> None:

@@ -34,6 +34,7 @@ def scale(
     gpu: Annotated[str, typer.Option(help="The GPU to scale to: a name of the catalogue, or a TOML file.")],
     out: Annotated[Path, typer.Option(help="The profile to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    json_to: JsonOption = "",
 ) -> None:
     """Take a measured profile over to a GPU with the same multiprocessors, such as an H200's to an H100."""
     with sentences():
@@ -52,6 +53,10 @@ def scale(
         scaled = scaled_profile(taken, load_gpu(taken.provenance.gpu), load_gpu(gpu), known)
         scaled.write(out)
         full = sum(row.status == "oom" for row in scaled.layers) - sum(row.status == "oom" for row in taken.layers)
-        typer.echo(f"{out}: {len(scaled.layers)} rows. {scaled.provenance.method}")
-        if full > 0:
-            typer.echo(f"{full} of them no longer fit in its memory.")
+        if json_to:
+            rule = scaled.provenance.method
+            write_json(json_to, {"out": str(out), "rows": len(scaled.layers), "no_longer_fit": full, "rule": rule})
+        if json_to != "-":
+            typer.echo(f"{out}: {len(scaled.layers)} rows. {scaled.provenance.method}")
+            if full:
+                typer.echo(f"{full} of them no longer fit in its memory.")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from planner.kept import forget, kept
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest, plan_request
 from profiler.files import InputError
+from profiler.profile import LayerRow, Profile, Provenance
 from sim.campaign import Campaign, simulate_replicas
 
 BASE: dict[str, Any] = {
@@ -29,6 +32,26 @@ BASE: dict[str, Any] = {
     "replicas": 3,
 }
 
+FOLDER = TemporaryDirectory()
+
+
+def _write_profile() -> None:
+    """An H100 that draws less than others."""
+    row = LayerRow(
+        workload="matmul",
+        model="",
+        origin="measured",
+        forward_s=1e-3,
+        power_mean_w=500,
+        energy_j=0.5,
+        power_source="m",
+    )
+    came = Provenance(device="an H100", gpu="h100-sxm", origin="measured", method="by hand")
+    Profile(name="quiet", provenance=came, layers=(row,)).write(Path(FOLDER.name) / "quiet.json")
+
+
+_write_profile()
+
 CHANGED: dict[str, Any] = {
     "name": "another",
     "model": "llama3.1-70b",
@@ -37,6 +60,7 @@ CHANGED: dict[str, Any] = {
     "replicas": 4,
     "seed": 3,
     "cluster.gpu": "h200-sxm",
+    "cluster.profile": str(Path(FOLDER.name) / "quiet.json"),
     "cluster.gpus": 512,
     "cluster.node": "hgx-h100",
     "cluster.fabric": "200g",

@@ -4,8 +4,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import torch.distributed as dist
+from fairscale.nn.model_parallel import initialize as groups
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +19,8 @@ from profiler.options import SelfCheckOptions
 from profiler.points import Point
 from profiler.profile import LayerRow
 from profiler.selfcheck import Trial, predict
-from profiler.training import check_self
-from profiler.world import World, open_world
+from profiler.training import check_self, training_step
+from profiler.world import World, join, open_world, use_tensor_parallel
 from tests.profiler.ranks import run_ranks
 
 BLOCK = Point(workload="block", model="tiny", seq_len=64, precision="fp32", attention_backend="flash")
@@ -88,6 +92,42 @@ def test_the_predicted_peak_is_that_of_the_real_step(
     assert abs(error) < 0.05
     assert found.measured.step_s > 0
     assert found.predicted.step_s == pytest.approx(found.predicted.forward_s + found.predicted.backward_and_update_s)
+
+
+def loss_and_gradients(kind: str, architecture: ModelArchitecture) -> list[float]:
+    """Of the first step of two layers in a world of one, as one on a device of `kind` joins it."""
+    assert join(kind) == ("fake" if kind == "cuda" else "gloo")
+    try:
+        use_tensor_parallel(1)
+        step = training_step(trial_of(architecture, 2), torch.device("cpu"))
+        loss = step.forward(0)
+        weights = [leaf for leaf in _leaves(loss.grad_fn) if leaf.requires_grad]
+        loss.backward()
+        return [loss.item(), *(float(weight.grad.double().norm()) for weight in weights if weight.grad is not None)]
+    finally:
+        groups.destroy_model_parallel()
+        dist.destroy_process_group()
+
+
+def _leaves(node: Any) -> list[torch.Tensor]:
+    """The weights under a node of autograd's graph."""
+    found, seen, todo = [], set(), [node]
+    while todo:
+        at = todo.pop()
+        if at is None or at in seen:
+            continue
+        seen.add(at)
+        found += [at.variable] if hasattr(at, "variable") else []
+        todo += [below for below, _ in at.next_functions]
+    return sorted(found, key=lambda weight: (weight.numel(), float(weight.detach().double().sum())))
+
+
+def test_a_gpu_alone_trains_without_a_network_as_any_other_world_of_one(tiny: ModelArchitecture) -> None:
+    """FairScale's cross entropy sums over its ranks even where there is one: a backend that moves nothing gives the
+    loss and the gradients that gloo gives."""
+    alone, known = (loss_and_gradients(kind, tiny) for kind in ("cuda", "cpu"))
+    assert len(known) > 10
+    assert alone == pytest.approx(known, rel=1e-6)
 
 
 def test_more_layers_cost_more(world: World, tiny: ModelArchitecture) -> None:

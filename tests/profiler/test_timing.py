@@ -99,8 +99,25 @@ def test_ranks_that_agree_on_a_slow_repetition_repeat_less() -> None:
     def forwards(agree: Any) -> int:
         return time_runnable(Runnable(forward=work), HostClock(), 0.1, watching=nullcontext, agree=agree).repetitions
 
-    assert forwards(lambda value: max(value, 0.01)) == pytest.approx(10, abs=1)
+    assert forwards(lambda value: 10 * value) == pytest.approx(10, abs=2)
     assert forwards(lambda value: value) > 30
+
+
+def test_work_that_runs_faster_than_planned_fills_the_window_all_the_same() -> None:
+    """A meter that needs the window gives nothing over one that ends early: repetitions get quicker once watched."""
+    watched: list[float] = []
+
+    def forward(_: int) -> None:
+        time.sleep(0.002 if watched else 0.02)
+
+    @contextmanager
+    def watching() -> Iterator[None]:
+        watched.append(time.perf_counter())
+        yield
+
+    timing = time_runnable(Runnable(forward=forward), HostClock(), 0.2, watching=watching)
+    assert timing.window_s > 0.95 * 0.2
+    assert timing.repetitions > 30
 
 
 def test_a_first_repetition_that_compiles_is_no_warm_up() -> None:
