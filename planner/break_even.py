@@ -1,54 +1,56 @@
-"""After how many days of use owning has cost less than renting."""
+"""Renting a cluster against buying it: what each has cost after so many days of use, and from when buying is less."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-from planner.costs import YEAR_DAYS, Rental, total_usd
-from planner.market import amount
+from planner.costs import YEAR_DAYS, Rental
 from planner.market.prices import Level
 from planner.ownership import Keeping, Ownership, ownership_items
 
 LONGEST_USE_DAYS = 10 * YEAR_DAYS
 """A break-even beyond ten years of use is none."""
 
-
 EXPECTED = Level()
 
 
-def break_even_days(
-    rental: Rental,
-    ownership: Ownership,
-    gpus: int,
-    electricity_usd_per_day: float,
-    *,
-    resale: bool = False,
-    keeping: Keeping | None = None,
-) -> float | None:
-    """Days of use after which owning has cost less than renting, as expected; `None` if not in ten years.
+@dataclass(frozen=True, kw_only=True)
+class RentOrBuy:
+    """The same cluster rented, or bought and written off whole, all prices as expected.
 
-    Without `resale` everything bought is written off whole, with interest on the value that it would still have; with
-    it the hardware keeps its value of the day, and the answer is 0 where owning is cheaper from the first day. What
-    is neither GPUs nor their site (storage, people who develop the model) is left out on both sides.
+    What is bought is paid for on the first day and nothing of it comes back, so that what a sale would bring is of no
+    account; interest is on the value that it would still have. What is neither GPUs nor their site (storage, people
+    who develop the model) is left out on both sides.
     """
-    keeping = replace(keeping or Keeping(), storage_tb=0.0, research_staff=False)
-    amount("gpus", gpus)
-    amount("electricity_usd_per_day", electricity_usd_per_day)
-    rent_usd_per_day = 24 * gpus * rental.price_usd_per_gpu_hour.expected
 
-    def saved(days: float) -> float:
-        items = ownership_items(ownership, gpus, days, electricity_usd_per_day * days, keeping)
-        kept_usd = float(total_usd(items, EXPECTED))
-        if resale:
-            return rent_usd_per_day * days - kept_usd
-        bought = [(item.bought(EXPECTED), item.usd(EXPECTED)) for item in items if item.bought]
-        remains = sum(float(paid - lost) for paid, lost in bought)
-        return rent_usd_per_day * days - kept_usd - remains
+    rental: Rental
+    rented_gpus: int
+    ownership: Ownership
+    owned_gpus: int
+    electricity_usd_per_day: float
+    """Of the owned cluster in steady use; below 0 where prices are."""
+    keeping: Keeping = field(default_factory=Keeping)
 
-    if saved(LONGEST_USE_DAYS) <= 0:
-        return None
-    if resale and saved(1.0) > 0:
-        return 0.0
-    below, above = 0.0, LONGEST_USE_DAYS  # saved() is convex, so it crosses zero once
-    while above - below > 1e-6:
-        middle = (below + above) / 2
-        below, above = (middle, above) if saved(middle) <= 0 else (below, middle)
-    return above
+    def rent_usd(self, days: float) -> float:
+        """What renting has cost after `days` of use [USD]."""
+        return 24 * days * self.rented_gpus * self.rental.price_usd_per_gpu_hour.expected
+
+    def buy_usd(self, days: float) -> float:
+        """What buying has cost after `days` of use [USD]; after none, the hardware and a building of its own."""
+        keeping = replace(self.keeping, resale_share=1.0, storage_tb=0.0, research_staff=False)
+        electricity_usd = self.electricity_usd_per_day * days
+        items = ownership_items(self.ownership, self.owned_gpus, days, electricity_usd, keeping)
+        return float(sum((item.bought or item.usd)(EXPECTED) for item in items))
+
+    @cached_property
+    def break_even_days(self) -> float | None:
+        """Days of use after which buying has cost less than renting; `None` if not in ten years."""
+        if self._saved_usd(LONGEST_USE_DAYS) <= 0:
+            return None
+        below, above = 0.0, LONGEST_USE_DAYS  # what buying saves is convex in the days, so it crosses zero once
+        while above - below > 1e-6:
+            middle = (below + above) / 2
+            below, above = (middle, above) if self._saved_usd(middle) <= 0 else (below, middle)
+        return above
+
+    def _saved_usd(self, days: float) -> float:
+        return self.rent_usd(days) - self.buy_usd(days)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planner.break_even import RentOrBuy
 from planner.costs import CostBreakdown, Items, broken_down, egress_item, rent_item, storage_item, unused_term_item
 from planner.market.prices import Value
 from planner.ownership import Keeping, ownership_items
@@ -87,6 +88,19 @@ class Charges:
     def own(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
         """What owning the GPUs costs; `None` without a price."""
         return _broken_down(self._own(prices, training_days, electricity_usd))
+
+    def rent_or_buy(self, prices: Prices, electricity_usd_per_day: float) -> RentOrBuy | None:
+        """Renting the GPUs against buying them for any days of use; `None` where one has no price."""
+        if prices.rental is None or prices.ownership is None:
+            return None
+        return RentOrBuy(
+            rental=prices.rental,
+            rented_gpus=self.rented_gpus,
+            ownership=prices.ownership,
+            owned_gpus=self.gpus,
+            electricity_usd_per_day=electricity_usd_per_day,
+            keeping=self.keeping(),
+        )
 
     def asked(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
         """Rent, ownership or some of both, whichever the plan asks for; `None` where a price is missing."""

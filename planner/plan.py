@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from planner.assumption import Assumption
 from planner.assumptions import list_assumptions
-from planner.break_even import break_even_days
+from planner.break_even import RentOrBuy
 from planner.carbon import CarbonAccount, Grid, account, load_grid, tdp_accounting
 from planner.charges import Charges
 from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, water_as_much_as
@@ -73,7 +73,6 @@ class Plan:
     own: CostBreakdown | None
     mixed: CostBreakdown | None
     """`owned_gpus` owned and the others rented; `None` unless asked for."""
-    break_even_days: float | None
     bill: Bill
     grid: Grid
     carbon: CarbonAccount
@@ -140,6 +139,17 @@ class Plan:
     def charges(self) -> Charges:
         """Which GPUs are paid for, and how long."""
         return Charges(setup=self.setup, money=self.request.money)
+
+    @cached_property
+    def rent_or_buy(self) -> RentOrBuy | None:
+        """Renting against buying for any days of use; `None` where one has no price."""
+        usd_per_day = self.bill.steady_usd_per_day(self.campaign.duration_s / DAY_S)
+        return self.charges.rent_or_buy(self.prices, usd_per_day)
+
+    @property
+    def break_even_days(self) -> float | None:
+        """Days of use after which buying has cost less than renting, if in ten years and both have a price."""
+        return None if self.rent_or_buy is None else self.rent_or_buy.break_even_days
 
     @property
     def billed_gpu_hours(self) -> float:
@@ -292,7 +302,6 @@ def make_plan(request: PlanRequest) -> Plan:
         rent=charges.rent(prices, days),
         own=charges.own(prices, days, electricity.total_usd),
         mixed=charges.asked(prices, days, electricity.total_usd) if request.money.mode == "mixed" else None,
-        break_even_days=_break_even(prices, charges, electricity.total_usd / days),
         bill=electricity,
         grid=grid,
         carbon=account(
@@ -358,14 +367,6 @@ def _notes(
         *memory_notes(phases),
     )
     return tuple(dict.fromkeys(found))
-
-
-def _break_even(prices: Prices, charges: Charges, electricity_usd_per_day: float) -> float | None:
-    if prices.rental is None or prices.ownership is None:
-        return None
-    return break_even_days(
-        prices.rental, prices.ownership, charges.gpus, electricity_usd_per_day, keeping=charges.keeping()
-    )
 
 
 def _provenance(

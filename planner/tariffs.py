@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from planner.hourly import read_year
 from planner.market import MARKET, amount, rows
 from profiler.files import InputError, nearest, read_toml
-from profiler.units import Amount
+from profiler.units import MONTH_DAYS, Amount
 from sim.climate import YEAR_HOURS, hours_of_year
 from sim.site import Hour, Month, PowerWindow
 
@@ -132,6 +132,15 @@ class Bill:
     def total_usd(self) -> float:
         """Energy, demand and fixed charges together [USD]."""
         return self.energy_usd + self.demand_usd + self.fixed_usd
+
+    def steady_usd_per_day(self, days: float) -> float:
+        """A day of the same load through the years [USD], the bill being for `days` of it.
+
+        The charges of a month are due in full for each month that the bill touches, however briefly: they are spread
+        over a whole one.
+        """
+        by_month_usd = (self.demand_usd + self.fixed_usd) / len(self.months)
+        return self.energy_usd / days + by_month_usd / MONTH_DAYS
 
     @property
     def average_usd_per_kwh(self) -> float:

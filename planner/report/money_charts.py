@@ -5,7 +5,6 @@ import pandas as pd
 
 from planner.break_even import LONGEST_USE_DAYS
 from planner.cashflow import cash_flow
-from planner.ownership import ownership_cost
 from planner.plan import Plan
 from planner.quantities import money, money_unit
 from planner.report.charts import HALF, Width
@@ -19,21 +18,15 @@ POINTS = 60
 def break_even_table(plan: Plan) -> pd.DataFrame:
     """What renting has cost, and buying with nothing sold again, after so many days of use [USD].
 
-    The same two sums as `planner.break_even.break_even_days` sets equal; empty where one has no price.
+    Empty where one has no price.
     """
     columns = ["Days of use", "Rent [USD]", "Buy [USD]"]
-    rental, owned = plan.prices.rental, plan.prices.ownership
-    if rental is None or owned is None:
+    either = plan.rent_or_buy
+    if either is None:
         return pd.DataFrame(columns=columns)
     known = [plan.days.expected, plan.break_even_days or 0.0, 180.0]
     most = min(max(known) * 1.6, LONGEST_USE_DAYS)
-    gpus, daily_usd = plan.charges.gpus, plan.bill.total_usd / (plan.campaign.duration_s / 86_400)
-    rows = []
-    for days in np.linspace(0, most, POINTS).tolist():
-        kept = ownership_cost(owned, gpus, days, daily_usd * days)
-        remains = sum(line.bought_usd - line.expected for line in kept.lines if line.bought_usd)
-        rent_usd = 24 * gpus * rental.price_usd_per_gpu_hour.expected * days
-        rows.append((days, rent_usd, kept.expected + remains))
+    rows = [(days, either.rent_usd(days), either.buy_usd(days)) for days in np.linspace(0, most, POINTS).tolist()]
     return pd.DataFrame(rows, columns=columns)
 
 

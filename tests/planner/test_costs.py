@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.break_even import break_even_days
 from planner.costs import (
     CostBreakdown,
     egress_item,
@@ -221,30 +220,6 @@ def test_staff_is_a_share_of_the_total() -> None:
     assert cost.lines[-1].expected == pytest.approx(0.39 * cost.expected)
 
 
-def test_break_even_is_where_both_have_cost_the_same() -> None:
-    rental, ownership = load_rental("h100-sxm"), load_ownership("h100-sxm")
-    days = break_even_days(rental, ownership, 8, 25.0)
-    assert days is not None
-    own = ownership_cost(ownership, 8, days, 25.0 * days)
-    running = math.fsum(line.expected for line in own.lines if "value lost" not in line.name)
-    rent = rental_cost(rental, 24 * 8 * days).expected
-    assert purchase_usd(ownership, 8).expected + running == pytest.approx(rent, rel=1e-6)
-
-
-def test_break_even_with_resale_comes_sooner_and_a_cheap_rent_never_breaks_even() -> None:
-    ownership = load_ownership("h100-sxm")
-    dear = given_rental("h100-sxm", 3.0)
-    written_off = break_even_days(dear, ownership, 8, 25.0)
-    sold = break_even_days(dear, ownership, 8, 25.0, resale=True)
-    assert written_off is not None
-    assert sold is not None
-    assert sold < written_off
-    assert break_even_days(given_rental("h100-sxm", 0.2), ownership, 8, 25.0) is None
-    between = break_even_days(given_rental("h100-sxm", 2.0), ownership, 8, 25.0, resale=True)
-    assert between is not None
-    assert between > 0
-
-
 # Refusals
 
 
@@ -372,14 +347,3 @@ def test_the_rest_of_a_term_by_hand() -> None:
     assert rest.line().expected == pytest.approx(24 * 8 * 2.0 * (365.25 - 100))
     assert unused_term_item(year, 8, 400) is None
     assert unused_term_item(given_rental("h100-sxm", 2.0), 8, 1) is None
-
-
-def test_a_building_and_operators_have_to_pay_for_themselves_too() -> None:
-    rental, ownership = given_rental("h100-sxm", 3.0), load_ownership("h100-sxm")
-    bare = break_even_days(rental, ownership, 1024, 2_000.0)
-    staffed = break_even_days(rental, ownership, 1024, 2_000.0, keeping=Keeping(operators=20))
-    building = break_even_days(rental, ownership, 1024, 2_000.0, keeping=Keeping(housing="building"))
-    assert bare
-    assert staffed
-    assert building
-    assert bare < staffed < building

@@ -1,0 +1,119 @@
+"""Rent or buy: where both have cost the same, and what that day does and does not depend on."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.break_even import RentOrBuy
+from planner.costs import given_rental, load_rental, rental_cost
+from planner.ownership import Keeping, load_ownership, ownership_cost, purchase_usd
+from planner.plan import Plan, make_plan
+from planner.plan_file import plan_request
+
+OWNED = load_ownership("h100-sxm")
+
+
+def compared(usd_per_hour: float = 3.0, *, gpus: int = 8, electricity: float = 25.0, **keeping: Any) -> RentOrBuy:
+    return RentOrBuy(
+        rental=given_rental("h100-sxm", usd_per_hour),
+        rented_gpus=gpus,
+        ownership=OWNED,
+        owned_gpus=gpus,
+        electricity_usd_per_day=electricity,
+        keeping=Keeping(**keeping),
+    )
+
+
+def day(either: RentOrBuy) -> float:
+    assert either.break_even_days is not None
+    return either.break_even_days
+
+
+def planned(**changes: Any) -> Plan:
+    data = {"model": "llama3.1-8b", "tokens": "1T", "replicas": 1, "cluster": {"gpus": 256}}
+    return make_plan(plan_request(data, list(changes.items()), source="test"))
+
+
+def test_break_even_is_where_both_have_cost_the_same() -> None:
+    rental = load_rental("h100-sxm")
+    days = day(compared(rental.price_usd_per_gpu_hour.expected))
+    own = ownership_cost(OWNED, 8, days, 25.0 * days)
+    running = math.fsum(line.expected for line in own.lines if "value lost" not in line.name)
+    rent = rental_cost(rental, 24 * 8 * days).expected
+    assert purchase_usd(OWNED, 8).expected + running == pytest.approx(rent, rel=1e-6)
+
+
+def test_a_cheap_rent_never_breaks_even() -> None:
+    assert compared(0.2).break_even_days is None
+
+
+@given(resale=st.floats(0, 1), price=st.floats(2, 10), housing=st.sampled_from(["colocation", "building"]))
+def test_what_is_written_off_whole_is_not_sold(resale: float, price: float, housing: str) -> None:
+    sold, kept = (compared(price, resale_share=share, housing=housing) for share in (resale, 1.0))
+    assert sold.break_even_days == kept.break_even_days
+
+
+def test_before_the_first_day_hardware_and_its_building_are_paid_for() -> None:
+    hardware, rated_kw = purchase_usd(OWNED, 8).expected, 8 * OWNED.rated_kw_per_gpu
+    assert compared().buy_usd(0) == pytest.approx(hardware)
+    assert compared(housing="building").buy_usd(0) == pytest.approx(hardware + rated_kw * OWNED.building.expected)
+    assert compared(storage_tb=1000, research_staff=True).buy_usd(0) == pytest.approx(hardware)
+    assert compared().rent_usd(0) == 0
+
+
+def test_a_building_and_operators_have_to_pay_for_themselves_too() -> None:
+    case: dict[str, Any] = {"gpus": 1024, "electricity": 2_000.0}
+    bare, staffed = compared(**case), compared(**case, operators=20)
+    assert day(bare) < day(staffed) < day(compared(**case, housing="building"))
+
+
+@given(usd=st.floats(-500, 500), less=st.floats(0, 500))
+def test_cheaper_electricity_pays_sooner_below_nothing_too(usd: float, less: float) -> None:
+    assert day(compared(9.0, electricity=usd - less)) <= day(compared(9.0, electricity=usd)) + 1e-6
+
+
+# Of a plan
+
+
+def test_a_plan_whose_electricity_is_paid_for_using_it_breaks_even_sooner(tmp_path: Path) -> None:
+    prices = tmp_path / "below_nothing.csv"
+    prices.write_text("usd_per_mwh\n" + "-20\n" * 8760)
+    paid, free = planned(**{"site.tariff": str(prices)}), planned(**{"site.electricity_usd_per_kwh": 0.0})
+    assert paid.bill.total_usd == pytest.approx(-20 * paid.energy_mwh.expected, rel=1e-3)
+    assert paid.rent_or_buy
+    assert free.break_even_days
+    assert day(paid.rent_or_buy) < free.break_even_days
+
+
+@pytest.mark.parametrize("charge", ["demand_usd_per_kw_month = 20.0", "fixed_usd_per_month = 50000.0"])
+def test_charges_of_a_month_are_no_charges_of_a_day(tmp_path: Path, charge: str) -> None:
+    """A run of two days on a flat tariff, within a month or over the end of one: the same cluster, the same years."""
+    tariff = tmp_path / "demand.toml"
+    tariff.write_text(
+        f'name = "d"\nlabel = "d"\nenergy_usd_per_kwh = 0.08\n{charge}\nsource = "a test"\ndate = "2026"\n'
+    )
+    one, two = (
+        planned(tokens="250B", start=start, **{"site.tariff": str(tariff)}) for start in ("2026-01-05", "2026-01-31")
+    )
+    assert (len(one.bill.months), len(two.bill.months)) == (1, 2)
+    assert one.bill.total_usd < two.bill.total_usd
+    assert two.break_even_days == pytest.approx(one.break_even_days, rel=0.01)
+    assert one.rent_or_buy
+    monthly_usd, days = one.bill.demand_usd + one.bill.fixed_usd, one.campaign.duration_s / 86_400
+    by_hand = one.bill.energy_usd / days + 12 * monthly_usd / 365.25
+    assert one.rent_or_buy.electricity_usd_per_day == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("gpus", [4, 8, 64])
+def test_rent_is_that_of_the_plan_and_whole_nodes_are_bought(gpus: int) -> None:
+    plan = planned(**{"cluster.gpus": gpus, "tokens": "50B", "training.layout": {"tp": 1, "sharding": "fsdp"}})
+    assert plan.rent_or_buy
+    assert plan.rent
+    days = plan.charges.days(plan.campaign.duration_s / 86_400)
+    assert plan.rent_or_buy.rent_usd(days) == pytest.approx(plan.rent.lines[0].expected)
+    bought = purchase_usd(OWNED, 8 if gpus < 8 else plan.charges.gpus)
+    assert plan.rent_or_buy.buy_usd(0) == pytest.approx(bought.expected)
