@@ -108,7 +108,7 @@ def _payments(line: CostLine, calendar: Mapping[str, float], billed: Mapping[str
     months = list(calendar)
     if line.paid == "at the end":
         return {months[-1]: line.expected}
-    shares = billed if line.paid == "as billed" and math.fsum(billed.values()) > 0 else calendar
+    shares = billed if line.paid == "as billed" and math.fsum(billed.values()) else calendar
     whole = math.fsum(shares.values())
     if not whole:
         return {months[0]: line.expected}

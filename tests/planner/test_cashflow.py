@@ -2,6 +2,7 @@
 
 import math
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
 
 
-def planned(**money: Any) -> Plan:
+def planned(*, tariff: str = "tou-example", **money: Any) -> Plan:
     return make_plan(
         plan_request(
             {
@@ -23,7 +24,7 @@ def planned(**money: Any) -> Plan:
                 "replicas": 1,
                 "cluster": {"gpus": 64},
                 "training": {"layout": {"tp": 1, "sharding": "fsdp"}},
-                "site": {"tariff": "tou-example"},
+                "site": {"tariff": tariff},
                 "money": money,
             },
             source="test",
@@ -77,8 +78,14 @@ def test_rent_is_paid_by_the_days_of_each_month_from_preparation_on() -> None:
     assert flow.by_month_usd["2026-01"] == pytest.approx(31 * per_day)
 
 
-def test_electricity_is_paid_with_its_bills() -> None:
-    plan = planned(mode="own")
+@pytest.mark.parametrize("usd_per_mwh", [60, -20])
+def test_electricity_is_paid_with_its_bills_and_paid_for_where_prices_are_below_nothing(
+    tmp_path: Path, usd_per_mwh: int
+) -> None:
+    prices = tmp_path / "prices.csv"
+    hours = (usd_per_mwh if hour < 31 * 24 else usd_per_mwh / 2 for hour in range(8760))  # other days after January
+    prices.write_text("\n".join(["usd_per_mwh", *map(str, hours)]) + "\n")
+    plan = planned(mode="own", tariff=str(prices))
     flow = cash_flow(plan)
     for month, usd in plan.bill.usd_by_month.items():
         assert flow.payments_usd[month]["Electricity"] == pytest.approx(usd)
