@@ -16,7 +16,7 @@ from planner.market.prices import PriceRange as PriceRange
 from planner.quantities import human, percent
 from profiler.files import InputError, nearest
 from profiler.units import MONTH_DAYS
-from sim.hardware import load_gpu
+from sim.hardware import Gpu, load_gpu
 
 Commitment = Literal["on-demand", "1-year", "3-year", "spot"]
 Paid = Literal["evenly", "as billed", "at the end"]
@@ -143,14 +143,18 @@ def known_commitment(name: str) -> Commitment:
     return name  # type: ignore[return-value]
 
 
-def priced_as(gpu: str) -> tuple[str, str]:
-    """The GPU whose prices are used, and why if it is another one."""
-    name = load_gpu(gpu).name
-    stand_in = assumptions().stand_ins.get(name)
-    return (stand_in.gpu, f"; {stand_in.why}") if stand_in else (name, "")
+def known_gpu(gpu: Gpu | str) -> Gpu:
+    """The part itself, which need not be in the catalogue; raises `InputError` for a name that is not."""
+    return load_gpu(gpu) if isinstance(gpu, str) else gpu
 
 
-def load_rental(gpu: str, commitment: str = "on-demand", *, vendor: str = "", as_of: str = "") -> Rental:
+def priced_as(gpu: Gpu) -> tuple[str, str]:
+    """The name whose prices are used, and why if it is another GPU's."""
+    stand_in = assumptions().stand_ins.get(gpu.name)
+    return (stand_in.gpu, f"; {stand_in.why}") if stand_in else (gpu.name, "")
+
+
+def load_rental(gpu: Gpu | str, commitment: str = "on-demand", *, vendor: str = "", as_of: str = "") -> Rental:
     """The rent of `gpu` from published prices.
 
     On demand and spot: 10th percentile, median and 90th percentile over vendors, each with its newest price.
@@ -162,7 +166,8 @@ def load_rental(gpu: str, commitment: str = "on-demand", *, vendor: str = "", as
         InputError: an unknown GPU or commitment, or no published price.
     """
     kind = known_commitment(commitment)
-    name, note = priced_as(gpu)
+    part = known_gpu(gpu)
+    name, note = priced_as(part)
     scale, how = 1.0, f"{commitment} prices"
     found: tuple[Quote, ...] = ()
     if kind in TERM_YEARS and not vendor:
@@ -170,22 +175,22 @@ def load_rental(gpu: str, commitment: str = "on-demand", *, vendor: str = "", as
         scale, how = _discounted(kind) if found else (scale, how)
     found = found or recent(name, kind, vendor=vendor, as_of=as_of)
     if not found:
-        raise InputError(_no_rent(gpu, commitment, vendor, vendors(name, kind)))
+        raise InputError(_no_rent(part, commitment, vendor, vendors(name, kind)))
     price = spread(found, "USD per GPU-hour", scale=scale, exact=bool(vendor))
     how = f"{vendor}'s own price" if vendor else how_spread(found, how)
-    return Rental(gpu=gpu, commitment=kind, price_usd_per_gpu_hour=price, how=how + note, quotes=found)
+    return Rental(gpu=part.name, commitment=kind, price_usd_per_gpu_hour=price, how=how + note, quotes=found)
 
 
-def _no_rent(gpu: str, commitment: str, vendor: str, known: tuple[str, ...]) -> str:
-    key = "money.price_usd_per_gpu_hour"
+def _no_rent(gpu: Gpu, commitment: str, vendor: str, known: tuple[str, ...]) -> str:
+    key, name = "money.price_usd_per_gpu_hour", gpu.name
     advice = f"set {key} to your own, such as --set {key}=1 where only days, energy and emissions are asked for"
     if vendor and known:
         return (
-            f"no {commitment} price of '{gpu}' from '{vendor}' is published; {nearest(vendor, known)}; or {advice}."
+            f"no {commitment} price of '{name}' from '{vendor}' is published; {nearest(vendor, known)}; or {advice}."
         )
     others = [kind for kind in get_args(Commitment) if recent(priced_as(gpu)[0], kind)]
     priced = f"take money.commitment {' or '.join(others)}, or " if others else ""
-    return f"no {commitment} price of '{gpu}' is published in the catalogue; {priced}{advice}."
+    return f"no {commitment} price of '{name}' is published in the catalogue; {priced}{advice}."
 
 
 def _discounted(commitment: Commitment) -> tuple[float, str]:

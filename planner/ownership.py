@@ -21,6 +21,7 @@ from planner.costs import (
     Items,
     PriceRange,
     broken_down,
+    known_gpu,
     priced_as,
     total_usd,
 )
@@ -29,7 +30,7 @@ from planner.market.prices import Level, Quote, Value, assumptions, given_price,
 from planner.quantities import percent
 from profiler.files import InputError
 from profiler.units import MONTH_DAYS
-from sim.hardware import load_gpu, load_node
+from sim.hardware import Gpu, Node, load_node
 
 Depreciation = Literal["market", "straight-line", "write-off"]
 Housing = Literal["colocation", "building"]
@@ -104,45 +105,47 @@ def _held(years: Value, life_years: float) -> Value:
     return used - used**2 / (2 * life_years)
 
 
-def load_ownership(gpu: str, *, as_of: str = "") -> Ownership:
+def load_ownership(gpu: Gpu | str, *, node: Node | None = None, as_of: str = "") -> Ownership:
     """What owning `gpu` takes, from purchase prices published (by `as_of`, YYYY-MM-DD).
 
-    Prices of whole servers are preferred; where there are none, prices of GPUs times the server overhead.
+    Its `node` is the one that it is usually sold in, unless another is given. Prices of whole servers are preferred;
+    where there are none, prices of GPUs times the server overhead.
 
     Raises:
         InputError: an unknown GPU, or no published price.
     """
     unit = "USD per GPU, server included"
     key = "money.server_usd_per_gpu"
-    name, note = priced_as(gpu)
+    part = known_gpu(gpu)
+    name, note = priced_as(part)
     found = recent(name, "purchase", as_of=as_of)
     if not found:
         raise InputError(
-            f"no purchase price of '{gpu}' is published in the catalogue; set {key} to your own in {unit}, such as "
-            f"--set {key}=1 where only days, energy and emissions are asked for."
+            f"no purchase price of '{part.name}' is published in the catalogue; set {key} to your own in {unit}, "
+            f"such as --set {key}=1 where only days, energy and emissions are asked for."
         )
     servers = tuple(q for q in found if q.scope == "server")
     if servers:
         how = how_spread(servers, "server prices per GPU") + note
-        return _ownership(gpu, spread(servers, unit), how, servers)
+        return _ownership(part, node, spread(servers, unit), how, servers)
     bare, overhead = spread(found, unit), assumptions().server_overhead
     low, expected, high = (usd * factor for usd, factor in zip(bare.levels, overhead.levels, strict=True))
     source = f"{bare.source}; {overhead.source}"
     price = replace(bare, low=low, expected=expected, high=high, source=source)
     how = how_spread(found, f"prices of GPUs alone, times {overhead.expected} for their server") + note
-    return _ownership(gpu, price, how, found)
+    return _ownership(part, node, price, how, found)
 
 
-def given_ownership(gpu: str, server_usd_per_gpu: float) -> Ownership:
+def given_ownership(gpu: Gpu | str, server_usd_per_gpu: float, *, node: Node | None = None) -> Ownership:
     """Owning at a purchase price the user states [USD per GPU, server included]."""
     price = given_price("server_usd_per_gpu", server_usd_per_gpu, "USD per GPU, server included")
-    return _ownership(gpu, price, "given by the user", ())
+    return _ownership(known_gpu(gpu), node, price, "given by the user", ())
 
 
-def _ownership(gpu: str, price: PriceRange, how: str, found: tuple[Quote, ...]) -> Ownership:
-    known, node = assumptions(), load_node(load_gpu(gpu).node)
+def _ownership(gpu: Gpu, node: Node | None, price: PriceRange, how: str, found: tuple[Quote, ...]) -> Ownership:
+    known, server = assumptions(), node or load_node(gpu.node)
     return Ownership(
-        gpu=gpu,
+        gpu=gpu.name,
         server_usd_per_gpu=price,
         interconnect_share=known.interconnect_share,
         value_loss=known.value_loss,
@@ -152,7 +155,7 @@ def _ownership(gpu: str, price: PriceRange, how: str, found: tuple[Quote, ...]) 
         storage_purchase=known.storage_purchase,
         operator=known.operator,
         staff_share=known.staff_share,
-        rated_kw_per_gpu=node.rated_power_w / node.gpus_per_node / 1000,
+        rated_kw_per_gpu=server.rated_power_w / server.gpus_per_node / 1000,
         how=how,
         quotes=found,
     )

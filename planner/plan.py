@@ -284,7 +284,7 @@ def make_plan(request: PlanRequest) -> Plan:
     campaign = typical.campaign
     error = step_error_p90(phases)
     days = campaign.duration_s / DAY_S
-    prices = load_prices(request, cluster.gpu)
+    prices = load_prices(request, cluster)
     electricity = campaign_bill(request, campaign, prices)
     charges = Charges(setup=setup, money=request.money)
     grid = load_grid(request.site.grid).over(first_moment(request), hourly_kwh(campaign))

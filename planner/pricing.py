@@ -8,7 +8,7 @@ from planner.ownership import Ownership, given_ownership, load_ownership
 from planner.plan_file import PlanRequest, SiteRequest
 from planner.tariffs import Tariff, flat_tariff, load_tariff, names
 from profiler.files import InputError
-from sim.hardware import Gpu
+from sim.hardware import Cluster, Gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class Prices:
     tariff: Tariff
 
 
-def load_prices(request: PlanRequest, gpu: Gpu) -> Prices:
-    """Prices for a plan.
+def load_prices(request: PlanRequest, cluster: Cluster) -> Prices:
+    """Prices for a plan and its cluster, whose parts need not be in the catalogue where prices are stated.
 
     Raises:
         InputError: the mode asked for has no price in the catalogue and none was stated.
@@ -30,7 +30,7 @@ def load_prices(request: PlanRequest, gpu: Gpu) -> Prices:
     tariff = load_tariff(site.tariff)
     if site.electricity_usd_per_kwh is not None:
         tariff = flat_tariff(site.electricity_usd_per_kwh)
-    return Prices(rental=_rental(request, gpu), ownership=_ownership(request, gpu), tariff=tariff)
+    return Prices(rental=_rental(request, cluster.gpu), ownership=_ownership(request, cluster), tariff=tariff)
 
 
 def _rental(request: PlanRequest, gpu: Gpu) -> Rental | None:
@@ -38,19 +38,19 @@ def _rental(request: PlanRequest, gpu: Gpu) -> Rental | None:
     if money.price_usd_per_gpu_hour is not None:
         return given_rental(gpu.name, money.price_usd_per_gpu_hour, commitment=known_commitment(money.commitment))
     try:
-        return load_rental(gpu.name, money.commitment, vendor=money.vendor)
+        return load_rental(gpu, money.commitment, vendor=money.vendor)
     except InputError:
         if money.mode != "own":
             raise
         return None
 
 
-def _ownership(request: PlanRequest, gpu: Gpu) -> Ownership | None:
+def _ownership(request: PlanRequest, cluster: Cluster) -> Ownership | None:
     money = request.money
     if money.server_usd_per_gpu is not None:
-        return given_ownership(gpu.name, money.server_usd_per_gpu)
+        return given_ownership(cluster.gpu, money.server_usd_per_gpu, node=cluster.node)
     try:
-        return load_ownership(gpu.name)
+        return load_ownership(cluster.gpu, node=cluster.node)
     except InputError:
         if money.mode != "rent":
             raise

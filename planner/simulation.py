@@ -203,7 +203,7 @@ def scenario(request: PlanRequest) -> Scenario:
     return Scenario(
         request=request,
         setup=setup,
-        prices=load_prices(request, setup.cluster.gpu),
+        prices=load_prices(request, setup.cluster),
         grid=load_grid(request.site.grid),
     )
 

@@ -34,7 +34,7 @@ def asked(**money: Any) -> PlanRequest:
 
 REQUEST = asked(mode="mixed")
 SETUP = plan_campaign(REQUEST)
-PRICES = load_prices(REQUEST, SETUP.cluster.gpu)
+PRICES = load_prices(REQUEST, SETUP.cluster)
 
 
 def charges(**money: Any) -> Charges:
@@ -89,7 +89,7 @@ KEPT: dict[str, Any] = {
 @pytest.mark.parametrize("money", KEPT.values(), ids=KEPT)
 def test_many_outcomes_at_once_cost_what_each_of_them_costs_alone(money: dict[str, Any]) -> None:
     request = asked(**money)
-    some, prices = Charges(setup=SETUP, money=request.money), load_prices(request, SETUP.cluster.gpu)
+    some, prices = Charges(setup=SETUP, money=request.money), load_prices(request, SETUP.cluster)
     ranges = {name: price for name, (price, _) in price_ranges(prices, request.money.mode).items()}
     luck = np.random.default_rng(7)
     days, electricity = luck.uniform(1, 2500, 20), luck.uniform(0, 1e6, 20)
@@ -152,7 +152,7 @@ def test_an_idle_cluster_draws_idle_power() -> None:
 
 def test_a_term_that_is_paid_whole_costs_the_term() -> None:
     request = asked(commitment="1-year", pay_whole_term=True, price_usd_per_gpu_hour=2.0, storage_tb=0, egress_tb=0)
-    prices = load_prices(request, SETUP.cluster.gpu)
+    prices = load_prices(request, SETUP.cluster)
     whole = Charges(setup=SETUP, money=request.money).rent(prices, 10)
     assert whole
     assert whole.expected == pytest.approx(2.0 * 264 * 24 * 365.25)
