@@ -288,6 +288,9 @@ def _terms(request: PlanRequest, setup: CampaignSetup, prices: Prices) -> list[A
             ),
             row("Housing", money.housing, "given", getattr(prices.ownership, money.housing).cited),
         ]
+    if prices.staff_share:
+        share = f"{percent(prices.staff_share.expected, 0)} of the total"
+        rows.append(row("Research staff", share, "published", prices.staff_share.cited))
     storage_tb = Charges(setup=setup, money=money).storage_tb
     if storage_tb:
         stated = money.storage_tb is not None

@@ -36,7 +36,7 @@ class RentOrBuy:
 
     def buy_usd(self, days: float) -> float:
         """What buying has cost after `days` of use [USD]; after none, the hardware and a building of its own."""
-        keeping = replace(self.keeping, resale_share=1.0, storage_tb=0.0, research_staff=False)
+        keeping = replace(self.keeping, resale_share=1.0, storage_tb=0.0)
         electricity_usd = self.electricity_usd_per_day * days
         items = ownership_items(self.ownership, self.owned_gpus, days, electricity_usd, keeping)
         return float(sum((item.bought or item.usd)(EXPECTED) for item in items))

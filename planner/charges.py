@@ -5,7 +5,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from planner.break_even import RentOrBuy
-from planner.costs import CostBreakdown, Items, broken_down, egress_item, rent_item, storage_item, unused_term_item
+from planner.costs import (
+    CostBreakdown,
+    Items,
+    broken_down,
+    egress_item,
+    rent_item,
+    staff_item,
+    storage_item,
+    unused_term_item,
+)
 from planner.market.prices import Value
 from planner.ownership import Keeping, ownership_items
 from planner.plan_file import MoneyRequest
@@ -83,11 +92,11 @@ class Charges:
 
     def rent(self, prices: Prices, training_days: float) -> CostBreakdown | None:
         """The rent of the GPUs, with storage and egress; `None` without a price."""
-        return _broken_down(self._rent(prices, training_days))
+        return _broken_down(_staffed(self._rent(prices, training_days), prices))
 
     def own(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
         """What owning the GPUs costs; `None` without a price."""
-        return _broken_down(self._own(prices, training_days, electricity_usd))
+        return _broken_down(_staffed(self._own(prices, training_days, electricity_usd), prices))
 
     def rent_or_buy(self, prices: Prices, electricity_usd_per_day: float) -> RentOrBuy | None:
         """Renting the GPUs against buying them for any days of use; `None` where one has no price."""
@@ -108,6 +117,10 @@ class Charges:
 
     def asked_items(self, prices: Prices, training_days: Value, electricity_usd: Value) -> Items | None:
         """The same item by item, for one outcome or for many at once."""
+        return _staffed(self._asked(prices, training_days, electricity_usd), prices)
+
+    def _asked(self, prices: Prices, training_days: Value, electricity_usd: Value) -> Items | None:
+        """What is asked for, without the people who develop the model."""
         if self.money.mode == "rent":
             return self._rent(prices, training_days)
         if self.money.mode == "own":
@@ -164,12 +177,18 @@ class Charges:
             resale_share=money.resale_share,
             storage_tb=share * self.storage_tb,
             operators=share * money.operators,
-            research_staff=money.research_staff,
         )
 
 
 def _broken_down(items: Items | None) -> CostBreakdown | None:
     return None if items is None else broken_down(items)
+
+
+def _staffed(items: Items | None, prices: Prices) -> Items | None:
+    """With the people who develop the model, where they are counted."""
+    if items is None or prices.staff_share is None:
+        return items
+    return (*items, staff_item(items, prices.staff_share))
 
 
 def _named(prefix: str, items: Items) -> Items:

@@ -262,3 +262,13 @@ def egress_item(egress_tb: float) -> CostItem:
         ranges=(price,),
         paid="at the end",
     )
+
+
+def staff_item(others: Items, share: PriceRange) -> CostItem:
+    """People who develop the model, as a share of a total that they are part of [USD]."""
+    return CostItem(
+        name="Research staff",
+        usd=lambda at: total_usd(others, at) * at(share) / (1 - at(share)),
+        how=lambda: f"{percent(share.expected, 0)} of the total",
+        ranges=(share,),
+    )

@@ -23,7 +23,6 @@ from planner.costs import (
     broken_down,
     known_gpu,
     priced_as,
-    total_usd,
 )
 from planner.market import amount
 from planner.market.prices import Level, Quote, Value, assumptions, given_price, how_spread, recent, spread
@@ -58,8 +57,6 @@ class Ownership:
     """USD per TB."""
     operator: PriceRange
     """USD per person and year."""
-    staff_share: PriceRange
-    """Research and development staff, of the total; counted only when asked for."""
     rated_kw_per_gpu: float
     how: str
     quotes: tuple[Quote, ...] = ()
@@ -77,7 +74,6 @@ class Keeping:
     storage_tb: float = 0.0
     operators: float = 0.0
     """People who run the site."""
-    research_staff: bool = False
 
     def lost(self, orders_per_year: Value, days: Value) -> Value:
         """The share of the purchase price that `days` cost: 1 − 10^(−k·t), t / L, or all of it."""
@@ -154,7 +150,6 @@ def _ownership(gpu: Gpu, node: Node | None, price: PriceRange, how: str, found: 
         building=known.building,
         storage_purchase=known.storage_purchase,
         operator=known.operator,
-        staff_share=known.staff_share,
         rated_kw_per_gpu=server.rated_power_w / server.gpus_per_node / 1000,
         how=how,
         quotes=found,
@@ -218,7 +213,7 @@ def ownership_items(
     amount("resale_share", keeping.resale_share, most=1.0)
     amount("operators", keeping.operators)
     case = _Case(ownership, gpus, days, keeping)
-    items = (
+    return (
         *case.value_lost(),
         *case.sale(),
         case.financing(),
@@ -226,7 +221,6 @@ def ownership_items(
         *case.people(),
         electricity_item(electricity_usd),
     )
-    return (*items, _staff(items, ownership.staff_share)) if keeping.research_staff else items
 
 
 @dataclass(frozen=True)
@@ -353,16 +347,6 @@ def electricity_item(usd: Value) -> CostItem:
         how=lambda: "the bill of this plan",
         source="the plan's tariff",
         paid="as billed",
-    )
-
-
-def _staff(rest: Items, share: PriceRange) -> CostItem:
-    """People who develop the model, as a share of a total that they are part of."""
-    return CostItem(
-        name="Research staff",
-        usd=lambda at: total_usd(rest, at) * at(share) / (1 - at(share)),
-        how=lambda: f"{percent(share.expected, 0)} of the total",
-        ranges=(share,),
     )
 
 

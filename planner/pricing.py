@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from planner.carbon import Grid
 from planner.costs import Rental, given_rental, known_commitment, load_rental
+from planner.market.prices import PriceRange, assumptions
 from planner.ownership import Ownership, given_ownership, load_ownership
 from planner.plan_file import PlanRequest, SiteRequest
 from planner.tariffs import Tariff, flat_tariff, load_tariff, names
@@ -13,11 +14,13 @@ from sim.hardware import Cluster, Gpu
 
 @dataclass(frozen=True, kw_only=True)
 class Prices:
-    """Rental and ownership where a price is to be had, and the tariff."""
+    """Rental and ownership where a price is to be had, the tariff, and people where they are counted."""
 
     rental: Rental | None
     ownership: Ownership | None
     tariff: Tariff
+    staff_share: PriceRange | None
+    """Of the total, the people who develop the model; `None` where they are not counted."""
 
 
 def load_prices(request: PlanRequest, cluster: Cluster) -> Prices:
@@ -30,7 +33,12 @@ def load_prices(request: PlanRequest, cluster: Cluster) -> Prices:
     tariff = load_tariff(site.tariff)
     if site.electricity_usd_per_kwh is not None:
         tariff = flat_tariff(site.electricity_usd_per_kwh)
-    return Prices(rental=_rental(request, cluster.gpu), ownership=_ownership(request, cluster), tariff=tariff)
+    return Prices(
+        rental=_rental(request, cluster.gpu),
+        ownership=_ownership(request, cluster),
+        tariff=tariff,
+        staff_share=assumptions().staff_share if request.money.research_staff else None,
+    )
 
 
 def _rental(request: PlanRequest, gpu: Gpu) -> Rental | None:

@@ -143,6 +143,8 @@ def price_ranges(prices: Prices, mode: str) -> dict[str, tuple[PriceRange, int]]
     ranges: dict[str, tuple[PriceRange, int]] = {}
     if prices.rental and mode != "own":
         ranges["rent_price"] = (prices.rental.price_usd_per_gpu_hour, len(prices.rental.quotes))
+    if prices.staff_share:
+        ranges["staff_share"] = (prices.staff_share, 0)
     owned = prices.ownership
     if owned and mode != "rent":
         found = {field.name: getattr(owned, field.name) for field in fields(owned)}

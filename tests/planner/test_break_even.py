@@ -61,7 +61,7 @@ def test_before_the_first_day_hardware_and_its_building_are_paid_for() -> None:
     hardware, rated_kw = purchase_usd(OWNED, 8).expected, 8 * OWNED.rated_kw_per_gpu
     assert compared().buy_usd(0) == pytest.approx(hardware)
     assert compared(housing="building").buy_usd(0) == pytest.approx(hardware + rated_kw * OWNED.building.expected)
-    assert compared(storage_tb=1000, research_staff=True).buy_usd(0) == pytest.approx(hardware)
+    assert compared(storage_tb=1000).buy_usd(0) == pytest.approx(hardware)
     assert compared().rent_usd(0) == 0
 
 

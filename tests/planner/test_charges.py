@@ -83,6 +83,8 @@ KEPT: dict[str, Any] = {
     "in a building": {"mode": "own", "housing": "building", "depreciation": "straight-line"},
     "written off": {"mode": "own", "depreciation": "write-off"},
     "mixed": {"mode": "mixed", "owned_gpus": 100},
+    "rented, with staff": {"research_staff": True},
+    "mixed, with staff": {"mode": "mixed", "owned_gpus": 100, "research_staff": True},
 }
 
 
@@ -115,10 +117,29 @@ def at(prices: Prices, usd: dict[str, float]) -> Prices:
         rental = replace(rental, price_usd_per_gpu_hour=price)
     if owned:
         named: Any = {
-            name: exactly(getattr(owned, name), value) for name, value in usd.items() if name != "rent_price"
+            name: exactly(getattr(owned, name), value) for name, value in usd.items() if hasattr(owned, name)
         }
         owned = replace(owned, **named)
-    return replace(prices, rental=rental, ownership=owned)
+    staff = prices.staff_share and exactly(prices.staff_share, usd["staff_share"])
+    return replace(prices, rental=rental, ownership=owned, staff_share=staff)
+
+
+@pytest.mark.parametrize("money", [{}, {"mode": "own"}, {"mode": "mixed", "owned_gpus": 100}])
+def test_people_who_develop_the_model_are_their_share_of_the_total_however_gpus_are_had(
+    money: dict[str, Any],
+) -> None:
+    request = asked(**money, research_staff=True)
+    prices = load_prices(request, SETUP.cluster)
+    some = Charges(setup=SETUP, money=request.money)
+    for found in (some.asked(prices, 10, 1e5), some.rent(prices, 10), some.own(prices, 10, 1e5)):
+        assert found
+        [staff] = [line for line in found.lines if line.name == "Research staff"]
+        for level, share in (("low", 0.29), ("expected", 0.39), ("high", 0.49)):
+            assert getattr(staff, level) == pytest.approx(share * getattr(found, level))
+    without, with_staff = some.asked(PRICES, 10, 1e5), some.asked(prices, 10, 1e5)
+    assert without
+    assert with_staff
+    assert with_staff.expected * (1 - 0.39) == pytest.approx(without.expected)
 
 
 def test_data_checkpoints_and_weights_by_hand() -> None:

@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 
 from planner.costs import (
     CostBreakdown,
+    broken_down,
     egress_item,
     given_rental,
     load_rental,
+    rent_item,
     rental_cost,
+    staff_item,
     storage_item,
     unused_term_item,
 )
-from planner.market.prices import PriceRange, Quote, quotes, spread
+from planner.market.prices import PriceRange, Quote, assumptions, quotes, spread
 from planner.ownership import (
     Keeping,
     given_ownership,
@@ -180,9 +183,9 @@ def lines_add_up(cost: CostBreakdown) -> bool:
     ) and all(line.low <= line.expected <= line.high and line.how and line.source for line in cost.lines)
 
 
-@given(gpus=st.integers(0, 100_000), days=st.floats(0, 3650), electricity=usd, staff=st.booleans())
-def test_ownership_adds_up_and_rises(gpus: int, days: float, electricity: float, staff: bool) -> None:
-    cost = ownership_cost(load_ownership("h100-sxm"), gpus, days, electricity, Keeping(research_staff=staff))
+@given(gpus=st.integers(0, 100_000), days=st.floats(0, 3650), electricity=usd)
+def test_ownership_adds_up_and_rises(gpus: int, days: float, electricity: float) -> None:
+    cost = ownership_cost(load_ownership("h100-sxm"), gpus, days, electricity)
     assert lines_add_up(cost)
     assert cost.low <= cost.expected <= cost.high
     assert lines_add_up(purchase_usd(load_ownership("h100-sxm"), gpus))
@@ -216,8 +219,10 @@ def test_ownership_by_hand() -> None:
 
 
 def test_staff_is_a_share_of_the_total() -> None:
-    cost = ownership_cost(load_ownership("h100-sxm"), 8, 90, 0.0, Keeping(research_staff=True))
-    assert cost.lines[-1].expected == pytest.approx(0.39 * cost.expected)
+    rent = rent_item(given_rental("h100-sxm", 2.0), 1000.0)
+    cost = broken_down([rent, staff_item((rent,), assumptions().staff_share)])
+    for level, share in (("low", 0.29), ("expected", 0.39), ("high", 0.49)):
+        assert getattr(cost.lines[-1], level) == pytest.approx(share * getattr(cost, level))
 
 
 # Refusals

@@ -278,3 +278,14 @@ def test_a_cluster_part_owned_has_priors_of_rent_and_of_ownership() -> None:
     widths = {name: plan_priors(plan)[name].high for name in ("rent_price", "server_usd_per_gpu")}
     found = plan.response.outcomes({name: np.array([high]) for name, high in widths.items()})
     assert found["cost_usd"][0] > plan.cost.expected
+
+
+@pytest.mark.parametrize("mode", ["rent", "own"])
+def test_people_who_develop_the_model_are_as_unsure_as_published_where_they_are_counted(mode: str) -> None:
+    plan, without = (small(("money.mode", mode), ("money.research_staff", staff)) for staff in (True, False))
+    assert "staff_share" not in plan_priors(without)
+    prior = plan_priors(plan)["staff_share"]
+    assert (prior.low, prior.high) == pytest.approx((0.29 / 0.39, 0.49 / 0.39))
+    cost, bare = plan.uncertainty.outcomes["cost_usd"], without.uncertainty.outcomes["cost_usd"]
+    assert cost.plan == pytest.approx(bare.plan / (1 - 0.39))
+    assert cost.p95 / cost.p5 > bare.p95 / bare.p5

@@ -23,6 +23,7 @@ CASES: dict[str, dict[str, object]] = {
         "money.preparation_days": 30,
         "site.tariff": "tou-example",
     },
+    "rented, with the people who develop the model": {"money.research_staff": True, "money.preparation_days": 7},
     "part owned": {"money.mode": "mixed", "money.owned_gpus": 64, "site.tariff": "tou-example", "site.pue": 1.4},
 }
 
