@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from planner.costs import CostBreakdown, CostLine
+from planner.costs import CostBreakdown, CostLine, Paid, unused_days
 from planner.plan import Plan
 from planner.planned_campaign import first_moment
 from profiler.units import DAY_S
@@ -16,6 +16,8 @@ class CashFlow:
     """Payments by calendar month (YYYY-MM) and cost line [USD]; what comes back is negative."""
 
     payments_usd: Mapping[str, Mapping[str, float]]
+    coming_back: frozenset[str] = frozenset()
+    """Lines of what comes back, and of what it is less by: value kept, and what a sale brings below it."""
 
     @property
     def by_month_usd(self) -> dict[str, float]:
@@ -32,9 +34,9 @@ class CashFlow:
         """The most that has been paid and has not come back, what comes back being the last of its month."""
         paid, most = 0.0, 0.0
         for lines in self.payments_usd.values():
-            paid += math.fsum(usd for usd in lines.values() if usd > 0)
-            most = max(most, paid)
-            paid += math.fsum(usd for usd in lines.values() if usd < 0)
+            out = math.fsum(usd for name, usd in lines.items() if usd > 0 and name not in self.coming_back)
+            most = max(most, paid + out)
+            paid += math.fsum(lines.values())
         return most
 
     def rows(self) -> list[dict[str, object]]:
@@ -51,22 +53,26 @@ def cash_flow(plan: Plan, cost: CostBreakdown | None = None) -> CashFlow:
     """The payments of a plan's cost as expected (or of another of its costs); they add up to it.
 
     From the first day of preparation to the last that is paid for: what is bought is paid on the first day, and what
-    it is still worth comes back on the last; electricity is paid with the bills, everything else day by day.
+    it is still worth, or what a sale brings of that, comes back on the last; electricity is paid with the bills,
+    everything else day by day. The rest of a term follows after the run, day by day too.
     """
-    money = plan.request.money
-    first = first_moment(plan.request) - timedelta(days=money.preparation_days)
+    first = first_moment(plan.request) - timedelta(days=plan.request.money.preparation_days)
     days = plan.charges.days(plan.campaign.duration_s / DAY_S)
-    calendar = days_by_month(first, days)
-    payments: dict[str, dict[str, float]] = {month: {} for month in calendar}
-    months = list(calendar)
+    months = list(days_by_month(first, days))
+    shares = _shares(plan, first, days)
+    payments: dict[str, dict[str, float]] = {month: {} for month in months}
+    coming_back: set[str] = set()
     for line in (cost or plan.cost).lines:
         if line.bought_usd:
             payments[months[0]][bought_name(line)] = line.bought_usd
             payments[months[-1]][kept_name(line)] = line.expected - line.bought_usd
+            coming_back.add(kept_name(line))
             continue
-        for month, usd in _payments(line, calendar, plan.bill.usd_by_month).items():
+        if line.paid == "out of what comes back":
+            coming_back.add(line.name)
+        for month, usd in _spread(line.expected, shares[line.paid]).items():
             payments.setdefault(month, {})[line.name] = usd
-    return CashFlow(payments_usd=dict(sorted(payments.items())))
+    return CashFlow(payments_usd=dict(sorted(payments.items())), coming_back=frozenset(coming_back))
 
 
 def cash_flow_csv(flow: CashFlow) -> str:
@@ -103,13 +109,23 @@ def kept_name(line: CostLine) -> str:
     return line.name.replace("value lost", "value kept")
 
 
-def _payments(line: CostLine, calendar: Mapping[str, float], billed: Mapping[str, float]) -> dict[str, float]:
-    """One line's payments by month; they add up to what is expected of it."""
-    months = list(calendar)
-    if line.paid == "at the end":
-        return {months[-1]: line.expected}
-    shares = billed if line.paid == "as billed" and math.fsum(billed.values()) else calendar
+def _shares(plan: Plan, first: datetime, days: float) -> dict[Paid, Mapping[str, float]]:
+    """What is paid in each month of all that is paid in one way, in any unit."""
+    through, billed = days_by_month(first, days), plan.bill.usd_by_month
+    left_days = 0.0 if plan.prices.rental is None else float(unused_days(plan.prices.rental, days))
+    last = {list(through)[-1]: 1.0}
+    return {
+        "evenly": through,
+        "as billed": billed if math.fsum(billed.values()) else through,
+        "at the end": last,
+        "out of what comes back": last,
+        "after the run": days_by_month(first + timedelta(days=days), left_days),
+    }
+
+
+def _spread(usd: float, shares: Mapping[str, float]) -> dict[str, float]:
+    """An amount by month, in proportion; in the first where there is nothing to go by."""
     whole = math.fsum(shares.values())
     if not whole:
-        return {months[0]: line.expected}
-    return {month: line.expected * share / whole for month, share in shares.items()}
+        return {next(iter(shares)): usd}
+    return {month: usd * share / whole for month, share in shares.items()}

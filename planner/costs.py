@@ -19,7 +19,7 @@ from profiler.units import MONTH_DAYS
 from sim.hardware import Gpu, load_gpu
 
 Commitment = Literal["on-demand", "1-year", "3-year", "spot"]
-Paid = Literal["evenly", "as billed", "at the end"]
+Paid = Literal["evenly", "as billed", "at the end", "after the run", "out of what comes back"]
 
 YEAR_DAYS = 365.25
 HOURS_PER_YEAR = 24 * YEAR_DAYS
@@ -51,7 +51,8 @@ class CostLine:
     bought_usd: float = 0.0
     """Paid on the first day; what of it is not in the cost comes back on the last, as value kept."""
     paid: Paid = "evenly"
-    """When what is not bought is paid: day by day, with the electricity bills, or on the last day."""
+    """When what is not bought is paid: day by day, with the electricity bills, on the last day, day by day through
+    what is left of a term, or by less coming back on the last day."""
 
     def to_dict(self) -> dict[str, object]:
         """The line as scripts read it."""
@@ -226,9 +227,14 @@ def rent_item(rental: Rental, gpu_hours: Value) -> CostItem:
     )
 
 
+def unused_days(rental: Rental, days: Value) -> Value:
+    """Days of the commitment's term that are left after `days`."""
+    return np.maximum(TERM_YEARS.get(rental.commitment, 0) * YEAR_DAYS - days, 0.0)
+
+
 def unused_term_item(rental: Rental, gpus: float, days: Value) -> CostItem | None:
     """What a commitment costs beyond the `days` it is used [USD]; `None` where there is none, or it is used up."""
-    left_days = np.maximum(TERM_YEARS.get(rental.commitment, 0) * YEAR_DAYS - days, 0.0)
+    left_days = unused_days(rental, days)
     if not np.any(left_days):
         return None
     price = rental.price_usd_per_gpu_hour
@@ -237,7 +243,7 @@ def unused_term_item(rental: Rental, gpus: float, days: Value) -> CostItem | Non
         usd=lambda at: 24 * gpus * left_days * at(price),
         how=lambda: f"{left_days:,.0f} days of the {rental.commitment} term after the run, nothing else running",
         ranges=(price,),
-        paid="at the end",
+        paid="after the run",
     )
 
 

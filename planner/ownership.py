@@ -283,7 +283,7 @@ class _Case:
             usd=lambda at: discount * sum(self.bought(at)) * (1 - self.lost(at.middle)),
             how=lambda: f"sold at {percent(self.keeping.resale_share, 0)} of the value kept",
             ranges=(self.ownership.value_loss,),
-            paid="at the end",
+            paid="out of what comes back",
         )
         return (item,)
 

@@ -1,7 +1,7 @@
 """Payments: they add up to the cost, fall on the right months, and what is bought comes back as value."""
 
 import math
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,26 @@ def test_electricity_is_paid_with_its_bills_and_paid_for_where_prices_are_below_
     flow = cash_flow(plan)
     for month, usd in plan.bill.usd_by_month.items():
         assert flow.payments_usd[month]["Electricity"] == pytest.approx(usd)
+
+
+def test_what_a_sale_brings_below_value_was_never_tied_up() -> None:
+    """It comes back less: what was paid out before is the same whatever the sale brings."""
+    flows = [cash_flow(planned(mode="own", resale_share=share)) for share in (1.0, 0.6, 0.0)]
+    assert flows[0].total_usd < flows[1].total_usd < flows[2].total_usd
+    assert [flow.most_tied_up_usd for flow in flows] == pytest.approx([flows[0].most_tied_up_usd] * 3)
+
+
+@pytest.mark.parametrize("money", [{}, {"mode": "mixed", "owned_gpus": 32, "preparation_days": 12, "idle_days": 3}])
+def test_the_rest_of_a_term_is_paid_through_the_term(money: dict[str, Any]) -> None:
+    plan = planned(commitment="3-year", pay_whole_term=True, price_usd_per_gpu_hour=2.0, **money)
+    [name] = [line.name for line in plan.cost.lines if line.name.lower().endswith("rest of the term")]
+    paid = {month: lines[name] for month, lines in cash_flow(plan).payments_usd.items() if name in lines}
+    first = date(2026, 1, 20) - timedelta(days=money.get("preparation_days", 0))
+    end = first + timedelta(days=3 * 365.25)  # of the term, from the first day that is paid for
+    assert list(paid)[-1] == f"{end:%Y-%m}"
+    rented = plan.charges.rented_gpus - money.get("owned_gpus", 0)
+    assert paid["2027-02"] == pytest.approx(2.0 * 24 * 28 * rented)  # a month like any other
+    assert max(paid.values()) == pytest.approx(2.0 * 24 * 31 * rented)
 
 
 def test_the_table_has_every_payment() -> None:
