@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from planner.costs import CostBreakdown, CostLine, Paid, unused_days
 from planner.plan import Plan
 from planner.planned_campaign import first_moment
-from profiler.units import DAY_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +56,8 @@ def cash_flow(plan: Plan, cost: CostBreakdown | None = None) -> CashFlow:
     everything else day by day. The rest of a term follows after the run, day by day too.
     """
     first = first_moment(plan.request) - timedelta(days=plan.request.money.preparation_days)
-    days = plan.charges.days(plan.campaign.duration_s / DAY_S)
-    months = list(days_by_month(first, days))
-    shares = _shares(plan, first, days)
+    months = list(days_by_month(first, plan.billed_days))
+    shares = _shares(plan, first)
     payments: dict[str, dict[str, float]] = {month: {} for month in months}
     coming_back: set[str] = set()
     for line in (cost or plan.cost).lines:
@@ -109,9 +107,10 @@ def kept_name(line: CostLine) -> str:
     return line.name.replace("value lost", "value kept")
 
 
-def _shares(plan: Plan, first: datetime, days: float) -> dict[Paid, Mapping[str, float]]:
+def _shares(plan: Plan, first: datetime) -> dict[Paid, Mapping[str, float]]:
     """What is paid in each month of all that is paid in one way, in any unit."""
-    through, billed = days_by_month(first, days), plan.bill.usd_by_month
+    days, billed = plan.billed_days, plan.bill.usd_by_month
+    through = days_by_month(first, days)
     left_days = 0.0 if plan.prices.rental is None else float(unused_days(plan.prices.rental, days))
     last = {list(through)[-1]: 1.0}
     return {

@@ -152,6 +152,11 @@ class Plan:
         return None if self.rent_or_buy is None else self.rent_or_buy.break_even_days
 
     @property
+    def billed_days(self) -> float:
+        """Preparation, the campaign and what follows: the days that the GPUs are paid for."""
+        return self.charges.days(self.campaign.duration_s / DAY_S)
+
+    @property
     def billed_gpu_hours(self) -> float:
         """Spare nodes and preparation included: what rent is paid for."""
         return self.charges.gpu_hours(self.campaign.duration_s / DAY_S)

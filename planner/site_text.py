@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from planner.break_even import LONGEST_USE_DAYS
 from planner.cashflow import CashFlow
-from planner.costs import YEAR_DAYS, CostBreakdown
+from planner.costs import CostBreakdown
 from planner.places import PlaceOption, Ranking
 from planner.plan import Plan
 from planner.power_cap import CapSweep
 from planner.quantities import energy, money, significant
+from planner.report.words import break_even
 from planner.starts import FIGURE, StartOption, StartRanking
 from planner.terminal import console
 
@@ -119,7 +119,7 @@ def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: Ca
         table.add_section()
         table.add_row("In all", money(cost.low), money(cost.expected), money(cost.high), "")
         screen.print(table)
-    screen.print(_break_even(plan), markup=False)
+    screen.print(break_even(plan), markup=False)
     table = Table(title=f"Payments, {plan.paid}", title_justify="left", title_style="bold")
     table.add_column("month")
     table.add_column("paid", justify="right")
@@ -128,17 +128,3 @@ def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: Ca
     table.add_section()
     table.add_row("In all", money(flow.total_usd))
     screen.print(table)
-
-
-def _break_even(plan: Plan) -> str:
-    if plan.rent is None or plan.own is None:
-        return "Renting and owning cannot be compared: a price is missing."
-    if plan.break_even_days is None:
-        return (
-            f"Renting stays cheaper than buying and writing off for {LONGEST_USE_DAYS / YEAR_DAYS:.0f} years of use."
-        )
-    days = plan.charges.days(plan.campaign.duration_s / 86_400)
-    return (
-        f"Buying and writing off has paid for itself after {significant(plan.break_even_days)} days of use; this run "
-        f"takes {significant(days)}."
-    )

@@ -13,7 +13,7 @@ from planner.ownership import Keeping
 from planner.plan import Plan
 from planner.planned_campaign import site_pue
 from planner.report.tables import month_table
-from profiler.units import DAY_S, JOULES_PER_KWH
+from profiler.units import JOULES_PER_KWH
 
 Levels = tuple[float, float, float]
 NOTHING: Levels = (0.0, 0.0, 0.0)
@@ -178,8 +178,7 @@ def _per_server_price(plan: Plan, line: CostLine, follows: str) -> Levels:
     owned, money = plan.prices.ownership, plan.request.money
     assert owned is not None  # a line of ownership has its price
     keeping = Keeping(depreciation=money.depreciation, resale_share=money.resale_share)
-    days = plan.charges.days(plan.campaign.duration_s / DAY_S)
-    loss = owned.value_loss.expected
+    days, loss = plan.billed_days, owned.value_loss.expected
     if follows == "interest":
         due = float(keeping.held_years(loss, days))
     else:

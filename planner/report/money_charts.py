@@ -24,7 +24,7 @@ def break_even_table(plan: Plan) -> pd.DataFrame:
     either = plan.rent_or_buy
     if either is None:
         return pd.DataFrame(columns=columns)
-    known = [plan.days.expected, plan.break_even_days or 0.0, 180.0]
+    known = [plan.billed_days, plan.break_even_days or 0.0, 180.0]
     most = min(max(known) * 1.6, LONGEST_USE_DAYS)
     rows = [(days, either.rent_usd(days), either.buy_usd(days)) for days in np.linspace(0, most, POINTS).tolist()]
     return pd.DataFrame(rows, columns=columns)
@@ -63,17 +63,17 @@ def break_even_curve(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> S
     return finished(
         sized({"layer": layers}, width, 300),
         theme,
-        title=f"{found}; this run takes {whole(plan.days.expected)}",
+        title=f"{found}; this run takes {whole(plan.billed_days)}",
         subtitle="What has been paid, hardware written off whole, as expected",
-        description=f"{found}. This run takes {whole(plan.days.expected)} days: renting for them costs "
-        f"{money(float(np.interp(plan.days.expected, frame['Day'], frame['Rent'])) * scale)}.",
+        description=f"{found}. This run takes {whole(plan.billed_days)} days: renting for them costs "
+        f"{money(float(np.interp(plan.billed_days, frame['Day'], frame['Rent'])) * scale)}.",
     )
 
 
 def _marks(plan: Plan, frame: pd.DataFrame, theme: Theme) -> list[Spec]:
     """The run's own length as a line, and the break-even as a point, each with its label."""
     x, y = {"field": "Day", "type": "quantitative"}, {"field": "amount", "type": "quantitative"}
-    run = {"data": {"values": [{"Day": plan.days.expected, "label": "this run"}]}}
+    run = {"data": {"values": [{"Day": plan.billed_days, "label": "this run"}]}}
     marks: list[Spec] = [
         {**run, "mark": {"type": "rule", "color": theme.ink, "strokeDash": [4, 3]}, "encoding": {"x": x}},
         {**run, "mark": {"type": "text", "align": "left", "dx": 5, "baseline": "top"},

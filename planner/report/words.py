@@ -139,5 +139,12 @@ def break_even(plan: Plan) -> str:
         return "Renting stays cheaper than buying for ten years of use."
     return (
         f"Buying the cluster and writing it off whole costs less than renting it after "
-        f"{whole(plan.break_even_days)} days of use; this run needs {whole(plan.days.expected)}."
+        f"{whole(plan.break_even_days)} days of use; {this_run(plan)}."
     )
+
+
+def this_run(plan: Plan) -> str:
+    """The days that a run's GPUs are paid for, and how many of them no step is taken in."""
+    waiting = plan.charges.standing_days
+    beside = f", {whole(waiting)} of them before its first step or after its last" if waiting else ""
+    return f"this run takes {whole(plan.billed_days)}{beside}"

@@ -113,7 +113,15 @@ def test_rent_is_that_of_the_plan_and_whole_nodes_are_bought(gpus: int) -> None:
     plan = planned(**{"cluster.gpus": gpus, "tokens": "50B", "training.layout": {"tp": 1, "sharding": "fsdp"}})
     assert plan.rent_or_buy
     assert plan.rent
-    days = plan.charges.days(plan.campaign.duration_s / 86_400)
-    assert plan.rent_or_buy.rent_usd(days) == pytest.approx(plan.rent.lines[0].expected)
+    assert plan.rent_or_buy.rent_usd(plan.billed_days) == pytest.approx(plan.rent.lines[0].expected)
     bought = purchase_usd(OWNED, 8 if gpus < 8 else plan.charges.gpus)
     assert plan.rent_or_buy.buy_usd(0) == pytest.approx(bought.expected)
+
+
+def test_a_plan_keeps_what_it_buys_as_it_says() -> None:
+    plan, in_building = planned(), planned(**{"money.housing": "building", "money.operators": 5})
+    assert plan.rent_or_buy
+    assert in_building.rent_or_buy
+    building_usd = plan.charges.gpus * OWNED.rated_kw_per_gpu * OWNED.building.expected
+    assert in_building.rent_or_buy.buy_usd(0) == pytest.approx(plan.rent_or_buy.buy_usd(0) + building_usd)
+    assert day(plan.rent_or_buy) < day(in_building.rent_or_buy)
