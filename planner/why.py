@@ -1,7 +1,7 @@
 """Why a number of a plan is what it is: followed down to measurements, sources, assumptions and what was given."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.assumption import Kind as AssumptionKind
@@ -11,7 +11,7 @@ from planner.plan import Plan
 from planner.quantities import energy, human, money, significant
 from planner.step_constants import constant_text, meanings, used_constants
 from profiler.files import InputError, nearest
-from profiler.units import DAY_S, HOUR_S, JOULES_PER_MWH, TERA
+from profiler.units import DAY_S, JOULES_PER_MWH, TERA
 
 Kind = Literal["computed"] | AssumptionKind
 
@@ -309,7 +309,7 @@ def _cost_line(plan: Plan, line: CostLine) -> Reason:
     price = Reason(what=f"Price: {line.name}", value=line.how, kind="published", source=line.source)
     if "electricity" in line.name.lower():
         parts: tuple[Reason, ...] = (_energy(plan), *_assumed(plan, "Electricity"))
-    elif plan.request.money.price_usd_per_gpu_hour and plan.request.money.mode == "rent":
+    elif line.source == "given by the user":  # a rent alone; a purchase price rests on the loss of value too
         parts = (_billed(plan), *_assumed(plan, "Rent"))
     else:
         parts = (_billed(plan), price)
@@ -317,15 +317,27 @@ def _cost_line(plan: Plan, line: CostLine) -> Reason:
 
 
 def _billed(plan: Plan) -> Reason:
-    preparation = plan.request.money.preparation_days
+    asked = plan.request.money
+    waits = {"Preparation": asked.preparation_days, "Idling": asked.idle_days}
+    waiting = "".join(f", {days:g} of {name.lower()}" for name, days in waits.items() if days)
+    campaign_days = significant(plan.campaign.duration_s / DAY_S)
     return Reason(
         what="Billed GPU-hours",
         value=human(plan.billed_gpu_hours),
         amount=plan.billed_gpu_hours,
-        how=f"GPUs, spare nodes' too, for the days of training and {preparation:g} of preparation: "
-        f"{significant(plan.campaign.duration_s / HOUR_S)} h of training",
-        parts=(_days(plan), _given("GPUs", f"{plan.cluster.gpus:,}"), *_assumed(plan, "Spare nodes")),
+        how=f"{plan.charges.rented_gpus:,} GPUs, spare nodes' too, for {significant(plan.billed_days)} days: "
+        f"{campaign_days} of training{waiting}",
+        parts=(
+            _days(plan),
+            *(_waiting(name, days) for name, days in waits.items() if days),
+            _given("GPUs", f"{plan.cluster.gpus:,}"),
+            *_assumed(plan, "Spare nodes"),
+        ),
     )
+
+
+def _waiting(what: str, days: float) -> Reason:
+    return replace(_given(what, f"{days:g} days"), amount=days)
 
 
 NUMBERS: dict[str, Callable[[Plan], Reason]] = {

@@ -82,6 +82,30 @@ def test_what_adds_up_adds_up_in_the_tree(mode: str) -> None:
     assert amounts(energy, "Days") == pytest.approx(energy.amount)
 
 
+@pytest.mark.parametrize("mode", ["rent", "own"])
+@pytest.mark.parametrize("waiting", [{}, {"preparation_days": 20}, {"preparation_days": 20, "idle_days": 10}])
+def test_billed_hours_are_the_gpus_times_every_day_that_is_named(mode: str, waiting: dict[str, float]) -> None:
+    small = {"model": "llama3.1-8b", "tokens": "200B", "cluster": {"gpus": 64}, "money": {"mode": mode, **waiting}}
+    billed = find(why(make_plan(plan_request(small, source="test")), "cost_usd"), "Billed GPU-hours")
+    days = {part.what: part.amount for part in billed.parts if part.amount}
+    named = {"preparation_days": "Preparation", "idle_days": "Idling"}
+    assert {name: days[name] for name in days if name != "Days"} == {named[key]: n for key, n in waiting.items()}
+    gpus = 64 + 8  # one spare node
+    assert billed.amount == pytest.approx(gpus * 24 * amounts(billed))
+    said = re.match(r"72 GPUs, spare nodes' too, for ([\d.]+) days: (.*)", billed.how)
+    assert said
+    parts = [float(part.partition(" of ")[0]) for part in said[2].split(", ")]
+    assert math.fsum(parts) == pytest.approx(float(said[1]), rel=0.005)
+
+
+def test_a_stated_rent_explains_the_rent_alone() -> None:
+    small: dict[str, Any] = {"model": "llama3.1-8b", "tokens": "200B", "cluster": {"gpus": 64}}
+    told = [("money.price_usd_per_gpu_hour", 2.0), ("money.research_staff", True)]
+    found = why(make_plan(plan_request(small, told, source="test")), "cost_usd")
+    given = [line.what for line in found.parts if "Rent" in {leaf.what for leaf in line.leaves()}]
+    assert given == ["Rent of GPUs"]
+
+
 def test_a_stated_throughput_and_price_are_leaves_that_were_given() -> None:
     small: dict[str, Any] = {"model": "llama3.1-8b", "tokens": "200B", "cluster": {"gpus": 64}}
     told = [("stated.tflops_per_gpu", 400.0), ("money.price_usd_per_gpu_hour", 2.0)]
