@@ -69,9 +69,11 @@ def tariff_notes(request: PlanRequest, grid: Grid) -> tuple[str, ...]:
     """What to say of a site abroad whose electricity is priced as in the United States because nothing was said."""
     site = request.site
     told = site.tariff != SiteRequest().tariff or site.electricity_usd_per_kwh is not None
-    if told or grid.iso3 in ("", "USA") or grid.iso3 not in names():
+    if told or grid.iso3 in ("", "USA"):
         return ()
-    return (
-        f"the grid is that of {grid.label}, but its electricity is priced as in the United States; "
-        f"site.tariff={grid.iso3} takes what industry pays there",
+    own = (
+        f"site.tariff={grid.iso3} takes what industry pays there"
+        if grid.iso3 in names()
+        else "no tariff of it is in the catalogue: site.electricity_usd_per_kwh takes a price"
     )
+    return (f"the grid is that of {grid.label}, but its electricity is priced as in the United States; {own}",)

@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 
+from planner.carbon import Grid, grids
 from planner.market.prices import assumptions
 from planner.plan import Plan, make_plan
-from planner.plan_file import plan_request
+from planner.plan_file import PlanRequest, plan_request
+from planner.pricing import tariff_notes
+from planner.tariffs import names
 from profiler.files import InputError
 from profiler.units import DAY_S, MONTH_DAYS
 
 CATALOGUE = Path(__file__).parents[2] / "sim" / "catalogue"
 
 
-def planned(**changes: Any) -> Plan:
+def request(**changes: Any) -> PlanRequest:
     data = {
         "model": "llama3.1-8b",
         "tokens": "100B",
@@ -22,7 +25,11 @@ def planned(**changes: Any) -> Plan:
         "cluster": {"gpus": 16},
         "training": {"layout": {"tp": 1, "sharding": "fsdp"}},
     }
-    return make_plan(plan_request(data, list(changes.items()), source="test"))
+    return plan_request(data, list(changes.items()), source="test")
+
+
+def planned(**changes: Any) -> Plan:
+    return make_plan(request(**changes))
 
 
 def own_part(folder: Path, kind: str, name: str, **changes: Any) -> str:
@@ -66,3 +73,21 @@ def test_a_gpu_of_ones_own_is_rented_and_owned_at_stated_prices(tmp_path: Path) 
 def test_a_gpu_of_ones_own_without_a_price_says_which_key_takes_it(tmp_path: Path, mode: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         planned(**{"cluster.gpu": own_part(tmp_path, "gpus", "h100-sxm"), "money.mode": mode})
+
+
+def test_a_grid_abroad_at_the_price_of_the_united_states_says_what_sets_its_own() -> None:
+    for grid in grids():
+        found = tariff_notes(request(**{"site.grid": grid.name}), grid)
+        if grid.iso3 == "USA":
+            assert found == ()
+            continue
+        [note] = found
+        assert grid.label in note
+        key, value = ("site.tariff", grid.iso3) if grid.iso3 in names() else ("site.electricity_usd_per_kwh", 0.05)
+        assert key in note
+        assert tariff_notes(request(**{"site.grid": grid.name, key: value}), grid) == ()
+
+
+def test_a_plan_says_so() -> None:
+    [note] = [note for note in planned(**{"site.grid": "Iceland"}).notes if "priced as in the United States" in note]
+    assert "site.electricity_usd_per_kwh" in note
