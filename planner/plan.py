@@ -25,6 +25,7 @@ from planner.planned_campaign import campaign_setup, first_moment, plan_cluster,
 from planner.power_limit import cap_notes
 from planner.pricing import Prices, load_prices, tariff_notes
 from planner.refusal import of_the_plan
+from planner.spot import spot_notes
 from planner.tariffs import Bill
 from planner.typical import typical_campaign
 from planner.water import WaterAccount
@@ -367,6 +368,7 @@ def _notes(
         *profile_notes(request, profile, phases),
         *setup.notes,
         *tariff_notes(request, grid),
+        *spot_notes(request),
         *cap_notes(request.site, setup.cluster.gpu),
         *(note for phase in phases for note in phase.notes),
         *memory_notes(phases),

@@ -10,8 +10,10 @@ from planner.costs import CostBreakdown
 from planner.places import PlaceOption, Ranking
 from planner.plan import Plan
 from planner.power_cap import CapSweep
+from planner.pricing import tariff_notes
 from planner.quantities import energy, money, significant
 from planner.report.words import break_even
+from planner.spot import spot_notes
 from planner.starts import FIGURE, StartOption, StartRanking
 from planner.terminal import console
 
@@ -108,7 +110,7 @@ def print_caps(sweep: CapSweep) -> None:
 
 
 def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: CashFlow) -> None:
-    """Each way to have the GPUs line by line, the break-even, and the payments by month."""
+    """Each way to have the GPUs line by line, the break-even with what to know of it, and the payments by month."""
     screen = console()
     for name, cost in costs:
         table = Table(title=f"{escape(plan.name)}: {name}", title_justify="left", title_style="bold")
@@ -120,6 +122,8 @@ def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: Ca
         table.add_row("In all", money(cost.low), money(cost.expected), money(cost.high), "")
         screen.print(table)
     screen.print(break_even(plan), markup=False)
+    for note in (*spot_notes(plan.request), *tariff_notes(plan.request, plan.grid)):
+        screen.print(f"Note: {note}.", markup=False)
     table = Table(title=f"Payments, {plan.paid}", title_justify="left", title_style="bold")
     table.add_column("month")
     table.add_column("paid", justify="right")

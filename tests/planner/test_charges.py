@@ -218,6 +218,27 @@ def test_owned_nodes_are_not_taken_back() -> None:
     assert rate == pytest.approx([one / 2 for one in whole])
 
 
+def test_owned_costs_that_spot_interruptions_make_dearer_say_so_and_which_plan_does_not_have_them() -> None:
+    money: dict[str, Any] = {"commitment": "spot", "spot_reclaimed_per_month": 0.9}
+    rented, owned = (make_plan(replace(asked(mode=mode, **money), replicas=3)) for mode in ("rent", "own"))
+    assert rented.own
+    assert owned.own
+    assert rented.own.expected > owned.own.expected
+    [note] = [note for note in rented.notes if "spot" in note]
+    assert "owned costs" in note
+    assert "money.mode=own" in note
+    [note] = [note for note in owned.notes if "spot" in note]
+    assert "rented costs" in note
+    assert "money.mode=rent" in note
+
+
+@pytest.mark.parametrize(
+    "money", [{}, {"mode": "own"}, {"commitment": "1-year"}, {"commitment": "spot", "spot_reclaimed_per_month": 0}]
+)
+def test_without_interruptions_every_way_to_have_the_gpus_is_alike(money: dict[str, Any]) -> None:
+    assert not [note for note in make_plan(replace(asked(**money), replicas=1)).notes if "spot" in note]
+
+
 def test_a_spot_plan_takes_longer_and_its_hour_is_cheaper() -> None:
     spot, firm = (make_plan(replace(asked(commitment=kind), replicas=3)) for kind in ("spot", "on-demand"))
     assert spot.campaign.duration_s > firm.campaign.duration_s

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from planner.carbon import Grid, grids
+from planner.carbon import grids
 from planner.market.prices import assumptions
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest, plan_request
