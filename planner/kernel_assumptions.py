@@ -32,13 +32,18 @@ def speed_assumptions(
 
 def _kernel_speeds(request: PlanRequest, phases: Sequence[PlannedPhase], profile: Profile | None) -> Assumption:
     if request.stated.tflops_per_gpu is not None:
-        return row("Throughput", f"{request.stated.tflops_per_gpu:.0f} TFLOP/s per GPU", "given", "plan")
+        rest = "; what a step takes longer than predicted, GPUs wait" if _waits(phases) else ""
+        return row("Throughput", f"{request.stated.tflops_per_gpu:.0f} TFLOP/s per GPU{rest}", "given", "plan")
     step = phases[0].step
     constants = f"{len(load_calibration().constants)} constants"
     if profile is None or step.origin not in ("measured", "scaled"):
         return row("Kernel speeds", constants, step.origin, fitted_on(phases[:1]))
     shares = f"{step.kernel_shares.text()}; {constants} for the rest"
     return row("Kernel speeds", shares, step.origin, f"profile {profile.name}; {fitted_on(phases[:1])}")
+
+
+def _waits(phases: Sequence[PlannedPhase]) -> bool:
+    return any(phase.step_time_s > phase.step.step_time_s for phase in phases)
 
 
 DRAWN: Mapping[Activity, str] = {

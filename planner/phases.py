@@ -18,6 +18,7 @@ from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster, Gpu
 from sim.layout import ParallelLayout, check_heads, node_shards
 from sim.memory import ERROR_P95
+from sim.power import activity_power_w
 from sim.stacks import SoftwareStack
 
 MEMORY_ERROR = f"the prediction is within {100 * ERROR_P95:.0f} % nineteen times in twenty"
@@ -45,7 +46,16 @@ class PlannedPhase:
     stated: bool
     """True where the person stated the throughput."""
     architecture_flops_per_token: float
+    waiting_power_w: float
+    """What a GPU draws while it waits."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def gpu_power_w(self) -> float:
+        """Mean watts of a GPU while it trains: as its step draws, and what a stated step takes longer it waits."""
+        working_s = min(self.step.step_time_s, self.step_time_s)
+        joules = working_s * self.step.gpu_power_w + (self.step_time_s - working_s) * self.waiting_power_w
+        return joules / self.step_time_s
 
     @property
     def tokens_per_step(self) -> float:
@@ -69,7 +79,7 @@ class PlannedPhase:
             tokens=self.tokens,
             tokens_per_step=self.tokens_per_step,
             step_time_s=self.step_time_s,
-            gpu_power_w=self.step.gpu_power_w,
+            gpu_power_w=self.gpu_power_w,
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -88,7 +98,7 @@ class PlannedPhase:
             / self.step.gpus
             / self.step.peak_flops,
             "memory_gib": self.step.peak_memory_bytes / GIB,
-            "gpu_power_w": self.step.gpu_power_w,
+            "gpu_power_w": self.gpu_power_w,
             "days": self.training_s / 86_400,
         }
 
@@ -177,6 +187,7 @@ def _plan_phase(
         searched=searched,
         stated=stated is not None,
         architecture_flops_per_token=per_token,
+        waiting_power_w=activity_power_w(cluster.gpu, "waiting"),
         notes=(*stack.notes, *_habit_notes(phase.name, layout, stack)),
     )
 

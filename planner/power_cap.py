@@ -174,7 +174,7 @@ def _sweep(
     for count, (cap_w, slowed) in enumerate(held, start=1):
         setup = replace(ready.setup, phases=tuple(phase.campaign_phase() for phase in slowed))
         slowdown = slowed[main].step_time_s / phases[main].step_time_s
-        power_w = slowed[main].step.gpu_power_w
+        power_w = slowed[main].gpu_power_w
         options.append(_option(replace(ready, setup=setup), cap_w, power_w, slowdown, request.site.power_limit_mw))
         done(count)
     return CapSweep(name=ready.name, mode=request.money.mode, goal=goal, options=tuple(options))

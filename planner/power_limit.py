@@ -63,7 +63,7 @@ def cap_for_site(phase: PlannedPhase, limit_w: float, cluster: Cluster, site: Si
     """The highest cap at which the site stays within its limit while this phase trains [W]."""
 
     def meter_w(cap_w: float) -> float:
-        power_w = hold(phase, cap_w, cluster).step.gpu_power_w
+        power_w = hold(phase, cap_w, cluster).gpu_power_w
         return site.site_power_w(cluster, power_w, busy=True, spare_nodes=spare_nodes)
 
     low, high = least_cap_w(cluster.gpu), cluster.gpu.tdp_w

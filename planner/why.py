@@ -257,11 +257,11 @@ def _energy(plan: Plan) -> Reason:
 
 
 def _peak(plan: Plan) -> Reason:
-    step = max((phase.step for phase in plan.phases), key=lambda step: step.gpu_power_w)
+    hottest_w = max(phase.gpu_power_w for phase in plan.phases)
     gpu = Reason(
         what="Mean power of a GPU in its hottest phase",
-        value=f"{step.gpu_power_w:.0f} W",
-        amount=step.gpu_power_w,
+        value=f"{hottest_w:.0f} W",
+        amount=hottest_w,
         how="watts of each part of a step, weighted by its seconds",
         parts=_assumed(plan, *PART_ROWS["gpu"]),
     )

@@ -115,7 +115,7 @@ else:
             ui.heading("Watts")
             ui.note(
                 "No power was measured. While it trains the plan takes "
-                f"{words.whole(plan.main_phase.step.gpu_power_w)} W a GPU, from published measurements; a profile of "
+                f"{words.whole(plan.main_phase.gpu_power_w)} W a GPU, from published measurements; a profile of "
                 "your own would replace it."
             )
         _provenance(profile)

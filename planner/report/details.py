@@ -115,7 +115,7 @@ def _layout(plan: Plan) -> tuple[Block, ...]:
     use = (
         f"The phase “{plan.main_phase.name}” runs as {step.layout.label}; its fullest GPU holds "
         f"{significant(step.peak_memory_bytes / GIB)} of {step.capacity_bytes / GIB:.0f} GiB and a GPU draws "
-        f"{words.whole(step.gpu_power_w)} W while it trains."
+        f"{words.whole(plan.main_phase.gpu_power_w)} W while it trains."
     )
     return (Text(text=use), *_figure(charts.memory_bar(plan), tables.memory_table(plan)))
 

@@ -180,7 +180,7 @@ def _phases(plan: Plan) -> Iterator[Row]:
             ("batch", "sequences", phase.global_batch, asked, PLAN_FILE),
             ("layout", "", phase.step.layout.label, "calibrated" if phase.searched else "given", found),
             ("step time", "s", phase.step_time_s, phase.origin, step),
-            ("GPU power", "W", phase.step.gpu_power_w, "", POWER),
+            ("GPU power", "W", phase.gpu_power_w, "", POWER),
             ("days of steps", "days", phase.training_s / 86_400, phase.origin, step),
         ):
             yield Row(plan.name, f"phase {phase.name}", item, unit, value, known=known, source=source)

@@ -235,7 +235,7 @@ def _phases(plan: Plan) -> "pd.DataFrame":
             "Layout": phase.step.layout.label,
             "Step [s]": phase.step_time_s,
             "Days of steps": phase.training_s / 86_400,
-            "GPU [W]": phase.step.gpu_power_w,
+            "GPU [W]": phase.gpu_power_w,
             "Step time is": phase.origin,
         }
         for phase in plan.phases

@@ -374,3 +374,14 @@ def test_a_plan_that_cannot_be_is_one_sentence(overrides: list[tuple[str, Any]],
         make_plan(plan_request(SMALL, overrides, source="test"))
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_slower_stated_throughput_is_waiting_not_work() -> None:
+    """Half the throughput takes twice as long, and draws a waiting GPU's quarter of its limit for the time added."""
+    predicted = small()
+    step, tflops = predicted.main_phase.step, predicted.tflops_per_gpu
+    slow = small(("stated.tflops_per_gpu", tflops / 2)).main_phase
+    assert slow.step_time_s == pytest.approx(2 * step.step_time_s)
+    assert slow.gpu_power_w == pytest.approx((step.gpu_power_w + 0.25 * 700) / 2)
+    quick = small(("stated.tflops_per_gpu", tflops * 1.05)).main_phase
+    assert quick.gpu_power_w == pytest.approx(step.gpu_power_w)
