@@ -134,7 +134,7 @@ def _phases(plan: Plan) -> None:
 plan = ui.chosen_plan()
 look = ui.theme()
 ui.answer(
-    f"{words.plan_label(plan)} takes {words.days(plan.days.expected)} ({words.span(plan.days, words.whole)}): "
+    f"{words.plan_label(plan)} takes {words.days_interval(plan.days)}: "
     f"{words.share(plan.mfu)} of the GPUs’ dense peak while steps run, and steps run "
     f"{words.share(plan.campaign.ettr)} of the time."
 )

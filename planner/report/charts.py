@@ -27,7 +27,7 @@ from planner.report.spec import (
     unrolled,
 )
 from planner.report.theme import LIGHT, Theme
-from planner.report.words import money_span, month, plan_label, share, whole
+from planner.report.words import days, money_span, month, plan_label, share
 from planner.sensitivity import Swing
 from profiler.units import DAY_S, GIB, JOULES_PER_MWH
 
@@ -47,16 +47,16 @@ def _days(*, labels: bool = True) -> Spec:
 def campaign_strip(plan: Plan, theme: Theme = LIGHT, width: Width = WIDE) -> Spec:
     """From first day to last: progress rising, interruptions as ticks, site power as a band beneath."""
     stops, unplanned = plan.campaign.interruptions, plan.campaign.unexpected_interruptions
-    days = whole(plan.campaign.duration_s / DAY_S)
+    length = days(plan.campaign.duration_s / DAY_S)
     mean_mw, peak_mw = plan.campaign.mean_site_power_w / 1e6, plan.peak_power_mw
     rows = [_progress(plan, theme, width), _ticks(plan, theme, width), _band(plan, theme, width, height=90)]
     return finished(
         {"vconcat": rows, "spacing": 8, "resolve": {"scale": {"x": "shared"}}},
         theme,
-        title=f"{plan_label(plan)}: {days} days, {len(stops):,} interruptions, "
+        title=f"{plan_label(plan)}: {length}, {len(stops):,} interruptions, "
         f"{share(1 - plan.campaign.ettr)} of the time lost",
         subtitle="Share of the tokens trained, when training stopped, and the site’s power",
-        description=f"Progress rises almost evenly to 100 % in {days} days; {unplanned:,} unplanned and "
+        description=f"Progress rises almost evenly to 100 % in {length}; {unplanned:,} unplanned and "
         f"{len(stops) - unplanned:,} planned interruptions; site power averages {significant(mean_mw)} MW and peaks "
         f"at {significant(peak_mw)} MW.",
     )
@@ -126,7 +126,7 @@ def power_whole(plan: Plan, theme: Theme = LIGHT, width: Width = WIDE) -> Spec:
         theme,
         title=f"The site draws {significant(mean_mw)} MW on average and {significant(peak_mw)} MW at most",
         subtitle="Line: mean of each interval. Band: its lowest to its highest hour",
-        description=f"Site power over {whole(plan.days.expected)} days, mean {significant(mean_mw)} MW.",
+        description=f"Site power over {days(plan.days.expected)}, mean {significant(mean_mw)} MW.",
     )
 
 
@@ -208,23 +208,15 @@ def time_bars(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     frame = tables.time_table(plan)
     lost = frame[(frame["Activity"] != tables.ACTIVITIES["training"][0]) & (frame["Days"] > 0)]
     lost = lost.sort_values("Days", ascending=False)
-    texts = [f"{_time(d)} · {significant(p, 2)} %" for d, p in zip(lost["Days"], lost["Share [%]"], strict=True)]
+    texts = [f"{days(d)} · {significant(p, 2)} %" for d, p in zip(lost["Days"], lost["Share [%]"], strict=True)]
     lost = lost.assign(label=texts)
     return finished(
         labelled_bars(lost, theme, width, y="Activity", x="Days", title="days"),
         theme,
-        title=f"{share(plan.campaign.ettr)} of the time trains; {_time(float(lost['Days'].sum()))} go elsewhere",
-        subtitle=f"Time not spent on training that was kept, of {significant(plan.campaign.duration_s / DAY_S)} days",
+        title=f"{share(plan.campaign.ettr)} of the time trains; {days(float(lost['Days'].sum()))} go elsewhere",
+        subtitle=f"Time not spent on training that was kept, of {days(plan.campaign.duration_s / DAY_S)}",
         description="Time lost by reason: " + _listed(lost["Activity"], texts),
     )
-
-
-def _time(days: float) -> str:
-    if days >= 1:
-        return f"{significant(days, 2)} days"
-    if days >= 1 / 24:
-        return f"{significant(days * 24, 2)} hours"
-    return f"{significant(days * 1440, 2)} minutes" if days >= 1 / 1440 else f"{significant(days * DAY_S, 2)} seconds"
 
 
 def _listed(names_: pd.Series, texts: list[str]) -> str:

@@ -8,6 +8,7 @@ from datetime import date
 from planner.assumption import Assumption
 from planner.plan import Interval, Plan
 from planner.quantities import NAMES, energy, energy_unit, human, money, percent, significant
+from profiler.units import DAY_S
 
 KINDS = {
     "measured": "timed on a GPU by this project's profiler",
@@ -34,7 +35,7 @@ def answer(plan: Plan) -> str:
     )
     cost = plan.intervals["cost_usd"]
     return (
-        f"Training {plan_label(plan)} on {machine} takes {days(plan.days.expected)} ({span(plan.days, whole)}), "
+        f"Training {plan_label(plan)} on {machine} takes {days_interval(plan.days)}, "
         f"costs {money(cost.expected)} ({money_span(cost.low, cost.high)}) {plan.paid} and draws "
         f"{energy(plan.energy_mwh.expected)}, {plan.comparison.sentence.partition(' (')[0]}."
     )
@@ -59,11 +60,25 @@ def whole(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10 else significant(value, 2)
 
 
+DAY_UNITS = ((1.0, "days"), (1 / 24, "hours"), (1 / 1440, "minutes"), (1 / DAY_S, "seconds"))
+"""Units in which a run's length is written, the longest first: what each is in days, and its name."""
+
+
+def day_unit(value: float) -> tuple[float, str]:
+    """The longest unit of which so many days hold one: what it is in days, and its name."""
+    return next((unit for unit in DAY_UNITS if value >= unit[0]), DAY_UNITS[-1])
+
+
 def days(value: float) -> str:
-    """`78.5` → `79 days`; below one day in hours."""
-    if value < 1:
-        return f"{whole(value * 24)} hours"
-    return f"{whole(value)} days"
+    """`78.6` → `79 days`; below one day in hours, minutes or seconds."""
+    length, unit = day_unit(value)
+    return f"{whole(value / length)} {unit}"
+
+
+def days_interval(interval: Interval) -> str:
+    """`17 hours (15–18)`: the ends in the unit of what is expected."""
+    length, _ = day_unit(interval.expected)
+    return f"{days(interval.expected)} ({span(interval, lambda end: whole(end / length))})"
 
 
 def span(interval: Interval, text: Callable[[float], str]) -> str:

@@ -1,9 +1,13 @@
 """Sentences and short texts."""
 
+import re
+
 import pytest
 
-from planner.plan import Interval, Plan
+from planner.plan import Interval, Plan, make_plan
+from planner.plan_file import plan_request
 from planner.report import words
+from tests.report.conftest import SMALL
 
 
 def test_answer_is_one_sentence_with_the_plan_in_it(plan: Plan) -> None:
@@ -31,9 +35,34 @@ def test_energy_ranges_share_their_unit() -> None:
     assert words.energy_span(Interval(low=90, expected=100, high=110)) == "90.0–110 MWh"
 
 
-def test_days_below_one_are_hours() -> None:
-    assert words.days(0.25) == "6.0 hours"
-    assert words.days(78.5) == "78 days"
+@pytest.mark.parametrize(
+    ("days", "text"),
+    [(78.6, "79 days"), (1.0, "1.0 days"), (0.25, "6.0 hours"), (0.025, "36 minutes"), (47 / 86_400, "47 seconds")],
+)
+def test_a_length_is_written_in_the_unit_of_which_it_holds_one(days: float, text: str) -> None:
+    assert words.days(days) == text
+
+
+@pytest.mark.parametrize(
+    ("interval", "text"),
+    [
+        (Interval(low=64, expected=79, high=93), "79 days (64–93)"),
+        (Interval(low=15 / 24, expected=17 / 24, high=18 / 24), "17 hours (15–18)"),
+        (Interval(low=18 / 24, expected=22 / 24, high=30 / 24), "22 hours (18–30)"),
+        (Interval(low=40 / 86_400, expected=47 / 86_400, high=75 / 86_400), "47 seconds (40–75)"),
+    ],
+)
+def test_an_interval_of_lengths_is_in_the_unit_of_the_expected_one(interval: Interval, text: str) -> None:
+    assert words.days_interval(interval) == text
+
+
+@pytest.mark.parametrize(("tokens", "per_day"), [("200B", 24), ("4B", 1440)])
+def test_the_answer_of_a_short_run_has_its_interval_in_the_unit_of_its_length(tokens: str, per_day: int) -> None:
+    short = make_plan(plan_request({**SMALL, "tokens": tokens}, source="a test"))
+    found = re.search(r"takes ([\d.]+) \w+ \(([\d.]+)–([\d.]+)\), costs", words.answer(short))
+    assert found
+    interval = (short.days.expected, short.days.low, short.days.high)
+    assert [float(text) / per_day for text in found.groups()] == pytest.approx(interval, rel=0.06)
 
 
 def test_emissions_follow_the_energy(plan: Plan) -> None:
