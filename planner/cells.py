@@ -14,8 +14,9 @@ THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d*)?$")
 class Cells:
     """Typed access to one row's cells; collects the assumptions made for the empty ones."""
 
-    def __init__(self, cells: Mapping[str, str]) -> None:
+    def __init__(self, cells: Mapping[str, str], *, most: float = LARGEST) -> None:
         self._cells = cells
+        self._most = most
         self.notes: list[str] = []
 
     def text(self, key: str) -> str:
@@ -30,8 +31,8 @@ class Cells:
             value = float(text.replace(",", "") if THOUSANDS.match(text) else text)
         except ValueError:
             raise InputError(f"column '{key}' is '{text[:40]}'; a number is needed.") from None
-        if not abs(value) <= LARGEST:
-            raise InputError(f"column '{key}' is {text[:40]}; a finite number of at most {LARGEST:.0e} is needed.")
+        if not abs(value) <= self._most:
+            raise InputError(f"column '{key}' is {text[:40]}; a finite number of at most {self._most:.0e} is needed.")
         return value
 
     def positive(self, key: str) -> float | None:

@@ -20,6 +20,8 @@ PROGRESS = ("tokens", "step", "steps")
 POWERS = {"power_w": 1.0, "power_kw": 1e3, "power_mw": 1e6}
 """Columns of the site's power, and their watts."""
 
+LARGEST = 1e18
+"""Beyond any count of a run: tens of thousands of times the tokens of Llama 3.1 405B (15.6e12, arXiv:2407.21783)."""
 MOST_BAD_SHARE = 0.1
 """A log with a larger share of rows that cannot be read is refused."""
 
@@ -76,7 +78,8 @@ def _column(columns: list[str], known: tuple[str, ...], path: Path, what: str) -
 
 def _row(row: Mapping[str, str | None], time: str, done: str, power: str) -> tuple[float, float, float]:
     """Seconds, progress and watts of one row."""
-    cells = Cells({name: (value or "").strip() for name, value in row.items() if name and isinstance(value, str)})
+    texts = {name: (value or "").strip() for name, value in row.items() if name and isinstance(value, str)}
+    cells = Cells(texts, most=LARGEST)
     at_s = _moment(cells.text(time)) if time == "time" else _number(cells, time) * TIMES[time]
     progress = _number(cells, done)
     if progress < 0:

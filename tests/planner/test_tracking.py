@@ -248,6 +248,16 @@ def test_a_file_with_dates_power_and_rows_out_of_order(tmp_path: Path) -> None:
     assert "sorted" in found.notes[0]
 
 
+def test_a_run_of_more_than_a_trillion_tokens_is_read_to_its_end_and_is_on_plan(tmp_path: Path) -> None:
+    made = as_simulated(big(), 0.95, every_s=6 * HOUR_S)
+    rows = (f"{t!r},{n!r}" for t, n in zip(made.times_s.tolist(), made.progress.tolist(), strict=True))
+    found = read_log(written(tmp_path, "time_s,tokens\n" + "\n".join(rows) + "\n"))
+    assert found.progress.tolist() == made.progress.tolist()
+    assert found.progress[-1] > 0.9 * 15.6e12
+    assert not found.notes
+    assert track(big(), found).verdict == "on plan"
+
+
 @pytest.mark.parametrize(("column", "scale"), [("time_s", 1.0), ("time_h", HOUR_S), ("time_days", DAY_S)])
 def test_times_in_seconds_hours_and_days(tmp_path: Path, column: str, scale: float) -> None:
     found = read_log(written(tmp_path, f"# our run\n{column}, step\n3,10\n3.5,20\n"))
