@@ -112,17 +112,20 @@ def explained(campaign: Campaign, setup: CampaignSetup) -> str:
 
 
 def summary_line(simulation: "Simulation") -> str:
-    """All replicas in one sentence."""
+    """All replicas in one sentence: the medians of the table of several, as they stand there."""
     days, mtbf_s = simulation.distribution("training_days"), simulation.scenario.setup.mtbf_s
-    cost_usd, ettr = simulation.distribution("cost_usd")["median"], simulation.distribution("ettr")["mean"]
-    cost = "" if math.isnan(cost_usd) else f", {money(cost_usd)}"
-    often = f", a failure every {duration(mtbf_s)}" if math.isfinite(mtbf_s) else ", no failures"
     several = len(simulation.replicas) > 1
+    of = f", medians of {len(simulation.replicas)} replicas" if several else ""
     spread = f" ({days['p5']:.1f} to {days['p95']:.1f} in nine of ten replicas)" if several else ""
+    ettr, used, cost_usd = (
+        FIGURES[figure][1](simulation.distribution(figure)["median"]) for figure in ("ettr", "energy_mwh", "cost_usd")
+    )
+    cost = "" if math.isnan(simulation.distribution("cost_usd")["median"]) else f", {cost_usd}"
+    often = f", a failure every {duration(mtbf_s)}" if math.isfinite(mtbf_s) else ", no failures"
     done = simulation.scenario.start + timedelta(days=days["median"])
     return (
-        f"{simulation.scenario.name}: {days['median']:.1f} days{spread}, done {done:%Y-%m-%d}, effective time "
-        f"{ettr:.1%}, {energy(simulation.distribution('energy_mwh')['mean'])}{cost}{often}."
+        f"{simulation.scenario.name}{of}: {days['median']:.1f} days{spread}, done {done:%Y-%m-%d}, effective time "
+        f"{ettr}, {used}{cost}{often}."
     )
 
 
@@ -138,6 +141,11 @@ def distribution_lines(simulation: "Simulation") -> list[str]:
             cells = "".join(f"{shown(found[name]):>12}" for name in ("median", "p5", "p95"))
             lines.append(f"  {label:<26}{cells}")
     return lines
+
+
+def median_line(simulation: "Simulation") -> str:
+    """Whose campaign it is that is explained, where there are several; empty where there is one."""
+    return "The replica of median length, in detail.\n" if len(simulation.replicas) > 1 else ""
 
 
 def interrupted_line(simulation: "Simulation") -> str:

@@ -39,7 +39,7 @@ def simulate(
     """Simulate the campaign of a plan with its failures, replica by replica, and say where the time went."""
     with sentences(file):
         from planner.campaign_files import check_path
-        from planner.campaign_text import distribution_lines, explained, interrupted_line, summary_line
+        from planner.campaign_text import distribution_lines, explained, interrupted_line, median_line, summary_line
         from planner.progress import progress
         from planner.simulation import simulate_plan
 
@@ -58,7 +58,7 @@ def simulate(
             write_json(json_to, result.to_dict())
         if json_to != "-":
             typer.echo("\n".join((summary_line(result), *distribution_lines(result))))
-            typer.echo(f"\n{explained(result.median, result.scenario.setup)}")
+            typer.echo(f"\n{median_line(result)}{explained(result.median, result.scenario.setup)}")
             if export:
                 typer.echo(f"\nTables and figures: {export}")
     if interrupted_line(result):

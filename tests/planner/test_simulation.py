@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.campaign_text import distribution_lines, explained, interrupted_line, summary_line
+from planner.campaign_text import distribution_lines, explained, interrupted_line, median_line, summary_line
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, parse_plan_request, read_plan_request
 from planner.simulation import DISTRIBUTED, Simulation, simulate_plan
@@ -89,6 +89,21 @@ def test_the_table_of_replicas_has_each_figures_middle_and_ends(ten: Simulation)
     assert lines[1].split() == ["days", *(f"{days[name]:.1f}" for name in ("median", "p5", "p95"))]
     assert len(lines) == 1 + len(DISTRIBUTED)
     assert len(distribution_lines(replace(ten, replicas=ten.replicas[:1]))) == 1  # and no table
+
+
+def test_the_headline_says_the_tables_medians_and_that_they_are(ten: Simulation) -> None:
+    said = summary_line(ten)
+    assert "medians of 10 replicas" in said
+    table = {line[:28].strip(): line[28:].strip().split("  ")[0] for line in distribution_lines(ten)[1:]}
+    assert ten.distribution("ettr")["mean"] != pytest.approx(ten.distribution("ettr")["median"], abs=5e-5)
+    for label in ("days", "effective time", "electricity", "cost"):
+        assert table[label] in said, label
+    assert "median length" in median_line(ten)
+
+
+def test_of_one_replica_nothing_is_a_median(ten: Simulation) -> None:
+    alone = replace(ten, replicas=ten.replicas[:1])
+    assert "median" not in summary_line(alone) + median_line(alone)
 
 
 def test_what_ctrl_c_left_is_said(ten: Simulation) -> None:
