@@ -34,7 +34,7 @@ ACTIVITY_NAMES = {
 MOST_CAUSES = 5
 
 FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
-    "training_days": ("days", lambda x: f"{x:.1f}"),
+    "training_days": ("days", significant),
     "ettr": ("effective time", lambda x: percent(x, 2)),
     "goodput_tokens_per_s": ("tokens per second kept", lambda x: human(x)),
     "unexpected_interruptions": ("failures", lambda x: f"{x:,.0f}"),
@@ -116,7 +116,7 @@ def summary_line(simulation: "Simulation") -> str:
     days, mtbf_s = simulation.distribution("training_days"), simulation.scenario.setup.mtbf_s
     several = len(simulation.replicas) > 1
     of = f", medians of {len(simulation.replicas)} replicas" if several else ""
-    spread = f" ({days['p5']:.1f} to {days['p95']:.1f} in nine of ten replicas)" if several else ""
+    spread = f" ({significant(days['p5'])} to {significant(days['p95'])} in nine of ten replicas)" if several else ""
     ettr, used, cost_usd = (
         FIGURES[figure][1](simulation.distribution(figure)["median"]) for figure in ("ettr", "energy_mwh", "cost_usd")
     )
@@ -124,8 +124,8 @@ def summary_line(simulation: "Simulation") -> str:
     often = f", a failure every {duration(mtbf_s)}" if math.isfinite(mtbf_s) else ", no failures"
     done = simulation.scenario.start + timedelta(days=days["median"])
     return (
-        f"{simulation.scenario.name}{of}: {days['median']:.1f} days{spread}, done {done:%Y-%m-%d}, effective time "
-        f"{ettr}, {used}{cost}{often}."
+        f"{simulation.scenario.name}{of}: {significant(days['median'])} days{spread}, done {done:%Y-%m-%d}, "
+        f"effective time {ettr}, {used}{cost}{often}."
     )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from planner.hourly import read_year
 from planner.market import amount, rows
+from planner.quantities import energy
 from profiler.files import InputError, nearest
 from profiler.units import HOUR_S, JOULES_PER_KWH
 from sim.climate import hours_of_year
@@ -205,7 +206,7 @@ def account(
         market_based_tco2e=market_based(energy_kwh, grid, contracted_share=contracted_share),
         embodied_tco2e=embodied(gpus, embodied_kg_per_gpu, days),
         grid=grid,
-        how=f"{energy_kwh / 1000:,.0f} MWh at {grid.intensity_kg_per_kwh:.3f} kg per kWh ({grid.label})",
+        how=f"{energy(energy_kwh / 1000)} at {grid.intensity_kg_per_kwh:.3f} kg per kWh ({grid.label})",
     )
 
 

@@ -75,7 +75,7 @@ def _start(option: StartOption, suffix: str = "") -> tuple[str, ...]:
         option.finish,
         _or_nothing(option.cost_usd, lambda usd: money(usd, digits=4)),
         money(option.electricity_usd, digits=4),
-        f"{option.energy_mwh:,.0f}",
+        significant(option.energy_mwh, 4),
         significant(option.emissions_t, 4),
     )
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from planner.assumption import Kind
 from planner.plan import Plan
-from planner.quantities import human, money, significant
+from planner.quantities import energy, human, money, significant
 from planner.validation import ErrorSummary, Validation
 
 WIDE = 200
@@ -97,12 +97,12 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("GPU-hours", lambda p: human(p.gpu_hours.expected)),
     ("Cost", lambda p: f"{money(p.cost.expected)} {_mode(p)}"),
     _span("cost_usd", lambda usd: money(usd, digits=2)),
-    ("Electricity", lambda p: f"{p.energy_mwh.expected:,.0f} MWh"),
-    _span("energy_mwh", lambda mwh: significant(mwh, 2)),
+    ("Electricity", lambda p: energy(p.energy_mwh.expected)),
+    _span("energy_mwh", lambda mwh: energy(mwh, digits=2)),
     ("Peak power", lambda p: f"{significant(p.peak_power_mw)} MW"),
-    ("Emissions", lambda p: f"{p.carbon.location_based_tco2e:,.0f} tCO2e"),
+    ("Emissions", lambda p: f"{significant(p.carbon.location_based_tco2e)} tCO2e"),
     _span("tco2e", lambda tonnes: significant(tonnes, 2)),
-    ("  by the card's TDP rule", lambda p: f"{p.tdp_accounting_tco2e:,.0f} tCO2e"),
+    ("  by the card's TDP rule", lambda p: f"{significant(p.tdp_accounting_tco2e)} tCO2e"),
     ("Water", lambda p: f"{human(p.water.total_m3)} m3"),
     ("MFU, non-causal", lambda p: f"{p.mfu:.1%}"),
     ("Effective time ratio", lambda p: f"{p.campaign.ettr:.1%}"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from planner.campaign_text import distribution_lines, explained, interrupted_line, median_line, summary_line
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, parse_plan_request, read_plan_request
+from planner.quantities import significant
 from planner.simulation import DISTRIBUTED, Simulation, simulate_plan
 from planner.tariffs import load_tariff
 from profiler.files import InputError
@@ -86,7 +87,7 @@ def test_the_explanation_names_where_the_time_went(ten: Simulation) -> None:
 def test_the_table_of_replicas_has_each_figures_middle_and_ends(ten: Simulation) -> None:
     lines = distribution_lines(ten)
     days = ten.distribution("training_days")
-    assert lines[1].split() == ["days", *(f"{days[name]:.1f}" for name in ("median", "p5", "p95"))]
+    assert lines[1].split() == ["days", *(significant(days[name]) for name in ("median", "p5", "p95"))]
     assert len(lines) == 1 + len(DISTRIBUTED)
     assert len(distribution_lines(replace(ten, replicas=ten.replicas[:1]))) == 1  # and no table
 
@@ -99,6 +100,13 @@ def test_the_headline_says_the_tables_medians_and_that_they_are(ten: Simulation)
     for label in ("days", "effective time", "electricity", "cost"):
         assert table[label] in said, label
     assert "median length" in median_line(ten)
+
+
+def test_a_run_of_minutes_does_not_take_no_days() -> None:
+    short = simulate_plan(read_plan_request(EXAMPLE, [("tokens", "4B"), ("cluster.gpus", 1024)]), seed=1, replicas=2)
+    table = distribution_lines(short)
+    for text in (summary_line(short).partition("replicas: ")[2], table[1].partition("days")[2]):
+        assert float(text.split()[0]) == pytest.approx(short.distribution("training_days")["median"], rel=5e-3)
 
 
 def test_of_one_replica_nothing_is_a_median(ten: Simulation) -> None:

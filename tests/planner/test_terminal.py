@@ -50,6 +50,31 @@ def test_what_is_assumed_is_listed_by_names_that_keep_their_capitals_and_commas(
         assert name in listed
 
 
+@pytest.mark.parametrize(("tokens", "gpus"), [("20M", 8), ("5B", 64), ("15T", 1024)])
+def test_energy_and_emissions_keep_their_digits_however_small(
+    capsys: pytest.CaptureFixture[str], tokens: str, gpus: int
+) -> None:
+    data = {"model": "llama3.1-8b", "tokens": tokens, "cluster": {"gpus": gpus}}
+    plan = make_plan(plan_request(data, source="test"))
+    print_plans([plan], None)
+    rows = [line.strip(" │").split("│") for line in capsys.readouterr().out.splitlines() if line.count("│") >= 2]
+    texts = [(row[0].strip(), row[1].split()) for row in rows]
+    mwh = {"kWh": 1e-3, "MWh": 1.0, "GWh": 1e3}
+    [(number, unit)] = [text for label, text in texts if label == "Electricity"]
+    assert float(number.replace(",", "")) * mwh[unit] == pytest.approx(plan.energy_mwh.expected, rel=5e-3)
+    [at] = [n for n, (label, _) in enumerate(texts) if label == "Electricity"]
+    low, low_unit, _, high, high_unit = texts[at + 1][1]
+    assert float(low.replace(",", "")) * mwh[low_unit] == pytest.approx(plan.energy_mwh.low, rel=5e-2)
+    assert float(high.replace(",", "")) * mwh[high_unit] == pytest.approx(plan.energy_mwh.high, rel=5e-2)
+    for label, tonnes in (
+        ("Emissions", plan.carbon.location_based_tco2e),
+        ("by the card's TDP rule", plan.tdp_accounting_tco2e),
+    ):
+        [(number, unit)] = [text for name, text in texts if name == label]
+        assert unit == "tCO2e"
+        assert float(number.replace(",", "")) == pytest.approx(tonnes, rel=5e-3)
+
+
 CONTENDERS = [
     Contender(
         gpu=gpu,
