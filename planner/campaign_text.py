@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planner.quantities import energy, human, money, percent, significant
+from planner.water import site_only
 from profiler.units import JOULES_PER_MWH, duration
 from sim.campaign import Campaign
 from sim.campaign_setup import CampaignSetup
@@ -140,7 +141,8 @@ def distribution_lines(simulation: "Simulation") -> list[str]:
         if not math.isnan(found["mean"]):
             cells = "".join(f"{shown(found[name]):>12}" for name in ("median", "p5", "p95"))
             lines.append(f"  {label:<26}{cells}")
-    return lines
+    left_out = site_only(simulation.scenario.grid)
+    return [*lines, f"  Water is counted {left_out}."] if left_out else lines
 
 
 def median_line(simulation: "Simulation") -> str:

@@ -28,7 +28,7 @@ from planner.refusal import of_the_plan
 from planner.spot import spot_notes
 from planner.tariffs import Bill
 from planner.typical import typical_campaign
-from planner.water import WaterAccount
+from planner.water import WaterAccount, site_only
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
@@ -369,6 +369,7 @@ def _notes(
         *setup.notes,
         *tariff_notes(request, grid),
         *spot_notes(request),
+        *((f"water is counted {site_only(grid)}",) if site_only(grid) else ()),
         *cap_notes(request.site, setup.cluster.gpu),
         *(note for phase in phases for note in phase.notes),
         *memory_notes(phases),

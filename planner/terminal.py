@@ -13,6 +13,7 @@ from planner.assumption import Kind
 from planner.plan import Plan
 from planner.quantities import energy, human, money, significant
 from planner.validation import ErrorSummary, Validation
+from planner.water import site_only
 
 WIDE = 200
 """Columns assumed where the output is not a terminal, so that a redirected table is not cut."""
@@ -103,7 +104,7 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("Emissions", lambda p: f"{significant(p.carbon.location_based_tco2e)} tCO2e"),
     _span("tco2e", lambda tonnes: significant(tonnes, 2)),
     ("  by the card's TDP rule", lambda p: f"{significant(p.tdp_accounting_tco2e)} tCO2e"),
-    ("Water", lambda p: f"{human(p.water.total_m3)} m3"),
+    ("Water", lambda p: f"{human(p.water.total_m3)} m3{' at the site' if site_only(p.grid) else ''}"),
     ("MFU, non-causal", lambda p: f"{p.mfu:.1%}"),
     ("Effective time ratio", lambda p: f"{p.campaign.ettr:.1%}"),
     ("Step time", lambda p: f"{significant(p.main_phase.step_time_s)} s"),

@@ -60,6 +60,13 @@ def litres_per_kwh() -> dict[str, float]:
     return {row["iso3"]: float(row["litres_per_kwh"]) for row in rows("water.csv")}
 
 
+def site_only(grid: Grid) -> str:
+    """In words, where nothing is published of a grid, that the water on it is the site's alone; else empty."""
+    if grid.iso3 in litres_per_kwh():
+        return ""
+    return f"at the site; water in generation is not published for {grid.label}"
+
+
 def water(it_kwh: float, site_kwh: float, grid: Grid, wue_l_per_kwh: float | None = None) -> WaterAccount:
     """Water of a campaign whose machines drew `it_kwh` and whose meter read `site_kwh`.
 

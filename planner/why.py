@@ -10,6 +10,7 @@ from planner.phases import PlannedPhase, fitted_on
 from planner.plan import Plan
 from planner.quantities import energy, human, money, significant
 from planner.step_constants import constant_text, meanings, used_constants
+from planner.water import site_only
 from profiler.files import InputError, nearest
 from profiler.units import DAY_S, JOULES_PER_MWH, TERA
 
@@ -288,7 +289,7 @@ def _tco2e(plan: Plan) -> Reason:
 def _water(plan: Plan) -> Reason:
     return Reason(
         what="Water",
-        value=f"{human(plan.water.total_m3)} m3",
+        value=f"{human(plan.water.total_m3)} m3{' at the site' if site_only(plan.grid) else ''}",
         amount=plan.water.total_m3,
         how=plan.water.how,
         parts=(_energy(plan), *_assumed(plan, "Water at the site", "Water in generation")),

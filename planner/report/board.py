@@ -8,6 +8,7 @@ from planner.quantities import energy, human, money, significant
 from planner.report import words
 from planner.report.document import Bar, Cell, Column, Section, Table
 from planner.report.words import share, span
+from planner.water import site_only
 
 if TYPE_CHECKING:
     from planner.sensitivity import Swing
@@ -95,7 +96,7 @@ def _tonnes(p: Plan) -> Cell:
 
 def _water(p: Plan) -> Cell:
     site = f"{significant(p.water.site_m3)} m3 of it at the site"
-    return Cell(f"{significant(p.water.total_m3)} m3", site)
+    return Cell(f"{significant(p.water.total_m3)} m3", site_only(p.grid) or site)
 
 
 def _mfu(p: Plan) -> Cell:

@@ -53,7 +53,7 @@ def render_xlsx(plans: Sequence[Plan], date: str = "") -> bytes:
     return file.getvalue()
 
 
-Fixed = Callable[[Plan], float]
+Fixed = Callable[[Plan], float | None]
 
 FORMS = {
     "days": "#,##0.0",
@@ -72,10 +72,11 @@ OTHERS: tuple[tuple[str, Fixed, str], ...] = (
     ("MFU, non-causal", lambda p: p.mfu, "0.0%"),
     ("Effective training time ratio", lambda p: p.campaign.ettr, "0.0%"),
     ("Interruptions", lambda p: len(p.campaign.interruptions), "#,##0"),
-    ("Water [m3]", lambda p: p.water.total_m3, "#,##0"),
+    ("Water at the site [m3]", lambda p: p.water.site_m3, "#,##0"),
+    ("Water in generating the electricity [m3]", lambda p: p.water.generation_m3, "#,##0"),
     ("Emissions of making the hardware [tCO2e]", lambda p: p.carbon.embodied_tco2e, "#,##0"),
 )
-"""Figures that no price changes."""
+"""Figures that no price changes; `None` where nothing is published."""
 
 
 def _summary(
@@ -104,7 +105,11 @@ def _summary(
     for y, (label, value, form) in enumerate(OTHERS, top + 2 + len(rows)):
         writer.text(sheet, y, 0, label)
         for n, plan in enumerate(plans):
-            writer.number(sheet, y, 1 + 3 * n, value(plan), form)
+            found = value(plan)
+            if found is None:
+                writer.text(sheet, y, 1 + 3 * n, "not published", align="right")
+            else:
+                writer.number(sheet, y, 1 + 3 * n, found, form)
     end = top + 3 + len(rows) + len(OTHERS)
     writer.text(
         sheet,

@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.campaign_text import distribution_lines
 from planner.carbon import grids, load_grid
-from planner.water import litres_per_kwh, water
+from planner.plan import make_plan
+from planner.plan_file import plan_request
+from planner.quantities import significant
+from planner.report.board import summary_table
+from planner.report.document import Cell
+from planner.simulation import simulate_plan
+from planner.terminal import print_plans
+from planner.water import litres_per_kwh, site_only, water
+from planner.why import why
 from profiler.files import InputError
 
 
@@ -32,6 +41,31 @@ def test_what_is_not_published_is_not_counted_and_says_so() -> None:
     assert found.generation_m3 is None
     assert found.total_m3 == found.site_m3 == pytest.approx(0.27)
     assert "not published for this grid" in found.how
+
+
+DRY = "at the site; water in generation is not published for Bhutan"
+
+
+def test_wherever_the_water_of_a_plan_stands_it_says_what_is_not_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    request = plan_request(
+        {"model": "llama3.1-8b", "tokens": "100B", "cluster": {"gpus": 64}, "site": {"grid": "Bhutan"}}, source="test"
+    )
+    plan = make_plan(request)
+    water_m3 = plan.water.total_m3
+    print_plans([plan], None)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Water │ {significant(water_m3)} m3 at the site" in shown
+    assert DRY in shown
+    [cell] = [row[1] for row in summary_table([plan]).rows if isinstance(row[0], Cell) and row[0].text == "Water"]
+    assert isinstance(cell, Cell)
+    assert (cell.text, cell.note) == (f"{significant(water_m3)} m3", DRY)
+    assert why(plan, "water_m3").value == f"{significant(water_m3)} m3 at the site"
+    assert DRY in "\n".join(distribution_lines(simulate_plan(request, seed=1, replicas=2)))
+
+
+def test_where_water_in_generation_is_published_nothing_is_said_to_be_missing() -> None:
+    assert all(not site_only(grid) for grid in grids() if grid.iso3 in litres_per_kwh())
+    assert site_only(load_grid("Bhutan")) == DRY
 
 
 @given(it=st.floats(0, 1e9), pue=st.floats(1, 3), wue=st.floats(0, 10), less=st.floats(0, 1))

@@ -118,6 +118,18 @@ def test_a_demand_charge_may_be_put_on_a_tariff_without_one(plan: Plan) -> None:
     assert months * (0.5 * peak_kw * 10 + 1000) < added <= months * (peak_kw * 10 + 1000)
 
 
+@pytest.mark.parametrize("grid", ["USA", "Bhutan"])
+def test_water_that_is_not_published_is_no_number(grid: str) -> None:
+    dry = planned(**{"site.grid": grid})
+    summary = Workbook(write_report([dry], "xlsx")).formulas["Summary"]
+    found = {row[0].value: row[1].value for row in summary.iter_rows(max_col=2)}
+    assert found["Water at the site [m3]"] == pytest.approx(dry.water.site_m3)
+    published = dry.water.generation_m3
+    assert found["Water in generating the electricity [m3]"] == (
+        "not published" if published is None else pytest.approx(published)
+    )
+
+
 def test_charts_are_native_and_drawn_from_cells(plan: Plan, hostile_plan: Plan) -> None:
     parts = xlsx_parts(write_report([plan, hostile_plan], "xlsx"))
     charts = [part for name, part in parts.items() if name.startswith("xl/charts/chart")]
