@@ -6,7 +6,7 @@ total, the bill and the tonnes of the plan follow. What follows no price on the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.costs import CostBreakdown, CostLine
 from planner.ownership import Keeping
@@ -46,6 +46,8 @@ class Price:
     levels: Levels
     source: str
     number_format: str = "#,##0.00##"
+    same_as: str = ""
+    """The key of the price that it is until somebody puts a number of its own in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,8 @@ class Working:
     """One line of a cost in what it follows, each at low, expected and high.
 
     A price: quantity x price + rest. `interest`: (quantity x server price + rest) x interest. `sale`: quantity x
-    server price + rest. `bill`: quantity x electricity bill + rest, the rest being electricity before and after
-    training, which follows the price of energy and PUE. `staff`: quantity x all other lines. Empty: rest.
+    server price + rest. `bill`: quantity x electricity bill + rest x PUE x the price of standing, the rest being what
+    the machines draw before and after training [kWh]. `staff`: quantity x all other lines. Empty: rest.
     """
 
     line: CostLine
@@ -88,10 +90,26 @@ def _site_prices(plan: Plan) -> Iterator[Price]:
     yield _same("energy", "Electricity, mean over the hours", "USD per kWh", bill.energy_usd / bill.energy_kwh, cited)
     yield _same("demand", "Demand charge", "USD per kW and month", tariff.demand_usd_per_kw_month, cited)
     yield _same("fixed", "Fixed charge", "USD per month", tariff.fixed_usd_per_month, cited)
+    if plan.own is not None and plan.charges.standing_days:
+        yield _standing_price(plan)
     pue = _settled(meter_kwh / machines_kwh, site_pue(request.site))
     yield _same("pue", "PUE, mean over the run", "kWh per kWh", pue, "the plan, over the hours of the run")
     settled = _settled(intensity, plan.grid.intensity_kg_per_kwh)
     yield _same("intensity", "Grid, carbon intensity", "kgCO2e per kWh", settled, plan.grid.source)
+
+
+def _standing_price(plan: Plan) -> Price:
+    """What electricity costs before and after training: the mean of a year, which a flat price is too."""
+    bill, tariff = plan.bill, plan.prices.tariff
+    price = _same(
+        "standing",
+        "Electricity before and after training",
+        "USD per kWh",
+        tariff.mean_usd_per_kwh,
+        f"mean over a year; {tariff.label}; {tariff.source}",
+    )
+    flat = abs(bill.energy_usd / bill.energy_kwh - tariff.mean_usd_per_kwh) <= ROUNDING * tariff.mean_usd_per_kwh
+    return replace(price, same_as="energy") if flat else price
 
 
 def _cluster_prices(plan: Plan) -> Iterator[Price]:
@@ -160,10 +178,9 @@ def _working(plan: Plan, cost: CostBreakdown, line: CostLine, prices: dict[str, 
         others = (cost.low - line.low, cost.expected - line.expected, cost.high - line.high)
         return Working(line=line, follows=follows, quantity=_over(usd, others), rest=NOTHING)
     if follows == "bill":
-        quantity = (_owned_share(plan, line),) * 3
-        return Working(
-            line=line, follows=follows, quantity=quantity, rest=_rest(usd, quantity, (plan.bill.total_usd,) * 3)
-        )
+        share, pue = _owned_share(plan, line), prices["pue"][1]
+        standing_kwh = share * plan.charges.standing_kwh / pue
+        return Working(line=line, follows=follows, quantity=(share,) * 3, rest=(standing_kwh,) * 3)
     if follows in ("interest", "sale") and _positive(prices, "server", "interest"):
         base = _over(usd, prices["interest"]) if follows == "interest" else usd
         quantity = _per_server_price(plan, line, follows)

@@ -116,21 +116,24 @@ def _prices(page: _Sheet) -> dict[str, int]:
     rows = {}
     for price in plan_prices(page.plan):
         rows[price.key] = page.row
-        _price(page, price)
+        _price(page, price, rows)
     return rows
 
 
-def _price(page: _Sheet, price: Price) -> None:
-    y, writer = page.row, page.writer
+def _price(page: _Sheet, price: Price, rows: dict[str, int]) -> None:
+    """A price at each level; levels that are the same follow the expected one."""
+    y, writer, form = page.row, page.writer, price.number_format
     writer.text(page.sheet, y, 0, price.label)
     writer.text(page.sheet, y, 1, price.unit, font_color=LIGHT.muted)
     one = len(set(price.levels)) == 1
-    for i in (1, 0, 2):
+    yellow = {"bg_color": YELLOW, "border": 1, "border_color": LIGHT.line}
+    for i, value in enumerate(price.levels):
         if one and i != 1:
-            writer.formula(page.sheet, y, LOW + i, f"={page.ref(y, 1)}", price.levels[i], price.number_format)
+            writer.formula(page.sheet, y, LOW + i, f"={page.ref(y, 1)}", value, form)
+        elif price.same_as:
+            writer.formula(page.sheet, y, LOW + i, f"={page.ref(rows[price.same_as], i)}", value, form, **yellow)
         else:
-            how = {"bg_color": YELLOW, "border": 1, "border_color": LIGHT.line}
-            writer.number(page.sheet, y, LOW + i, price.levels[i], price.number_format, **how)
+            writer.number(page.sheet, y, LOW + i, value, form, **yellow)
     page.note(y, LOW + 3, price.source)
     page.row += 1
 
@@ -235,7 +238,8 @@ def _formula(
         case "":
             return rest
         case "bill":
-            return f"{quantity}*{page.ref(bill, level)}+{rest}{_standing(page, working, prices, level)}"
+            standing = "".join(f"*{page.ref(prices[key], level)}" for key in ("pue", "standing") if any(working.rest))
+            return f"{quantity}*{page.ref(bill, level)}+{rest}{standing}"
         case "staff":
             first, last = (page.ref(row, level) for row in (lines[0], lines[1] - 1))
             return f"{quantity}*SUM({first}:{last})"
@@ -246,14 +250,6 @@ def _formula(
             return f"{quantity}*{page.ref(prices['server'], level)}+{rest}"
         case key:
             return f"{quantity}*{page.ref(prices[key], level)}+{rest}"
-
-
-def _standing(page: _Sheet, working: Working, prices: dict[str, int], level: int) -> str:
-    """How electricity before and after training follows the price of energy and PUE."""
-    if not any(working.rest):
-        return ""
-    planned = {price.key: price.levels[level] for price in plan_prices(page.plan)}
-    return "".join(f"*{page.ref(prices[key], level)}/{planned[key]!r}" for key in ("energy", "pue"))
 
 
 def _chart(page: _Sheet, totals: dict[str, int]) -> None:

@@ -92,12 +92,34 @@ def test_a_changed_price_gives_what_a_new_plan_gives(
     assert book.value(("Summary", f"B{row}")) == pytest.approx(again.cost.expected)
 
 
-def test_a_changed_electricity_price_reaches_bill_and_owners() -> None:
+@pytest.mark.parametrize("before", [0.0, 0.06])
+@pytest.mark.parametrize("mode", [{"money.mode": "own"}, {"money.mode": "mixed", "money.owned_gpus": 64}])
+def test_a_changed_electricity_price_reaches_bill_and_owners(before: float, mode: dict[str, object]) -> None:
     key = "site.electricity_usd_per_kwh"
-    flat = {"money.mode": "own", key: 0.06, "money.idle_days": 10}
+    flat = {**mode, key: before, "money.idle_days": 10}
     book, again = Workbook(write_report([planned(**flat)], "xlsx")), planned(**{**flat, key: 0.15})
     book.change("Plan 1", "Electricity, mean over the hours", 0.15)
     assert book.levels("Plan 1", "Electricity bill, in all")[1] == pytest.approx(again.bill.total_usd)
+    assert again.own is not None
+    assert book.levels("Plan 1", "Own, in all")[1] == pytest.approx(again.own.expected, rel=1e-9)
+    row = book.find("Summary", "Cost [USD]")
+    assert book.value(("Summary", f"B{row}")) == pytest.approx(again.cost.expected, rel=1e-9)
+
+
+def test_of_prices_by_the_hour_both_means_changed_give_what_a_flat_price_gives() -> None:
+    """Before and after training electricity costs a year's mean, which is not that of the run's hours."""
+    owned = {"money.mode": "own", "money.idle_days": 10, "site.tariff": "tou-example"}
+    book, again = (
+        Workbook(write_report([planned(**owned)], "xlsx")),
+        planned(**{**owned, "site.electricity_usd_per_kwh": 0.15}),
+    )
+    for label, value in (
+        ("Electricity, mean over the hours", 0.15),
+        ("Electricity before and after training", 0.15),
+        ("Demand charge", 0.0),
+        ("Fixed charge", 0.0),
+    ):
+        book.change("Plan 1", label, value)
     assert book.levels("Plan 1", "Own, in all")[1] == pytest.approx(again.cost.expected, rel=1e-9)
 
 
