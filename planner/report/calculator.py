@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from planner.costs import CostBreakdown, CostLine
 from planner.ownership import Keeping
 from planner.plan import Plan
+from planner.plan_file import SiteRequest
 from planner.planned_campaign import site_pue
 from planner.report.tables import month_table
 from profiler.units import JOULES_PER_KWH
@@ -48,6 +49,8 @@ class Price:
     number_format: str = "#,##0.00##"
     same_as: str = ""
     """The key of the price that it is until somebody puts a number of its own in its place."""
+    stands: bool = False
+    """Whether it is told but not to be changed, since more follows it than the sheet knows; the source says what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +96,26 @@ def _site_prices(plan: Plan) -> Iterator[Price]:
     if plan.own is not None and plan.charges.standing_days:
         yield _standing_price(plan)
     pue = _settled(meter_kwh / machines_kwh, site_pue(request.site))
-    yield _same("pue", "PUE, mean over the run", "kWh per kWh", pue, "the plan, over the hours of the run")
+    why = _why_pue_stands(request.site)
+    source = " ".join(part for part in ("the plan, over the hours of the run.", why) if part).rstrip(".")
+    yield replace(_same("pue", "PUE, mean over the run", "kWh per kWh", pue, source), stands=bool(why))
     settled = _settled(intensity, plan.grid.intensity_kg_per_kwh)
     yield _same("intensity", "Grid, carbon intensity", "kgCO2e per kWh", settled, plan.grid.source)
+
+
+def _why_pue_stands(site: SiteRequest) -> str:
+    """Why another PUE takes another plan; empty where the energy alone follows it."""
+    if site.power_windows or site.power_limit_mw is not None:
+        return (
+            "Not to be changed here: power windows and limits hold at the meter, so that with another PUE the GPUs "
+            "run slower or faster and the days differ. Plan again with site.pue."
+        )
+    if site.climate:
+        return (
+            "Not to be changed here: it follows the weather of the run's hours, and site.pue is the mean of a year. "
+            "Plan again with site.pue."
+        )
+    return ""
 
 
 def _standing_price(plan: Plan) -> Price:

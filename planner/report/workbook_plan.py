@@ -121,7 +121,7 @@ def _prices(page: _Sheet) -> dict[str, int]:
 
 
 def _price(page: _Sheet, price: Price, rows: dict[str, int]) -> None:
-    """A price at each level; levels that are the same follow the expected one."""
+    """A price at each level, yellow where it may be changed; levels that are the same follow the expected one."""
     y, writer, form = page.row, page.writer, price.number_format
     writer.text(page.sheet, y, 0, price.label)
     writer.text(page.sheet, y, 1, price.unit, font_color=LIGHT.muted)
@@ -133,7 +133,7 @@ def _price(page: _Sheet, price: Price, rows: dict[str, int]) -> None:
         elif price.same_as:
             writer.formula(page.sheet, y, LOW + i, f"={page.ref(rows[price.same_as], i)}", value, form, **yellow)
         else:
-            writer.number(page.sheet, y, LOW + i, value, form, **yellow)
+            writer.number(page.sheet, y, LOW + i, value, form, **({} if price.stands else yellow))
     page.note(y, LOW + 3, price.source)
     page.row += 1
 

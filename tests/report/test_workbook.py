@@ -92,6 +92,28 @@ def test_a_changed_price_gives_what_a_new_plan_gives(
     assert book.value(("Summary", f"B{row}")) == pytest.approx(again.cost.expected)
 
 
+@pytest.mark.parametrize(
+    ("site", "may_change"),
+    [
+        ({}, True),
+        ({"site.power_windows": [{"allowed_w": "0.2 MW", "from_hour": 16, "to_hour": 20}]}, False),
+        ({"site.power_limit_mw": 0.28}, False),
+        ({"site.climate": "phoenix"}, False),
+    ],
+)
+def test_pue_may_be_changed_only_where_the_totals_can_follow_it(site: dict[str, object], may_change: bool) -> None:
+    book, again = Workbook(write_report([planned(**site)], "xlsx")), planned(**{**site, "site.pue": 1.4})
+    label = "PUE, mean over the run"
+    book.change("Plan 1", label, 1.4)
+    row = [
+        cell for [*cells] in book.formulas["Plan 1"].iter_rows(max_col=6) for cell in cells if cells[0].value == label
+    ]
+    yellow = [cell for cell in row if cell.fill.fgColor.rgb == "FFFFF4C2"]
+    follows = book.levels("Plan 1", "At the site's meter")[1] == pytest.approx(again.energy_mwh.expected)
+    assert bool(yellow) == follows == may_change
+    assert ("Plan again with site.pue" in str(row[5].value)) == (not may_change)
+
+
 @pytest.mark.parametrize("before", [0.0, 0.06])
 @pytest.mark.parametrize("mode", [{"money.mode": "own"}, {"money.mode": "mixed", "money.owned_gpus": 64}])
 def test_a_changed_electricity_price_reaches_bill_and_owners(before: float, mode: dict[str, object]) -> None:
