@@ -85,7 +85,7 @@ def _summary(
     note = " · ".join(part for part in ("Training plan", date, f"herdplan {version}") if part)
     writer.title(sheet, "How long, how much, how many megawatt-hours", note)
     for n, plan in enumerate(plans):
-        writer.text(sheet, 2 + n, 0, words.answer(plan))
+        writer.text(sheet, 2 + n, 0, f"As planned: {words.answer(plan)}")
     top = 3 + len(plans)
     for n, plan in enumerate(plans):
         writer.text(sheet, top, 1 + 3 * n, plan.name, bold=True, align="right")
@@ -115,8 +115,8 @@ def _summary(
         sheet,
         end,
         0,
-        "Cost, energy and emissions follow the yellow cells of each plan's sheet. The 5 % and 95 % are those of the "
-        "plan as computed and do not.",
+        "Cost, energy and emissions follow the yellow cells of each plan's sheet. The sentences above and the "
+        "5 % and 95 % are those of the plan as computed and do not.",
         font_color=LIGHT.muted,
     )
     sheet.set_column(0, 0, 38)

@@ -4,6 +4,7 @@ import pytest
 
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
+from planner.report import words
 from planner.report.formats import write_report
 from tests.report.conftest import SMALL
 from tests.report.reading import xlsx_parts
@@ -172,6 +173,14 @@ def test_water_that_is_not_published_is_no_number(grid: str) -> None:
     assert found["Water in generating the electricity [m3]"] == (
         "not published" if published is None else pytest.approx(published)
     )
+
+
+def test_a_sentence_that_no_price_changes_says_that_it_is_the_plans(plan: Plan) -> None:
+    """The cells beneath it follow the yellow ones."""
+    summary = Workbook(write_report([plan], "xlsx")).formulas["Summary"]
+    texts = [cell.value for (cell,) in summary.iter_rows(max_col=1) if isinstance(cell.value, str)]
+    [said] = [text for text in texts if words.answer(plan) in text]
+    assert said.startswith("As planned: ")
 
 
 def test_charts_are_native_and_drawn_from_cells(plan: Plan, hostile_plan: Plan) -> None:
