@@ -78,7 +78,21 @@ def validated(data: Mapping[str, Any], kind: type[T], *, source: str) -> T:
     except ValidationError as error:
         raise InputError(_sentence(error, source, kind)) from None
     _refuse_nan(data, source, ())
+    _refuse_flags(data, result, source, ())
     return result
+
+
+def _refuse_flags(data: object, result: object, source: str, where: tuple[str, ...]) -> None:
+    """Refuse `true` and `false` that pydantic took for the numbers 1 and 0."""
+    if isinstance(data, bool) and isinstance(result, int | float) and not isinstance(result, bool):
+        raise InputError(f"{source}: key '{'.'.join(where)}' is {str(data).lower()}; a number is needed.")
+    if isinstance(data, Mapping):
+        for key, inner in data.items():
+            found = result.get(key) if isinstance(result, Mapping) else getattr(result, str(key), None)
+            _refuse_flags(inner, found, source, (*where, str(key)))
+    elif isinstance(data, list | tuple) and isinstance(result, list | tuple):
+        for i, (inner, found) in enumerate(zip(data, result, strict=False)):
+            _refuse_flags(inner, found, source, (*where, str(i)))
 
 
 def _refuse_nan(value: object, source: str, where: tuple[str, ...]) -> None:
@@ -111,8 +125,18 @@ def _sentence(error: Any, source: str, kind: type) -> str:
                 if not first["loc"]
                 else (f"{source}: key '{key}' is {given}; {first['ctx']['error']}")
             )
+        case "dataclass_type":
+            return f"{source}: key '{key}' is {given}; a table is needed, such as {_header(first['loc'])}."
+        case "tuple_type":
+            return f"{source}: key '{key}' is {given}; a list is needed."
         case _:
             return f"{source}: key '{key}' is {given}; {first['msg'][0].lower()}{first['msg'][1:]}."
+
+
+def _header(where: tuple[str | int, ...]) -> str:
+    """How TOML heads a table that stands somewhere, or in a list of tables."""
+    name = ".".join(part for part in where if isinstance(part, str))
+    return f"[[{name}]]" if where and isinstance(where[-1], int) else f"[{name}]"
 
 
 def _meant(given: list[str], known: tuple[str, ...]) -> str:

@@ -105,6 +105,13 @@ WRONG = [
     (LEAST + "[stated]\neffective_time_ratio = 1.1", "key 'stated.effective_time_ratio' is 1.1"),
     (PHASES.replace("5T", "6T").replace("16T", "15T"), "the phases hold 1.6e+13 tokens"),
     (PHASES.replace("seq_len = 4096\n", ""), "key 'phases.0.seq_len' is missing"),
+    (LEAST + "[cluster]\ngpus = true", "key 'cluster.gpus' is true; a number is needed"),
+    (LEAST + "[site]\npue = true", "key 'site.pue' is true; a number is needed"),
+    (PHASES.replace("seq_len = 8192", "seq_len = true"), "key 'phases.1.seq_len' is true; a number is needed"),
+    (LEAST + "money = 5", "key 'money' is 5; a table is needed, such as [money]"),
+    (LEAST + "[training]\nlayout = 5", "key 'training.layout' is 5; a table is needed, such as [training.layout]"),
+    (LEAST + "phases = [5]", "key 'phases.0' is 5; a table is needed, such as [[phases]]"),
+    (LEAST + "phases = 5", "key 'phases' is 5; a list is needed"),
     (LEAST + "[cluster\n", "not readable as TOML"),
     (LEAST + "seed = " + "9" * 5000, "not readable as TOML"),
     ('model = "m"\ntokens = ' + "1" + "0" * 400, "key 'tokens' is 1000"),
@@ -118,6 +125,11 @@ def test_a_plan_that_cannot_be_is_one_sentence(text: str, says: str) -> None:
     assert says in str(error.value)
     assert str(error.value).startswith("plan.toml: ")
     assert "\n" not in str(error.value)
+
+
+def test_what_is_a_flag_may_be_true() -> None:
+    request = parse_plan_request(LEAST + "[money]\nresearch_staff = true", source="x")
+    assert request.money.research_staff is True
 
 
 KEYS = ["model", "tokens", "name", "seed", "cluster", "cluster.gpus", "training.layout", "training.layout.tp",
