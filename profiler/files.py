@@ -10,6 +10,7 @@ import tempfile
 import tomllib
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
+from datetime import date, datetime, time
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
@@ -69,10 +70,11 @@ def _adapter(kind: Hashable) -> Any:
 def validated(data: Mapping[str, Any], kind: type[T], *, source: str) -> T:
     """Check `data` against the dataclass `kind`; raise `InputError` with the first thing wrong.
 
-    Unknown keys, wrong types, NaN, infinities and values out of range are refused.
+    Unknown keys, wrong types, NaN, infinities and values out of range are refused. A date of TOML is its text.
     """
     from pydantic import ValidationError
 
+    data = _dates_as_text(data)
     try:
         result: T = _adapter(cast(Hashable, kind)).validate_python(data)
     except ValidationError as error:
@@ -80,6 +82,17 @@ def validated(data: Mapping[str, Any], kind: type[T], *, source: str) -> T:
     _refuse_nan(data, source, ())
     _refuse_flags(data, result, source, ())
     return result
+
+
+def _dates_as_text(value: Any) -> Any:
+    """TOML has dates without quotes; here each is text: `2028-02-29`, with a time of day unless it is midnight."""
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value == datetime.combine(value, time()) else value.isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: _dates_as_text(inner) for key, inner in value.items()}
+    return [_dates_as_text(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _refuse_flags(data: object, result: object, source: str, where: tuple[str, ...]) -> None:

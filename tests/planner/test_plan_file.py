@@ -127,6 +127,26 @@ def test_a_plan_that_cannot_be_is_one_sentence(text: str, says: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "start"),
+    [
+        ("2028-02-29", "2028-02-29"),
+        ('"2028-02-29"', "2028-02-29"),
+        ("2028-02-29T00:00:00", "2028-02-29"),
+        ("2028-02-29 06:00:00", "2028-02-29T06:00:00"),
+    ],
+)
+def test_a_date_is_the_same_with_and_without_quotes(written: str, start: str) -> None:
+    assert parse_plan_request(f"{LEAST}start = {written}", source="x").start == start
+    assert parse_plan_request(LEAST, [parse_override(f"start={written}")], source="x").start == start
+
+
+def test_the_dates_of_a_power_window_need_no_quotes() -> None:
+    text = LEAST + "[[site.power_windows]]\nallowed_w = 1e6\nfirst_date = 2028-02-29\nlast_date = 2028-03-31\n"
+    [window] = parse_plan_request(text, source="x").site.power_windows
+    assert (window.first_date, window.last_date) == ("2028-02-29", "2028-03-31")
+
+
 def test_what_is_a_flag_may_be_true() -> None:
     request = parse_plan_request(LEAST + "[money]\nresearch_staff = true", source="x")
     assert request.money.research_staff is True
