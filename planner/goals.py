@@ -13,6 +13,7 @@ import numpy as np
 
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
+from planner.planned_campaign import first_moment
 from planner.quantities import human, money, significant
 from planner.refusal import PlanError
 from profiler.files import InputError, nearest
@@ -147,7 +148,7 @@ def goal_limits(
     """
     limits = []
     if by is not None:
-        start = date.fromisoformat(request.start[:10])
+        start = first_moment(request).date()
         days = (by - start).days + 1
         if days < 1:
             raise InputError(f"the date {by} is before the plan's start, {start}.")

@@ -2,14 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BeforeValidator
 
-from planner.quantities import parse_count, quantity_or_none
+from planner.plan_numbers import (
+    Megawatts,
+    Percent,
+    Seconds,
+    StandingDays,
+    Start,
+    Teraflops,
+    Tokens,
+    UsdPerGpu,
+    UsdPerGpuHour,
+    UsdPerKwh,
+    Watts,
+)
+from planner.quantities import parse_count
 from profiler.files import InputError, parse_toml, read_text, validated
 from profiler.profile import Recompute
 from profiler.units import Count
@@ -20,20 +31,6 @@ from sim.layout import Sharding
 from sim.schedule_order import PipelineSchedule
 from sim.site import Hour, Month, PowerWindow
 from sim.stacks import DEFAULT_STACK
-
-Tokens = Annotated[float, BeforeValidator(parse_count)]
-"""A number of tokens: 15.6e12 or "15.6T"."""
-
-Seconds = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="s"))]
-Days = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="days"))]
-Percent = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="share"))]
-Megawatts = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="MW"))]
-Watts = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="W"))]
-UsdPerKwh = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/kWh"))]
-UsdPerGpuHour = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU-hour"))]
-UsdPerGpu = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU"))]
-Teraflops = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="TFLOP/s"))]
-"""Numbers, or numbers with a unit that people write: "10 min", "0.08 USD/kWh", "90 %"."""
 
 MOST_REPLICAS = 1000
 """Campaigns of which a plan takes the median."""
@@ -264,10 +261,10 @@ class MoneyRequest:
     """Replaces the catalogue's range of rents."""
     server_usd_per_gpu: Annotated[UsdPerGpu, Gt(0)] | None = None
     """Purchase price with a GPU's share of the server; the catalogue's range where nothing is said."""
-    preparation_days: Annotated[Days, Ge(0)] = 0.0
-    """Days the cluster is paid for before the first step."""
-    idle_days: Annotated[Days, Ge(0)] = 0.0
-    """Days it is paid for after the last step."""
+    preparation_days: StandingDays = 0.0
+    """Days the cluster is paid for before the first step; five years at most."""
+    idle_days: StandingDays = 0.0
+    """Days it is paid for after the last step; five years at most."""
     storage_tb: Annotated[float, Ge(0)] | None = None
     """Storage for data and checkpoints; where nothing is said, 4 bytes a token and ten checkpoints (assumed)."""
     egress_tb: Annotated[float, Ge(0)] | None = None
@@ -309,7 +306,7 @@ class PlanRequest:
     """Training tokens."""
     name: str = ""
     """What the plan is called; the model and its GPUs where nothing is said."""
-    start: str = "2026-01-05"
+    start: Start = "2026-01-05"
     """First day, for calendar months of bills."""
     seed: Annotated[int, Ge(0)] = 1
     """Same seed, same plan."""

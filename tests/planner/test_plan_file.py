@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.cashflow import cash_flow
 from planner.commands.shared import parse_override
+from planner.plan import make_plan
 from planner.plan_file import parse_plan_request, plan_request, read_plan_request
 from profiler.files import InputError
 
@@ -112,6 +114,11 @@ WRONG = [
     (LEAST + "[training]\nlayout = 5", "key 'training.layout' is 5; a table is needed, such as [training.layout]"),
     (LEAST + "phases = [5]", "key 'phases.0' is 5; a table is needed, such as [[phases]]"),
     (LEAST + "phases = 5", "key 'phases' is 5; a list is needed"),
+    (LEAST + "[money]\npreparation_days = 1e9", "key 'money.preparation_days' is 1000000000.0; input should be "),
+    (LEAST + '[money]\nidle_days = "300k weeks"', "than or equal to 1826"),
+    (LEAST + 'start = "0001-01-01"', "key 'start' is '0001-01-01'; a year from 1970 to 2999 is needed"),
+    (LEAST + "start = 9998-12-31", "key 'start' is '9998-12-31'; a year from 1970 to 2999 is needed"),
+    (LEAST + 'start = "soon"', "key 'start' is 'soon'; a date such as 2026-01-05 is needed"),
     (LEAST + "[cluster\n", "not readable as TOML"),
     (LEAST + "seed = " + "9" * 5000, "not readable as TOML"),
     ('model = "m"\ntokens = ' + "1" + "0" * 400, "key 'tokens' is 1000"),
@@ -145,6 +152,17 @@ def test_the_dates_of_a_power_window_need_no_quotes() -> None:
     text = LEAST + "[[site.power_windows]]\nallowed_w = 1e6\nfirst_date = 2028-02-29\nlast_date = 2028-03-31\n"
     [window] = parse_plan_request(text, source="x").site.power_windows
     assert (window.first_date, window.last_date) == ("2028-02-29", "2028-03-31")
+
+
+@pytest.mark.parametrize("start", ["1970-01-01", "2999-12-31"])
+def test_what_is_allowed_of_first_days_and_standing_days_has_room_on_the_calendar(start: str) -> None:
+    money = {"mode": "own", "preparation_days": 1826, "idle_days": 1826}
+    data = {"model": "llama3.1-8b", "tokens": "100B", "start": start, "cluster": {"gpus": 64}, "money": money}
+    plan = make_plan(plan_request(data, source="x"))
+    flow = cash_flow(plan)
+    assert flow.total_usd == pytest.approx(plan.cost.expected)
+    paid = {int(month[:4]) for month in flow.payments_usd}
+    assert max(paid) - min(paid) >= 10
 
 
 def test_what_is_a_flag_may_be_true() -> None:

@@ -86,7 +86,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_so() -> None:
         (("--export", "/proc/x"), "cannot be written"),
         (("--set", "site.climate=mars"), "climate 'mars' is not in the catalogue"),
         (("--set", "site.power_windows=[{allowed_w=1}]"), "this run never finishes"),
-        (("--set", "start=soon"), "start is 'soon'"),
+        (("--set", "start=soon"), "key 'start' is 'soon'"),
     ],
 )
 def test_a_mistake_is_one_sentence(words: tuple[str, ...], says: str) -> None:
