@@ -9,10 +9,12 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from planner.plan_numbers import (
     Megawatts,
+    People,
     Percent,
     Seconds,
     StandingDays,
     Start,
+    Terabytes,
     Teraflops,
     Tokens,
     UsdPerGpu,
@@ -257,17 +259,17 @@ class MoneyRequest:
     spot_reclaimed_per_month: Annotated[Percent, Ge(0), Lt(1)] = 0.15
     """Share of spot nodes that the cloud takes back in a month. Default: H100s, 10 to 20 % (AWS Spot Instance
     Advisor, May 2025)."""
-    price_usd_per_gpu_hour: Annotated[UsdPerGpuHour, Gt(0)] | None = None
+    price_usd_per_gpu_hour: UsdPerGpuHour | None = None
     """Replaces the catalogue's range of rents."""
-    server_usd_per_gpu: Annotated[UsdPerGpu, Gt(0)] | None = None
+    server_usd_per_gpu: UsdPerGpu | None = None
     """Purchase price with a GPU's share of the server; the catalogue's range where nothing is said."""
     preparation_days: StandingDays = 0.0
     """Days the cluster is paid for before the first step; five years at most."""
     idle_days: StandingDays = 0.0
     """Days it is paid for after the last step; five years at most."""
-    storage_tb: Annotated[float, Ge(0)] | None = None
+    storage_tb: Terabytes | None = None
     """Storage for data and checkpoints; where nothing is said, 4 bytes a token and ten checkpoints (assumed)."""
-    egress_tb: Annotated[float, Ge(0)] | None = None
+    egress_tb: Terabytes | None = None
     """Data carried out of the cloud; the weights in 16 bits where nothing is said."""
     housing: Literal["colocation", "building"] = "colocation"
     """Where an owned cluster stands: in rented space, or in a building of its own. Default: assumed."""
@@ -276,7 +278,7 @@ class MoneyRequest:
     over 5.5 years, or all of it. Default: market."""
     resale_share: Annotated[Percent, Ge(0), Le(1)] = 1.0
     """What a sale brings over the value kept. Default: used on, not sold."""
-    operators: Annotated[float, Ge(0)] = 0.0
+    operators: People = 0.0
     """People who run an owned site. Default: counted elsewhere."""
     research_staff: bool = False
     """Whether the people who develop the model are counted, 29 to 49 % of the total (arXiv:2405.21015)."""

@@ -4,15 +4,32 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BeforeValidator
 
 from planner.quantities import parse_count, quantity_or_none
+from planner.tariffs import HIGHEST_USD_PER_KWH, beyond_price
 
 LONGEST_STANDING_DAYS = 1826.0
 """Five years: a cluster that stands idle for longer has outlived its use (planner.carbon.HARDWARE_LIFETIME_YEARS)."""
 FIRST_YEAR, LAST_YEAR = 1970, 2999
 """A first day in another year is a mistake, and leaves the calendar no room for what comes before or after it."""
+
+
+MOST_USD_PER_GPU_HOUR, MOST_USD_PER_GPU = 1e4, 1e8
+MOST_TB, MOST_PEOPLE = 1e9, 1e5
+"""Assumed: a thousand times and more what anybody pays, stores or employs for a cluster; more is a mistake."""
+
+
+def kwh_price(usd_per_kwh: float) -> float:
+    """A price of electricity as it is, if there may be one [USD per kWh].
+
+    Raises:
+        ValueError: beyond what any market has seen.
+    """
+    if usd_per_kwh > HIGHEST_USD_PER_KWH:
+        raise ValueError(beyond_price(usd_per_kwh))
+    return usd_per_kwh
 
 
 def start_text(start: str) -> str:
@@ -41,11 +58,16 @@ Days = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="days"))]
 Percent = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="share"))]
 Megawatts = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="MW"))]
 Watts = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="W"))]
-UsdPerKwh = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/kWh"))]
-UsdPerGpuHour = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU-hour"))]
-UsdPerGpu = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU"))]
+UsdPerKwh = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/kWh")), AfterValidator(kwh_price)]
+UsdPerGpuHour = Annotated[
+    float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU-hour")), Gt(0), Le(MOST_USD_PER_GPU_HOUR)
+]
+UsdPerGpu = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/GPU")), Gt(0), Le(MOST_USD_PER_GPU)]
 Teraflops = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="TFLOP/s"))]
 """Numbers, or numbers with a unit that people write: "10 min", "0.08 USD/kWh", "90 %"."""
+
+Terabytes = Annotated[float, Ge(0), Le(MOST_TB)]
+People = Annotated[float, Ge(0), Le(MOST_PEOPLE)]
 
 StandingDays = Annotated[Days, Ge(0), Le(LONGEST_STANDING_DAYS)]
 """Days without a step."""

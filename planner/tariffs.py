@@ -31,8 +31,29 @@ PLACES = "electricity_places.csv"
 CSV_COLUMNS = {"usd_per_kwh": 1.0, "usd_per_mwh": 1e-3}
 LOWEST_USD_PER_KWH, HIGHEST_USD_PER_KWH = -1.0, 10.0
 """No wholesale market has gone beyond: caps of -500 EUR/MWh (Europe) and 9,000 USD/MWh (Texas, until 2021)."""
+HIGHEST_USD_PER_KW_MONTH, HIGHEST_USD_PER_MONTH = 1_000.0, 1e9
+"""Far beyond any demand charge (tens of USD) and any fixed one."""
 LONGEST_DAYS = 36_525.0
 """A century; a longer load is a mistake."""
+
+
+def price(key: str, usd_per_kwh: float) -> float:
+    """A price of electricity, if it is one that may be paid all year or in a window [USD per kWh].
+
+    Raises:
+        InputError: below 0, or beyond what any market has seen.
+    """
+    if amount(key, usd_per_kwh) > HIGHEST_USD_PER_KWH:
+        raise InputError(f"{key} is {usd_per_kwh:g}; {beyond_price(usd_per_kwh)}")
+    return usd_per_kwh
+
+
+def beyond_price(usd_per_kwh: float) -> str:
+    """What is said of a price that is too high: it is probably one of a MWh."""
+    return (
+        f"at most {HIGHEST_USD_PER_KWH:g} USD per kWh is possible. If {usd_per_kwh:g} USD per MWh are meant, "
+        f"that is {usd_per_kwh / 1000:g} USD per kWh."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +73,7 @@ class Window:
     usd_per_kwh: Amount
 
     def __post_init__(self) -> None:
-        amount("usd_per_kwh", self.usd_per_kwh)
+        price("usd_per_kwh", self.usd_per_kwh)
 
     def holds(self, times: Times) -> NDArray[np.bool_]:
         """Whether the hours that begin at `times` (datetime64[h]) are in the window."""
@@ -83,8 +104,9 @@ class Tariff:
     date: str
 
     def __post_init__(self) -> None:
-        for key in ("energy_usd_per_kwh", "demand_usd_per_kw_month", "fixed_usd_per_month"):
-            amount(key, getattr(self, key))
+        price("energy_usd_per_kwh", self.energy_usd_per_kwh)
+        amount("demand_usd_per_kw_month", self.demand_usd_per_kw_month, most=HIGHEST_USD_PER_KW_MONTH)
+        amount("fixed_usd_per_month", self.fixed_usd_per_month, most=HIGHEST_USD_PER_MONTH)
         if self.hourly_usd_per_kwh and len(self.hourly_usd_per_kwh) != YEAR_HOURS:
             raise InputError(
                 f"hourly_usd_per_kwh has {len(self.hourly_usd_per_kwh)} values; a year has {YEAR_HOURS}."
@@ -223,7 +245,7 @@ def flat_tariff(usd_per_kwh: float, *, source: str = "given by the user") -> Tar
     return Tariff(
         name="flat",
         label=f"{usd_per_kwh:g} USD per kWh",
-        energy_usd_per_kwh=amount("usd_per_kwh", usd_per_kwh),
+        energy_usd_per_kwh=price("usd_per_kwh", usd_per_kwh),
         source=source,
         date="",
     )

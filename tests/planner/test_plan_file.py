@@ -119,6 +119,19 @@ WRONG = [
     (LEAST + 'start = "0001-01-01"', "key 'start' is '0001-01-01'; a year from 1970 to 2999 is needed"),
     (LEAST + "start = 9998-12-31", "key 'start' is '9998-12-31'; a year from 1970 to 2999 is needed"),
     (LEAST + 'start = "soon"', "key 'start' is 'soon'; a date such as 2026-01-05 is needed"),
+    (
+        LEAST + "[site]\nelectricity_usd_per_kwh = 80",
+        "at most 10 USD per kWh is possible. If 80 USD per MWh are meant",
+    ),
+    (LEAST + '[site]\nelectricity_usd_per_kwh = "80 USD/kWh"', "that is 0.08 USD per kWh"),
+    (LEAST + "[money]\nprice_usd_per_gpu_hour = 1e300", "less than or equal to 10000"),
+    (LEAST + "[money]\nserver_usd_per_gpu = 1e300", "less than or equal to 100000000"),
+    (
+        LEAST + "[money]\nstorage_tb = 1e300",
+        "key 'money.storage_tb' is 1e+300; input should be less than or equal to",
+    ),
+    (LEAST + "[money]\negress_tb = 1e300", "key 'money.egress_tb' is 1e+300; input should be less than or equal to"),
+    (LEAST + "[money]\noperators = 1e300", "key 'money.operators' is 1e+300; input should be less than or equal to"),
     (LEAST + "[cluster\n", "not readable as TOML"),
     (LEAST + "seed = " + "9" * 5000, "not readable as TOML"),
     ('model = "m"\ntokens = ' + "1" + "0" * 400, "key 'tokens' is 1000"),
@@ -163,6 +176,13 @@ def test_what_is_allowed_of_first_days_and_standing_days_has_room_on_the_calenda
     assert flow.total_usd == pytest.approx(plan.cost.expected)
     paid = {int(month[:4]) for month in flow.payments_usd}
     assert max(paid) - min(paid) >= 10
+
+
+def test_a_price_of_a_mwh_with_its_unit_is_one_of_a_kwh() -> None:
+    text = LEAST + '[site]\nelectricity_usd_per_kwh = "80 USD/MWh"'
+    assert parse_plan_request(text, source="x").site.electricity_usd_per_kwh == pytest.approx(0.08)
+    dearest = parse_plan_request(LEAST + "[site]\nelectricity_usd_per_kwh = 10", source="x")
+    assert dearest.site.electricity_usd_per_kwh == 10
 
 
 def test_what_is_a_flag_may_be_true() -> None:

@@ -137,6 +137,39 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
             load_tariff(str(path))
 
 
+WINDOW = """[[windows]]
+label = "day"
+from_hour = 8
+to_hour = 20
+usd_per_kwh = 80
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (
+            "energy_usd_per_kwh = 80\n",
+            "energy_usd_per_kwh is 80; at most 10 USD per kWh is possible. If 80 USD per MWh",
+        ),
+        (f"energy_usd_per_kwh = 0.08\n{WINDOW}", "usd_per_kwh is 80; at most 10 USD per kWh is possible"),
+        ("energy_usd_per_kwh = 0.08\ndemand_usd_per_kw_month = 1e9\n", "a number from 0 to 1000 is needed"),
+        ("energy_usd_per_kwh = 0.08\nfixed_usd_per_month = 1e300\n", "a number from 0 to 1e+09 is needed"),
+    ],
+)
+def test_a_price_beyond_any_market_is_refused_of_a_file_as_of_a_year_of_hours(
+    tmp_path: Path, lines: str, says: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\nlabel = "mine"\nsource = "contract"\ndate = 2026-01-01\n{lines}')
+    with pytest.raises(InputError) as error:
+        load_tariff(str(path))
+    assert says in str(error.value)
+    assert str(error.value).startswith(str(path))
+    with pytest.raises(InputError, match="at most 10 USD per kWh"):
+        flat_tariff(80.0)
+
+
 @pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])
 def test_what_is_no_amount_is_refused(wrong: float) -> None:
     with pytest.raises(InputError, match=r"^usd_per_kwh is .*; a finite number of 0 or more is needed"):
