@@ -12,6 +12,7 @@ from planner.plan_numbers import (
     People,
     Percent,
     Seconds,
+    SpareNodes,
     StandingDays,
     Start,
     Terabytes,
@@ -109,7 +110,7 @@ class ClusterRequest:
     """A name of sim/catalogue/fabrics, or a TOML file; the usual one of the node where nothing is said."""
     storage: str = "shared-2tb-s"
     """Where checkpoints go (sim/catalogue/storage). Default: Llama 3's, 2 TB/s sustained (arXiv:2407.21783)."""
-    spare_nodes: Annotated[int, Ge(0)] | None = None
+    spare_nodes: SpareNodes | None = None
     """Powered, idle nodes in waiting; one in a hundred where nothing is said (assumed)."""
 
 
@@ -156,7 +157,7 @@ class ReliabilityRequest:
     """No failure goes unnoticed for longer; as the record says where nothing is said."""
     restart_s: Annotated[Seconds, Ge(0)] | None = None
     """A cold restart; by the GPUs, as the record says, where nothing is said."""
-    hot_spare_nodes: Annotated[int, Ge(0)] = 0
+    hot_spare_nodes: SpareNodes = 0
     """Spare nodes that already run in the job, so that a restart with one is warm. Default: none (assumed)."""
     repair_crews: Count | None = None
     """Nodes that can be under repair at once; any number where nothing is said."""

@@ -16,6 +16,8 @@ FIRST_YEAR, LAST_YEAR = 1970, 2999
 """A first day in another year is a mistake, and leaves the calendar no room for what comes before or after it."""
 
 
+MOST_SPARE_NODES = 100_000
+"""Beyond any: more nodes than there are in the largest cluster."""
 MOST_USD_PER_GPU_HOUR, MOST_USD_PER_GPU = 1e4, 1e8
 MOST_TB, MOST_PEOPLE = 1e9, 1e5
 """Assumed: a thousand times and more what anybody pays, stores or employs for a cluster; more is a mistake."""
@@ -66,6 +68,7 @@ UsdPerGpu = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD
 Teraflops = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="TFLOP/s"))]
 """Numbers, or numbers with a unit that people write: "10 min", "0.08 USD/kWh", "90 %"."""
 
+SpareNodes = Annotated[int, Ge(0), Le(MOST_SPARE_NODES)]
 Terabytes = Annotated[float, Ge(0), Le(MOST_TB)]
 People = Annotated[float, Ge(0), Le(MOST_PEOPLE)]
 

@@ -84,8 +84,10 @@ def _planned_share(setup: "CampaignSetup") -> float:
 def above_poisson(most: int, mean: float) -> float:
     """Share of the time in which more than `most` nodes are under repair, `mean` being their average.
 
-    With any number of crews their number is Poisson's whatever the repair times are (Palm's theorem, M/G/∞).
+    With any number of crews their number is Poisson's whatever the repair times are (Palm's theorem, M/G/∞). It is
+    above its mean m by t with a chance of at most exp(−t² / (2 (m + t/3))) (Bernstein's inequality; Boucheron, Lugosi
+    and Massart, Concentration Inequalities, 2013, section 2.8): less than rounding from t = 9 √m + 25 on.
     """
-    if not mean:
+    if not mean or most > mean + 9 * math.sqrt(mean) + 25:
         return 0.0
     return max(1 - math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(most + 1)), 0.0)

@@ -132,6 +132,7 @@ WRONG = [
     ),
     (LEAST + "[money]\negress_tb = 1e300", "key 'money.egress_tb' is 1e+300; input should be less than or equal to"),
     (LEAST + "[money]\noperators = 1e300", "key 'money.operators' is 1e+300; input should be less than or equal to"),
+    (LEAST + "[cluster]\nspare_nodes = 1e9", "key 'cluster.spare_nodes' is 1000000000.0; input should be less than"),
     (LEAST + "[cluster\n", "not readable as TOML"),
     (LEAST + "seed = " + "9" * 5000, "not readable as TOML"),
     ('model = "m"\ntokens = ' + "1" + "0" * 400, "key 'tokens' is 1000"),

@@ -110,6 +110,13 @@ def test_too_few_spares_or_crews_are_said_where_the_job_waits(spares: int, crews
     assert (len(plan.notes), run.seconds["waiting_for_repair"] > 0.05 * run.duration_s) == (bool(says), bool(says))
 
 
+@pytest.mark.parametrize("away", [0.001, 5.0, 400.0, 20_000.0])
+@pytest.mark.parametrize("deviations", [-2.0, 0.0, 2.0, 8.0, 12.0, 1e9])
+def test_spares_for_all_under_repair_are_poissons_tail_however_many(away: float, deviations: float) -> None:
+    spares = max(int(away + deviations * math.sqrt(away)), 0)
+    assert above_poisson(spares, away) == pytest.approx(stats.poisson.sf(spares, away), abs=1e-10)
+
+
 @pytest.mark.parametrize("spares", [0, 3, 6, 20])
 def test_nodes_under_repair_are_palms_poisson(spares: int) -> None:
     """Against scipy's, and against a job that goes on by replica and so never makes a failure wait."""
