@@ -151,7 +151,7 @@ class ReliabilityRequest:
     """Multi-level: between checkpoints to storage; by the same rule, three hours at most, where nothing is said."""
     memory_copies: Count = 2
     """Hosts that keep each share of a checkpoint in memory. Default: GEMINI, SOSP 2023."""
-    storage_share: Annotated[float, Gt(0), Le(1)] = 1.0
+    storage_share: Annotated[Percent, Gt(0)] = 1.0
     """Share of the storage's bandwidth that others leave to this run's checkpoints. Default: assumed."""
     longest_detection_s: Annotated[Seconds, Ge(0)] | None = None
     """No failure goes unnoticed for longer; as the record says where nothing is said."""
@@ -217,13 +217,13 @@ class SiteRequest:
     grid: str = "USA"
     """Country, ISO code or cloud region (provider:region), for carbon, or a CSV file with a year's hours (kg_per_kwh
     or g_per_kwh). Default: assumed."""
-    clean_share: Annotated[Percent, Ge(0), Le(1)] = 0.0
+    clean_share: Annotated[Percent, Ge(0)] = 0.0
     """Electricity under clean contracts, which market-based emissions count as none. Default: none."""
     wue_l_per_kwh: Annotated[float, Ge(0), Le(20)] | None = None
     """Litres evaporated at the site per kWh of its machines; Microsoft's fleet, 0.27, where nothing is said."""
     pue: Annotated[float, Ge(1), Le(10)] | None = None
     """Site power over machine power; 1.09, Google's fleet's, where nothing is said. Industry: 1.54 (Uptime 2025)."""
-    above_node_share: Annotated[Percent, Ge(0), Le(1)] = 0.10
+    above_node_share: Annotated[Percent, Ge(0)] = 0.10
     """Switches, optics, storage over node power. Default: public analyses of a 100,000-GPU H100 cluster."""
     tariff: str = "us-industrial"
     """Electricity tariff or place (planner/market, such as FIN or USA-TX), a TOML file, or a CSV file with a year's
@@ -277,7 +277,7 @@ class MoneyRequest:
     depreciation: Literal["market", "straight-line", "write-off"] = "market"
     """What the run bears of an owned cluster's price: what the market value falls by (arXiv:2405.21015), equal parts
     over 5.5 years, or all of it. Default: market."""
-    resale_share: Annotated[Percent, Ge(0), Le(1)] = 1.0
+    resale_share: Annotated[Percent, Ge(0)] = 1.0
     """What a sale brings over the value kept. Default: used on, not sold."""
     operators: People = 0.0
     """People who run an owned site. Default: counted elsewhere."""
@@ -293,7 +293,7 @@ class Stated:
 
     tflops_per_gpu: Annotated[Teraflops, Gt(0)] | None = None
     """Model TFLOP/s per GPU, non-causal, replacing the predicted step time of every phase."""
-    effective_time_ratio: Annotated[Percent, Gt(0), Le(1)] | None = None
+    effective_time_ratio: Annotated[Percent, Gt(0)] | None = None
     """Productive share of the campaign; what failures, checkpoints and standstills take is fitted to it."""
 
 

@@ -34,6 +34,18 @@ def kwh_price(usd_per_kwh: float) -> float:
     return usd_per_kwh
 
 
+def share(value: float) -> float:
+    """A share as it is, if it is no more than the whole: 40 is probably one in percent.
+
+    Raises:
+        ValueError: above 1.
+    """
+    if value > 1:
+        percent = value if 2 <= value <= 100 else 40.0
+        raise ValueError(f"at most 1 is possible; write {percent:g} % as '{percent:g} %' or {percent / 100:g}.")
+    return value
+
+
 def start_text(start: str) -> str:
     """A first day as it is written, if it is one.
 
@@ -57,7 +69,7 @@ Tokens = Annotated[float, BeforeValidator(parse_count)]
 
 Seconds = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="s"))]
 Days = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="days"))]
-Percent = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="share"))]
+Percent = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="share")), AfterValidator(share)]
 Megawatts = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="MW"))]
 Watts = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="W"))]
 UsdPerKwh = Annotated[float, BeforeValidator(partial(quantity_or_none, unit="USD/kWh")), AfterValidator(kwh_price)]
