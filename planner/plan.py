@@ -367,6 +367,7 @@ def _notes(
         *unfitted_notes(phases, setup.cluster.gpu, error),
         *profile_notes(request, profile, phases),
         *setup.notes,
+        *request.money.notes,
         *tariff_notes(request, grid),
         *spot_notes(request),
         *((f"water is counted {site_only(grid)}",) if site_only(grid) else ()),

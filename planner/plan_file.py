@@ -284,6 +284,13 @@ class MoneyRequest:
     research_staff: bool = False
     """Whether the people who develop the model are counted, 29 to 49 % of the total (arXiv:2405.21015)."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What it states and its mode leaves aside."""
+        if self.mode == "mixed" or not self.owned_gpus:
+            return ()
+        return (f"money.owned_gpus is {self.owned_gpus:,} and counts only with money.mode mixed; it is {self.mode}",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stated:

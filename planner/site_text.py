@@ -122,7 +122,8 @@ def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: Ca
         table.add_row("In all", money(cost.low), money(cost.expected), money(cost.high), "")
         screen.print(table)
     screen.print(break_even(plan), markup=False)
-    for note in (*spot_notes(plan.request), *tariff_notes(plan.request, plan.grid)):
+    request = plan.request
+    for note in (*spot_notes(request), *tariff_notes(request, plan.grid), *request.money.notes):
         screen.print(f"Note: {note}.", markup=False)
     table = Table(title=f"Payments, {plan.paid}", title_justify="left", title_style="bold")
     table.add_column("month")

@@ -7,12 +7,14 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from planner.cashflow import cash_flow
 from planner.pareto import Contender, compare
 from planner.plan import make_plan
 from planner.plan_file import plan_request
 from planner.progress import Counted, Left
 from planner.search.request import search_request
 from planner.search.text import print_comparison, print_search
+from planner.site_text import print_money
 from planner.terminal import NEXT, next_steps, print_plans
 
 WIDTHS = [80, 100, 120, 200]
@@ -73,6 +75,21 @@ def test_energy_and_emissions_keep_their_digits_however_small(
         [(number, unit)] = [text for name, text in texts if name == label]
         assert unit == "tCO2e"
         assert float(number.replace(",", "")) == pytest.approx(tonnes, rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("money", "said"), [({}, False), ({"owned_gpus": 8}, True), ({"owned_gpus": 8, "mode": "mixed"}, False)]
+)
+def test_owned_gpus_that_count_for_nothing_are_said(
+    capsys: pytest.CaptureFixture[str], money: dict[str, Any], said: bool
+) -> None:
+    data = {"model": "llama3.1-8b", "tokens": "5B", "cluster": {"gpus": 64}, "money": money}
+    plan = make_plan(plan_request(data, source="test"))
+    print_plans([plan], None)
+    print_money(plan, [("rented", plan.cost)], cash_flow(plan))
+    assert (
+        capsys.readouterr().out.count("Note: money.owned_gpus is 8 and counts only with money.mode mixed") == 2 * said
+    )
 
 
 CONTENDERS = [
