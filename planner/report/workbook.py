@@ -15,7 +15,7 @@ from planner.report.document import clean
 from planner.report.plan_text import plan_file_text
 from planner.report.theme import LIGHT
 from planner.report.workbook_plan import PlanSheet, write_plan_sheet
-from planner.report.workbook_writer import Writer, on_paper
+from planner.report.workbook_writer import AMOUNT, USD, Writer, on_paper
 from planner.uncertainty import OUTCOMES
 
 if TYPE_CHECKING:
@@ -56,25 +56,25 @@ def render_xlsx(plans: Sequence[Plan], date: str = "") -> bytes:
 Fixed = Callable[[Plan], float | None]
 
 FORMS = {
-    "days": "#,##0.0",
-    "gpu_hours": "#,##0",
-    "cost_usd": '"$"#,##0',
-    "energy_mwh": "#,##0",
-    "tco2e": "#,##0",
-    "peak_mw": "#,##0.00",
+    "days": AMOUNT,
+    "gpu_hours": AMOUNT,
+    "cost_usd": USD,
+    "energy_mwh": AMOUNT,
+    "tco2e": AMOUNT,
+    "peak_mw": AMOUNT,
 }
 
 OTHERS: tuple[tuple[str, Fixed, str], ...] = (
     ("GPUs", lambda p: p.cluster.gpus, "#,##0"),
     ("Tokens", lambda p: p.request.tokens, "#,##0"),
-    ("Months", lambda p: p.months.expected, "0.00"),
-    ("Mean power [MW]", lambda p: p.campaign.mean_site_power_w / 1e6, "#,##0.00"),
+    ("Months", lambda p: p.months.expected, AMOUNT),
+    ("Mean power [MW]", lambda p: p.campaign.mean_site_power_w / 1e6, AMOUNT),
     ("MFU, non-causal", lambda p: p.mfu, "0.0%"),
     ("Effective training time ratio", lambda p: p.campaign.ettr, "0.0%"),
     ("Interruptions", lambda p: len(p.campaign.interruptions), "#,##0"),
-    ("Water at the site [m3]", lambda p: p.water.site_m3, "#,##0"),
-    ("Water in generating the electricity [m3]", lambda p: p.water.generation_m3, "#,##0"),
-    ("Emissions of making the hardware [tCO2e]", lambda p: p.carbon.embodied_tco2e, "#,##0"),
+    ("Water at the site [m3]", lambda p: p.water.site_m3, AMOUNT),
+    ("Water in generating the electricity [m3]", lambda p: p.water.generation_m3, AMOUNT),
+    ("Emissions of making the hardware [tCO2e]", lambda p: p.carbon.embodied_tco2e, AMOUNT),
 )
 """Figures that no price changes; `None` where nothing is published."""
 

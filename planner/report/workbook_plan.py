@@ -7,10 +7,9 @@ from planner.costs import CostBreakdown
 from planner.plan import Plan
 from planner.report.calculator import LEVELS, Levels, Price, Working, peaks_kw, plan_prices, site_energy_kwh, workings
 from planner.report.theme import LIGHT
-from planner.report.workbook_writer import Writer, on_paper
+from planner.report.workbook_writer import AMOUNT, USD, Writer, on_paper
 
 YELLOW = "#fff4c2"
-USD = '"$"#,##0'
 LOW, QUANTITY, REST = 2, 7, 10
 """First columns of the three levels, of a line's quantities and of its rests."""
 PRICES_HEAD = 4
@@ -149,10 +148,10 @@ def _each(page: _Sheet, formula: str, **rows: int) -> tuple[str, str, str]:
 def _energy(page: _Sheet, prices: dict[str, int]) -> int:
     machines_kwh, meter_kwh = site_energy_kwh(page.plan)
     page.heading("Energy", "How")
-    machines = page.fixed("Machines", "MWh", machines_kwh / 1000, "#,##0", "GPUs, hosts, network and storage")
+    machines = page.fixed("Machines", "MWh", machines_kwh / 1000, AMOUNT, "GPUs, hosts, network and storage")
     mwh = (meter_kwh / 1000,) * 3
     formulas = _each(page, "{machines}*{pue}", machines=machines, pue=prices["pue"])
-    return page.line("At the site's meter", "MWh", formulas, mwh, "#,##0", bold=True)
+    return page.line("At the site's meter", "MWh", formulas, mwh, AMOUNT, bold=True)
 
 
 def _bill(page: _Sheet, prices: dict[str, int], energy: int) -> int:
@@ -161,7 +160,7 @@ def _bill(page: _Sheet, prices: dict[str, int], energy: int) -> int:
     [own_pue] = [price.levels[1] for price in plan_prices(page.plan) if price.key == "pue"]
     machines_kw = peaks_kw(page.plan) / own_pue
     peaks = page.fixed(
-        "Peaks of all months, added up", "kW", machines_kw, "#,##0", "machines, the highest hour of each"
+        "Peaks of all months, added up", "kW", machines_kw, AMOUNT, "machines, the highest hour of each"
     )
     months = page.fixed("Calendar months", "months", len(bill.months), "0", ", ".join(bill.months))
     parts = (
@@ -184,10 +183,10 @@ def _tonnes(page: _Sheet, prices: dict[str, int], energy: int) -> int:
     page.heading("Carbon", "How")
     formulas = _each(page, "{energy}*{intensity}", energy=energy, intensity=prices["intensity"])
     located = (carbon.location_based_tco2e,) * 3
-    row = page.line("Electricity, location-based", "tCO2e", formulas, located, "#,##0")
-    made = page.fixed("Making the hardware, this run's share", "tCO2e", carbon.embodied_tco2e, "#,##0")
+    row = page.line("Electricity, location-based", "tCO2e", formulas, located, AMOUNT)
+    made = page.fixed("Making the hardware, this run's share", "tCO2e", carbon.embodied_tco2e, AMOUNT)
     formulas = _each(page, "{row}+{made}", row=row, made=made)
-    page.line("Emissions, in all", "tCO2e", formulas, (carbon.total_tco2e,) * 3, "#,##0", bold=True, top=1)
+    page.line("Emissions, in all", "tCO2e", formulas, (carbon.total_tco2e,) * 3, AMOUNT, bold=True, top=1)
     return row
 
 

@@ -10,6 +10,11 @@ MOST_CELL = 32_000
 """Characters of a cell; Excel takes 32,767."""
 
 
+AMOUNT = "[<1]0.0000;[<100]#,##0.00;#,##0"
+USD = '[<100]"$"#,##0.00;"$"#,##0'
+"""So many decimals as make about three digits, of whatever the cell comes to hold."""
+
+
 class Writer:
     """Cells with their formats; the one place where text enters the workbook."""
 

@@ -1,5 +1,7 @@
 """The workbook's formulas hold the plan's numbers, and follow a price as a new plan would."""
 
+import re
+
 import pytest
 
 from planner.plan import Plan, make_plan
@@ -181,6 +183,22 @@ def test_a_sentence_that_no_price_changes_says_that_it_is_the_plans(plan: Plan) 
     texts = [cell.value for (cell,) in summary.iter_rows(max_col=1) if isinstance(cell.value, str)]
     [said] = [text for text in texts if words.answer(plan) in text]
     assert said.startswith("As planned: ")
+
+
+def test_small_amounts_are_not_shown_as_nothing() -> None:
+    """As a spreadsheet shows them: a format's first condition that holds, else its last part."""
+    book = Workbook(write_report([planned(tokens="20M", **{"cluster.gpus": 8})], "xlsx"))
+    shown = 0
+    for sheet in ("Summary", "Plan 1"):
+        for cells in book.cached[sheet].iter_rows(max_col=5):
+            for cell in cells[1:]:
+                if isinstance(cell.value, float) and cell.value > (0.01 if "$" in cell.number_format else 1e-4):
+                    parts = [re.fullmatch(r"(?:\[<(\d+)\])?(.*)", part) for part in cell.number_format.split(";")]
+                    form = next(p[2] for p in parts if p and (p[1] is None or cell.value < float(p[1])))
+                    decimals = len(form.partition(".")[2].strip('%"').replace("#", ""))
+                    assert round(cell.value * (100 if "%" in form else 1), decimals) > 0, (sheet, cells[0].value)
+                    shown += 1
+    assert shown > 50
 
 
 def test_charts_are_native_and_drawn_from_cells(plan: Plan, hostile_plan: Plan) -> None:
