@@ -41,6 +41,8 @@ def print_uncertainty(
     screen.print(table)
     unsure = sum(prior.unsure for prior in found.priors.values())
     screen.print(f"{found.samples:,} samples of {unsure} assumptions, seed {found.seed}.", style="dim")
+    for note in found.notes:
+        screen.print(f"Note: {note}.", markup=False)
     screen.print(_tornado(swings[outcome], outcome))
     if indices:
         screen.print(_sobol(indices.get(outcome, ()), outcome))

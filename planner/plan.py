@@ -18,17 +18,16 @@ from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, wate
 from planner.costs import CostBreakdown
 from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.model_card import ModelCard, card_of_plan, explain_card
-from planner.phases import PlannedPhase, fitted_on, memory_notes, step_error_p90, unfitted_notes
+from planner.phases import PlannedPhase, fitted_on, step_error_p90
 from planner.plan_file import PlanRequest
-from planner.plan_profile import plan_profile, profile_notes
+from planner.plan_notes import plan_notes
+from planner.plan_profile import plan_profile
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
-from planner.power_limit import cap_notes
-from planner.pricing import Prices, load_prices, tariff_notes
+from planner.pricing import Prices, load_prices
 from planner.refusal import of_the_plan
-from planner.spot import spot_notes
 from planner.tariffs import Bill
 from planner.typical import typical_campaign
-from planner.water import WaterAccount, site_only
+from planner.water import WaterAccount
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
@@ -84,7 +83,8 @@ class Plan:
     profile: Profile | None
     assumptions: tuple[Assumption, ...]
     provenance: Mapping[str, str]
-    notes: tuple[str, ...]
+    said: tuple[str, ...]
+    """What a person should know beside the numbers; `notes` adds what the intervals say."""
 
     @cached_property
     def response(self) -> "Response":
@@ -99,6 +99,11 @@ class Plan:
         from planner.uncertainty import sample_plan
 
         return sample_plan(self)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know beside the numbers, each once."""
+        return (*self.said, *self.uncertainty.notes)
 
     @cached_property
     def intervals(self) -> Mapping[str, Interval]:
@@ -325,7 +330,7 @@ def make_plan(request: PlanRequest) -> Plan:
         profile=profile,
         assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, profile, error),
         provenance=_provenance(cluster, phases, profile, request),
-        notes=_notes(request, setup, grid, phases, profile, error),
+        said=plan_notes(request, setup, grid, phases, profile, error),
     )
 
 
@@ -352,30 +357,6 @@ def step_again(
         profile=profile,
         calibration=calibration,
     )
-
-
-def _notes(
-    request: PlanRequest,
-    setup: CampaignSetup,
-    grid: Grid,
-    phases: tuple[PlannedPhase, ...],
-    profile: Profile | None,
-    error: float,
-) -> tuple[str, ...]:
-    """What a person should know beside the numbers, each once."""
-    found = (
-        *unfitted_notes(phases, setup.cluster.gpu, error),
-        *profile_notes(request, profile, phases),
-        *setup.notes,
-        *request.money.notes,
-        *tariff_notes(request, grid),
-        *spot_notes(request),
-        *((f"water is counted {site_only(grid)}",) if site_only(grid) else ()),
-        *cap_notes(request.site, setup.cluster.gpu),
-        *(note for phase in phases for note in phase.notes),
-        *memory_notes(phases),
-    )
-    return tuple(dict.fromkeys(found))
 
 
 def _provenance(

@@ -18,6 +18,7 @@ import numpy as np
 from planner.costs import total_usd
 from planner.market.prices import Level, PriceRange
 from planner.priors import SAMPLES, Array, Prior, normal_quantiles, normals, plan_priors, price_ranges
+from planner.quantities import percent
 from planner.typical import typical_campaign
 from profiler.files import InputError
 from profiler.units import DAY_S, JOULES_PER_MWH
@@ -47,6 +48,8 @@ REPLICAS = 100
 
 LEAST_SHARE = 0.01
 """A sample that would work less than this share of its time is taken to work this share: it never ends anyway."""
+LEAST_SAID = 0.01
+"""Share of such samples from which on they are worth a word: the interval's upper end is near."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,18 @@ class Uncertainty:
     outcomes: Mapping[str, Quantiles]
     drawn: Mapping[str, Array]
     """Every sample of every outcome, in the same order."""
+    endless: float
+    """Share of the samples in which failures take all the time, so that the run never ends."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the intervals do not show."""
+        if self.endless < LEAST_SAID:
+            return ()
+        return (
+            f"in {percent(self.endless, 0)} of {self.samples:,} samples failures take all the time and the run never "
+            f"ends; upper ends of intervals stand for that, as if it worked {percent(LEAST_SHARE, 0)} of the time",
+        )
 
     def chance(self, outcome: str, most: float) -> float:
         """The share of samples in which an outcome stays within `most`."""
@@ -115,13 +130,22 @@ def sample_plan(
     priors = plan_priors(plan, changes)
     luck = {name: normals(name, samples, seed) for name, prior in priors.items() if prior.unsure}
     response = plan.response
-    drawn = response.outcomes(draw(priors, luck))
+    factors = draw(priors, luck)
+    drawn = response.outcomes(factors)
     at_plan = response.at_plan()
     outcomes = {}
     for name, values in drawn.items():
         p5, p50, p95 = (float(x) for x in np.quantile(values, (0.05, 0.5, 0.95)))
         outcomes[name] = Quantiles(p5=p5, p50=p50, p95=p95, plan=at_plan[name])
-    return Uncertainty(name=plan.name, samples=samples, seed=seed, priors=priors, outcomes=outcomes, drawn=drawn)
+    return Uncertainty(
+        name=plan.name,
+        samples=samples,
+        seed=seed,
+        priors=priors,
+        outcomes=outcomes,
+        drawn=drawn,
+        endless=response.endless(factors),
+    )
 
 
 def draw(priors: Mapping[str, Prior], luck: Mapping[str, Array]) -> dict[str, Array]:
@@ -205,15 +229,26 @@ class Response:
         """The plan's own outcomes."""
         return {name: float(values[0]) for name, values in self.outcomes({}).items()}
 
-    def _durations_s(self, factors: Mapping[str, Array]) -> tuple[Array, Array]:
-        """Seconds of the campaign, and those in which the nodes work."""
+    def endless(self, factors: Mapping[str, Array]) -> float:
+        """Share of the samples in which nothing, or next to nothing, of the time is left to work."""
+        return float(np.mean(self._working(factors)[0] <= LEAST_SHARE))
+
+    def _working(self, factors: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Share of the time in which a campaign works, at least `LEAST_SHARE`, and that which failures take."""
         one = np.ones(1)
         rate, detection, restart = (factors.get(name, one) for name in ("failures", "detection_time", "restart_time"))
-        work_s = self.work_s * factors.get("step_time", one) * factors.get("tokens", one)
         lost = self.lost
         base = math.fsum(lost.values())
         per_failure = base + lost["detection"] * (detection - 1) + lost["restart"] * (restart - 1)
-        working = np.maximum(1 - rate * per_failure - self.calendar - self.planned_restart * restart, LEAST_SHARE)
+        working = 1 - rate * per_failure - self.calendar - self.planned_restart * restart
+        return np.maximum(working, LEAST_SHARE), per_failure
+
+    def _durations_s(self, factors: Mapping[str, Array]) -> tuple[Array, Array]:
+        """Seconds of the campaign, and those in which the nodes work."""
+        one = np.ones(1)
+        rate, lost, base = factors.get("failures", one), self.lost, math.fsum(self.lost.values())
+        work_s = self.work_s * factors.get("step_time", one) * factors.get("tokens", one)
+        working, per_failure = self._working(factors)
         duration_s = work_s / working
         if base > 0 and "chance" in factors:
             longer = np.sqrt(rate) * per_failure / base

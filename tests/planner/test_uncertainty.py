@@ -289,3 +289,16 @@ def test_people_who_develop_the_model_are_as_unsure_as_published_where_they_are_
     cost, bare = plan.uncertainty.outcomes["cost_usd"], without.uncertainty.outcomes["cost_usd"]
     assert cost.plan == pytest.approx(bare.plan / (1 - 0.39))
     assert cost.p95 / cost.p5 > bare.p95 / bare.p5
+
+
+def test_runs_that_may_never_end_say_so() -> None:
+    """405B on 98,304 GPUs: with a slow restart and many failures nothing of the time is left. On 16,384 it is."""
+    big = {"model": "llama3.1-405b", "tokens": "15.6T", "cluster": {"gpus": 98_304}, "replicas": 1}
+    plan = make_plan(plan_request(big, source="test"))
+    found = plan.uncertainty
+    assert 0.01 < found.endless < 0.5
+    assert found.endless == pytest.approx(np.mean(found.drawn["days"] > 30 * plan.days.expected), abs=0.02)
+    assert any("samples failures take all the time" in note for note in plan.notes)
+    small = make_plan(plan_request({**big, "cluster": {"gpus": 16_384}}, source="test"))
+    assert small.uncertainty.endless < 0.01
+    assert not any("failures take all the time" in note for note in small.notes)
