@@ -10,6 +10,7 @@ from planner.quantities import money, money_unit
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, month_bars, months, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
+from planner.report.words import days as length
 from planner.report.words import month, whole
 
 POINTS = 60
@@ -63,9 +64,9 @@ def break_even_curve(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> S
     return finished(
         sized({"layer": layers}, width, 300),
         theme,
-        title=f"{found}; this run takes {whole(plan.billed_days)}",
+        title=f"{found}; this run takes {length(plan.billed_days)}",
         subtitle="What has been paid, hardware written off whole, as expected",
-        description=f"{found}. This run takes {whole(plan.billed_days)} days: renting for them costs "
+        description=f"{found}. This run takes {length(plan.billed_days)}: renting for them costs "
         f"{money(float(np.interp(plan.billed_days, frame['Day'], frame['Rent'])) * scale)}.",
     )
 
