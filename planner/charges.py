@@ -185,10 +185,12 @@ def _broken_down(items: Items | None) -> CostBreakdown | None:
 
 
 def _staffed(items: Items | None, prices: Prices) -> Items | None:
-    """With the people who develop the model, where they are counted."""
+    """With the people who develop the model, where they are counted: their share of what the run takes, the rest of a
+    term aside, in which nobody trains."""
     if items is None or prices.staff_share is None:
         return items
-    return (*items, staff_item(items, prices.staff_share))
+    used, unused = ([item for item in items if (item.paid == "after the run") is after] for after in (False, True))
+    return (*used, staff_item(tuple(used), prices.staff_share), *unused)
 
 
 def _named(prefix: str, items: Items) -> Items:

@@ -271,7 +271,8 @@ def egress_item(egress_tb: float) -> CostItem:
 
 
 def staff_item(others: Items, share: PriceRange) -> CostItem:
-    """People who develop the model, as a share of a total that they are part of [USD]."""
+    """People who develop the model, as a share of a total that they are part of (arXiv:2405.21015: of hardware, its
+    use and people) [USD]."""
     return CostItem(
         name="Research staff",
         usd=lambda at: total_usd(others, at) * at(share) / (1 - at(share)),

@@ -195,8 +195,10 @@ def _working(plan: Plan, cost: CostBreakdown, line: CostLine, prices: dict[str, 
     follows = FOLLOWS.get(_bare(line.name), "")
     usd = (line.low, line.expected, line.high)
     if follows == "staff":
-        others = (cost.low - line.low, cost.expected - line.expected, cost.high - line.high)
-        return Working(line=line, follows=follows, quantity=_over(usd, others), rest=NOTHING)
+        others = CostBreakdown(lines=cost.lines[: cost.lines.index(line)])  # those above, of which it is a share
+        return Working(
+            line=line, follows=follows, quantity=_over(usd, (others.low, others.expected, others.high)), rest=NOTHING
+        )
     if follows == "bill":
         share, pue = _owned_share(plan, line), prices["pue"][1]
         standing_kwh = share * plan.charges.standing_kwh / pue

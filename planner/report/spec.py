@@ -69,6 +69,8 @@ def names(field: str, values: Sequence[str], *, size: int = 12, limit: int = 190
     return {"field": field, "type": "nominal", "title": None, "sort": list(values), "axis": axis}
 
 
+MANY_MONTHS = 14
+"""More than these have every second, third, ... named."""
 FEW_MONTHS = 8
 """As many bars have room for their numbers above and the names of their months level."""
 
@@ -76,7 +78,10 @@ FEW_MONTHS = 8
 def months(frame: pd.DataFrame) -> Spec:
     """A channel for the calendar months in the column `Month`, in their order; few of them are no wider than many."""
     room = {"paddingInner": 0.4, "paddingOuter": max(0.2, 1.2 - 0.4 * len(frame))}
-    axis = {"labelAngle": 0 if len(frame) <= FEW_MONTHS else -60}
+    axis: Spec = {"labelAngle": 0 if len(frame) <= FEW_MONTHS else -60}
+    if len(frame) > MANY_MONTHS:
+        every = -(-len(frame) // MANY_MONTHS)
+        axis["values"] = frame["Month"].tolist()[::every]
     return {"field": "Month", "type": "ordinal", "title": None, "sort": None, "scale": room, "axis": axis}
 
 

@@ -160,6 +160,6 @@ def break_even(plan: Plan) -> str:
 
 def this_run(plan: Plan) -> str:
     """The days that a run's GPUs are paid for, and how many of them no step is taken in."""
-    waiting = plan.charges.standing_days
-    beside = f", {days(waiting)} of them before its first step or after its last" if waiting else ""
+    waiting, (length, _) = plan.charges.standing_days, day_unit(plan.billed_days)
+    beside = f", {whole(waiting / length)} of them before its first step or after its last" if waiting else ""
     return f"this run takes {days(plan.billed_days)}{beside}"

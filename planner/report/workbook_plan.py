@@ -199,7 +199,7 @@ def _cost(page: _Sheet, label: str, cost: CostBreakdown, prices: dict[str, int],
     last = first + len(found) - 1
     for working in found:
         y = page.row
-        formulas = _formulas(page, working, prices, bill, (first, last))
+        formulas = _formulas(page, working, prices, bill, first)
         page.line(working.line.name, "USD", formulas, working.levels, USD)
         page.note(y, LOW + 3, working.line.how)
         page.note(y, LOW + 4, working.line.source)
@@ -212,12 +212,12 @@ def _cost(page: _Sheet, label: str, cost: CostBreakdown, prices: dict[str, int],
 
 
 def _formulas(
-    page: _Sheet, working: Working, prices: dict[str, int], bill: int, lines: tuple[int, int]
+    page: _Sheet, working: Working, prices: dict[str, int], bill: int, first_row: int
 ) -> tuple[str, str, str]:
     """What a line is, from the cells of its row and the prices."""
     y = page.row + 1
     low, expected, high = (
-        "=" + _formula(page, working, prices, bill, lines, i, f"${'HIJ'[i]}${y}", f"${'KLM'[i]}${y}")
+        "=" + _formula(page, working, prices, bill, first_row, i, f"${'HIJ'[i]}${y}", f"${'KLM'[i]}${y}")
         for i in range(3)
     )
     return low, expected, high
@@ -228,7 +228,7 @@ def _formula(
     working: Working,
     prices: dict[str, int],
     bill: int,
-    lines: tuple[int, int],
+    first_row: int,
     level: int,
     quantity: str,
     rest: str,
@@ -240,7 +240,7 @@ def _formula(
             standing = "".join(f"*{page.ref(prices[key], level)}" for key in ("pue", "standing") if any(working.rest))
             return f"{quantity}*{page.ref(bill, level)}+{rest}{standing}"
         case "staff":
-            first, last = (page.ref(row, level) for row in (lines[0], lines[1] - 1))
+            first, last = (page.ref(row, level) for row in (first_row, page.row - 1))  # of the lines above
             return f"{quantity}*SUM({first}:{last})"
         case "interest":
             interest, server = (page.ref(prices[key], level) for key in ("interest", "server"))

@@ -243,3 +243,13 @@ def test_a_spot_plan_takes_longer_and_its_hour_is_cheaper() -> None:
     spot, firm = (make_plan(replace(asked(commitment=kind), replicas=3)) for kind in ("spot", "on-demand"))
     assert spot.campaign.duration_s > firm.campaign.duration_s
     assert spot.cost.expected / spot.billed_gpu_hours < firm.cost.expected / firm.billed_gpu_hours
+
+
+def test_nobody_develops_a_model_in_the_unused_rest_of_a_term() -> None:
+    """Ten days' use of three years: staff is 39 % of what the ten days take with it, whatever the term."""
+    money = {"commitment": "3-year", "research_staff": True}
+    whole, used = (asked(**money, pay_whole_term=pays) for pays in (True, False))
+    prices = load_prices(whole, SETUP.cluster)
+    found = [Charges(setup=SETUP, money=one.money).rent(prices, 10) for one in (whole, used)]
+    staff = [next(line.expected for line in one.lines if line.name == "Research staff") for one in found if one]
+    assert staff[0] == pytest.approx(staff[1])

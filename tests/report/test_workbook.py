@@ -27,6 +27,11 @@ CASES: dict[str, dict[str, object]] = {
         "site.tariff": "tou-example",
     },
     "rented, with the people who develop the model": {"money.research_staff": True, "money.preparation_days": 7},
+    "rented for a term, with them": {
+        "money.commitment": "1-year",
+        "money.pay_whole_term": True,
+        "money.research_staff": True,
+    },
     "part owned": {"money.mode": "mixed", "money.owned_gpus": 64, "site.tariff": "tou-example", "site.pue": 1.4},
 }
 
