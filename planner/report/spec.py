@@ -69,7 +69,7 @@ def names(field: str, values: Sequence[str], *, size: int = 12, limit: int = 190
     return {"field": field, "type": "nominal", "title": None, "sort": list(values), "axis": axis}
 
 
-MANY_MONTHS = 14
+MANY_MONTHS = 24
 """More than these have every second, third, ... named."""
 FEW_MONTHS = 8
 """As many bars have room for their numbers above and the names of their months level."""
