@@ -17,9 +17,9 @@ from dataclasses import dataclass, fields, replace
 from functools import reduce
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sim.pipeline_paths import Array, Ops, Pipeline, gpipe, interleaved, one_f_one_b
+from sim.pipeline_two_stages import lacking, two_stages
 from sim.pipeline_zero_bubble import zb_v, zero_bubble
 from sim.schedule_order import SCHEDULES, SPLIT, PipelineSchedule
 
@@ -159,9 +159,14 @@ def pipeline_times(case: PipelineCase, most_s: Array | float = math.inf) -> Pipe
         of_kind = np.flatnonzero((schedule == SCHEDULES.index(name)) & ((c.v > 1) == several) & (c.n > 1) & worth)
         for start in range(0, of_kind.size, BLOCK):
             here = of_kind[start : start + BLOCK]
-            some = _at(here, c)
+            some = c.at(here)
             free_s[here] = longest(some)
             total_s[here] = longest(_with_sends(some, p2p_s[here], exposed[here]))
+    pairs = np.flatnonzero((schedule == SCHEDULES.index("1f1b")) & lacking(c) & worth)
+    if pairs.size:
+        some = c.at(pairs)
+        free_s[pairs] = two_stages(some)
+        total_s[pairs] = two_stages(_with_sends(some, p2p_s[pairs], exposed[pairs]))
     # a later begin can shorten what zb-h2 and zb-v count: no more than nothing is gained by it
     sends_s = np.maximum(total_s - free_s, 0.0)
     return PipelineTimes(
@@ -216,12 +221,6 @@ def _there_and_back_s(case: PipelineCase) -> Array:
     way = way + case.micro_batches * (last + more * (middle + 2 * case.p2p_exposed * case.p2p_s))
     split = reduce(np.logical_or, (case.schedule == SCHEDULES.index(name) for name in SPLIT))
     return np.where(split | (case.pp == 1), 0.0, way)
-
-
-def _at(here: NDArray[np.intp], c: Pipeline) -> Pipeline:
-    """Some of the pipelines."""
-    first, middle, last = (Ops(x.f[here], x.b[here], x.w[here]) for x in (c.first, c.middle, c.last))
-    return Pipeline(c.n[here], c.v[here], c.m[here], first, middle, last, c.deferred[here], c.p[here], c.held[here])
 
 
 def _with_sends(c: Pipeline, p2p_s: Array, exposed: Array) -> Pipeline:

@@ -52,6 +52,12 @@ class Pipeline:
     held: Array
     """What a send adds to the operation before it; the chunks hold it already."""
 
+    def at(self, here: NDArray[np.intp]) -> "Pipeline":
+        """Some of the pipelines."""
+        first, middle, last = (Ops(x.f[here], x.b[here], x.w[here]) for x in (self.first, self.middle, self.last))
+        rest = self.deferred[here], self.p[here], self.held[here]
+        return Pipeline(self.n[here], self.v[here], self.m[here], first, middle, last, *rest)
+
 
 def longest(paths: Iterable[Array]) -> Array:
     """The longest of some paths."""
@@ -85,7 +91,7 @@ def _ends(c: Pipeline) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     return (np.maximum(first[0], last[0]), middle[0]), (np.maximum(first[1], last[1]), middle[1])
 
 
-def _whole(c: Pipeline) -> tuple[Ops, Ops, Ops]:
+def whole(c: Pipeline) -> tuple[Ops, Ops, Ops]:
     """First, middle and last chunk where the backward computes the weight gradient too."""
     first, middle, last = (Ops(x.f, x.b + x.w, np.zeros_like(x.w)) for x in (c.first, c.middle, c.last))
     return first, middle, last
@@ -103,7 +109,7 @@ def one_f_one_b(c: Pipeline) -> Array:
     many backwards is the longest when it has the slowest stage in it most often, or, where sends are slow, climbs
     most often (`c.p` twice for each climb).
     """
-    first, middle, _ = _whole(c)
+    first, middle, _ = whole(c)
     groups = [_always_at_last(c), _mostly_between(c), _zigzag(c), _mostly_at_first(c)]
     through_last = longest(path for _, paths in groups for path in paths)
     down = (c.n - 1) * c.p + (c.n - 2) * middle.b + first.b
@@ -114,7 +120,7 @@ def one_f_one_b(c: Pipeline) -> Array:
 def _always_at_last(c: Pipeline) -> Paths:
     """At the last stage all the time, or away from it and back."""
     n, m, p = c.n, c.m, c.p
-    first, middle, last = _whole(c)
+    first, middle, last = whole(c)
     between = n - 2
     slower = 2 * p + np.where(between > 0, middle.t, first.t) - last.t
     turns = np.ceil((m - 1) / n)
@@ -128,7 +134,7 @@ def _always_at_last(c: Pipeline) -> Paths:
 def _mostly_between(c: Pipeline) -> Paths:
     """At the stages between, by way of the last at the begin and the end, or with a forward (backward) more."""
     n, m, p = c.n, c.m, c.p
-    first, middle, last = _whole(c)
+    first, middle, last = whole(c)
     between, possible, roomy = n - 2, (n > 2) & (m > 1), m > 2
     way = last.t + 2 * p
     begin, end = gain(way - middle.f), gain(way - middle.b)
@@ -142,7 +148,7 @@ def _mostly_between(c: Pipeline) -> Paths:
 def _zigzag(c: Pipeline) -> Paths:
     """Up and down all the time: with the last stage in every turn but not the first, or the other way round."""
     n, m, p = c.n, c.m, c.p
-    first, middle, last = _whole(c)
+    first, middle, last = whole(c)
     possible = (n > 2) & (m > 2)
     way = last.t + 2 * p
     alike = first.t + (m + n - 2) * middle.t
@@ -158,7 +164,7 @@ def _zigzag(c: Pipeline) -> Paths:
 def _mostly_at_first(c: Pipeline) -> Paths:
     """At the first stage, by way of the last (or the one before it) at the begin and the end."""
     n, m, p = c.n, c.m, c.p
-    first, middle, last = _whole(c)
+    first, middle, last = whole(c)
     roomy = (n > 2) & (m > 2)
     way = last.t + 2 * p
     others = (n - 2) * middle.t + last.t + 2 * (n - 1) * p
@@ -176,11 +182,11 @@ def interleaved(c: Pipeline) -> Array:
 
     As for 1F1B, but stage s runs (v - 1) groups and 2 (n - 1 - s) forwards ahead: a climb costs two beats, so that
     sends hide between the first and the last group; a lap of one micro-batch through a chunk of every stage, or a
-    group at one stage, passes while the pipeline fills and drains. Of two stages with more than three micro-batches
-    the longest path may be up to 3 % longer than these: where rounds are uneven or the head is under half a block.
+    group at one stage, passes while the pipeline fills and drains. Of two stages these hold where all chunks but the
+    last are alike and an even number of micro-batches, four at least, comes through (else `sim.pipeline_two_stages`).
     """
     n, v, m, p = c.n, c.v, c.m, c.p
-    first, middle, last = _whole(c)
+    first, middle, last = whole(c)
     between, climb = n - 2, (n - 1) * p
     groups = np.maximum(m // n, 1)
     group, group_last = np.ceil(m / groups), np.floor(m / groups)
@@ -199,8 +205,8 @@ def interleaved(c: Pipeline) -> Array:
     base = up + down - 2 * p + (m * v - 3) * middle.t - (v - 1) * (group * middle.f + group_last * middle.b)
     # of two stages neither has only chunks from between: a path dodges the first and the last chunk, group by group
     base = base - np.where(n == 2, (groups - 1) * (2 * middle.f - first.f + middle.b - 2 * p), 0.0)
-    at_middle = where(m > np.where(n > 2, 2, 3), base + np.maximum(2 * middle.f, way) + np.maximum(2 * middle.b, way))
-    few = where(m <= np.where(n > 2, 3, 2), up + (m - 1) * np.maximum(middle.f, middle.b) + last.t + down)
+    at_middle = where(m > 2, base + np.maximum(2 * middle.f, way) + np.maximum(2 * middle.b, way))
+    few = where(m <= 3, up + (m - 1) * np.maximum(middle.f, middle.b) + last.t + down)
 
     at_first, at_first_then_last = _interleaved_at_first(c, up, down, down_last, group, group_last)
     through_last = longest((at_last + down_last, at_middle - down + down_last, at_first_then_last))
@@ -213,7 +219,7 @@ def _interleaved_at_first(
 ) -> tuple[Array, Array]:
     """The path at the first stage, and the one that the last stage's last backward is on."""
     n, v, m = c.n, c.v, c.m
-    first, middle, last = _whole(c)
+    first, middle, last = whole(c)
     passes = m * v
     ahead = np.minimum((v - 1) * group + 2 * (n - 1), passes - 1)
     ahead_b = np.minimum((v - 1) * group_last + 2 * (n - 1), passes - 1)

@@ -67,17 +67,10 @@ def two_stages(
 
 
 @some
-@given(two_stages(st.sampled_from([2, 3]), st.floats(0.8, 2.2)))
-def test_few_micro_batches_through_two_stages(s: Situation) -> None:
-    """All forwards come before most backwards."""
-    assert s.closed_form_s() == pytest.approx(s.event_s(), rel=0.005)
-
-
-@some
-@given(two_stages(st.integers(4, 17), st.just(1.0)))
-def test_two_stages_of_short_ends_or_odd_micro_batches(s: Situation) -> None:
-    """A known limit: the closed form misses up to 3 % there, and is never too long."""
-    assert 0.97 * s.event_s() <= s.closed_form_s() <= s.event_s() * (1 + 1e-9)
+@given(two_stages(st.integers(1, 3) | st.integers(4, 40), st.floats(0.8, 2.2)))
+def test_two_stages_with_short_ends_take_what_their_events_take(s: Situation) -> None:
+    """Odd rounds too. Nothing is sent: what is worked through is the very graph of the events."""
+    assert s.closed_form_s() == pytest.approx(s.event_s(), rel=1e-9)
 
 
 @pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
