@@ -106,7 +106,7 @@ def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float, layo
     if tokens != request.tokens:
         values["tokens"] = tokens
     if shared.gpu != was.gpu:
-        for key in ("node", "fabric"):
+        for key in ("node", "fabric", "profile"):
             data["cluster"].pop(key, None)
     if (shared.gpu, gpus) != (was.gpu, request.cluster.gpus):
         for part in (data.get("training", {}), *data.get("phases", [])):

@@ -1,11 +1,12 @@
 """When the money of a plan is paid: its cost, month by month."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from planner.costs import CostBreakdown, CostLine, Paid, unused_days
+from planner.costs import CostLine, Paid, unused_days
 from planner.plan import Plan
 from planner.planned_campaign import first_moment
 
@@ -48,19 +49,19 @@ class CashFlow:
         ]
 
 
-def cash_flow(plan: Plan, cost: CostBreakdown | None = None) -> CashFlow:
-    """The payments of a plan's cost as expected (or of another of its costs); they add up to it.
+def cash_flow(plan: Plan) -> CashFlow:
+    """The payments of a plan's cost as expected; they add up to it.
 
     From the first day of preparation to the last that is paid for: what is bought is paid on the first day, and what
-    it is still worth, or what a sale brings of that, comes back on the last; electricity is paid with the bills,
-    everything else day by day. The rest of a term follows after the run, day by day too.
+    it is still worth, or what a sale brings of that, comes back on the last; electricity is paid with the bills, that
+    before and after training by the day, as is everything else. The rest of a term follows after the run.
     """
     first = first_moment(plan.request) - timedelta(days=plan.request.money.preparation_days)
     months = list(days_by_month(first, plan.billed_days))
     shares = _shares(plan, first)
     payments: dict[str, dict[str, float]] = {month: {} for month in months}
     coming_back: set[str] = set()
-    for line in (cost or plan.cost).lines:
+    for line in plan.cost.lines:
         if line.bought_usd:
             payments[months[0]][bought_name(line)] = line.bought_usd
             payments[months[-1]][kept_name(line)] = line.expected - line.bought_usd
@@ -69,7 +70,8 @@ def cash_flow(plan: Plan, cost: CostBreakdown | None = None) -> CashFlow:
         if line.paid == "out of what comes back":
             coming_back.add(line.name)
         for month, usd in _spread(line.expected, shares[line.paid]).items():
-            payments.setdefault(month, {})[line.name] = usd
+            if usd:
+                payments.setdefault(month, {})[line.name] = usd
     return CashFlow(payments_usd=dict(sorted(payments.items())), coming_back=frozenset(coming_back))
 
 
@@ -109,17 +111,31 @@ def kept_name(line: CostLine) -> str:
 
 def _shares(plan: Plan, first: datetime) -> dict[Paid, Mapping[str, float]]:
     """What is paid in each month of all that is paid in one way, in any unit."""
-    days, billed = plan.billed_days, plan.bill.usd_by_month
+    days = plan.billed_days
     through = days_by_month(first, days)
     left_days = 0.0 if plan.prices.rental is None else float(unused_days(plan.prices.rental, days))
     last = {list(through)[-1]: 1.0}
     return {
         "evenly": through,
-        "as billed": billed if math.fsum(billed.values()) else through,
+        "as billed": _electricity_usd(plan, first),
         "at the end": last,
         "out of what comes back": last,
         "after the run": days_by_month(first + timedelta(days=days), left_days),
     }
+
+
+def _electricity_usd(plan: Plan, first: datetime) -> Mapping[str, float]:
+    """The bills of the whole cluster by month, and what it draws at rest before and after its training [USD]."""
+    money, charges = plan.request.money, plan.charges
+    rests = (
+        (first, money.preparation_days),
+        (first + timedelta(days=plan.billed_days - money.idle_days), money.idle_days),
+    )
+    due: defaultdict[str, float] = defaultdict(float, plan.bill.usd_by_month)
+    for begin, days in rests:
+        for month, some in days_by_month(begin, days).items() if days else ():
+            due[month] += charges.standing_usd(plan.prices) * some / charges.standing_days
+    return due
 
 
 def _spread(usd: float, shares: Mapping[str, float]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from planner.break_even import RentOrBuy
 from planner.costs import (
     CostBreakdown,
     Items,
+    Paid,
     broken_down,
     egress_item,
     rent_item,
@@ -29,6 +30,8 @@ CHECKPOINTS_KEPT = 10
 WEIGHT_BYTES = 2
 """Of a parameter, as weights are published: 16 bits."""
 TB = 1e12
+UNUSED: tuple[Paid, ...] = ("after the run", "out of what comes back")
+"""How that of a cost is paid in which nobody trains."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,12 +188,12 @@ def _broken_down(items: Items | None) -> CostBreakdown | None:
 
 
 def _staffed(items: Items | None, prices: Prices) -> Items | None:
-    """With the people who develop the model, where they are counted: their share of what the run takes, the rest of a
-    term aside, in which nobody trains."""
+    """With the people who develop the model, where they are counted: their share of what the run takes, not of the
+    unused rest of a term, nor of what a sale loses."""
     if items is None or prices.staff_share is None:
         return items
-    used, unused = ([item for item in items if (item.paid == "after the run") is after] for after in (False, True))
-    return (*used, staff_item(tuple(used), prices.staff_share), *unused)
+    used, other = ([item for item in items if (item.paid in UNUSED) is after] for after in (False, True))
+    return (*used, staff_item(tuple(used), prices.staff_share), *other)
 
 
 def _named(prefix: str, items: Items) -> Items:

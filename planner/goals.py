@@ -257,10 +257,11 @@ class _Trial:
 
 
 def on_cluster(request: PlanRequest, gpu: str, count: int) -> PlanRequest:
-    """The request on another cluster, with its layout left open; another GPU comes in its usual node and fabric."""
+    """The request on another cluster, with its layout left open; another GPU comes in its usual node and fabric, and
+    is not what a profile measured."""
     cluster = replace(request.cluster, gpu=gpu, gpus=count)
     if load_gpu(gpu).name != load_gpu(request.cluster.gpu).name:
-        cluster = replace(cluster, node="", fabric="")
+        cluster = replace(cluster, node="", fabric="", profile="")
     return replace(
         request,
         cluster=cluster,

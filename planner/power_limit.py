@@ -38,7 +38,7 @@ def cap_notes(asked: SiteRequest, gpu: Gpu) -> tuple[str, ...]:
 
 
 def hold(phase: PlannedPhase, cap_w: float, cluster: Cluster) -> PlannedPhase:
-    """A phase on GPUs held to `cap_w` [W]; a stated step time is slowed as a predicted one.
+    """A phase on GPUs held to `cap_w` [W]; what a stated step takes longer than predicted GPUs wait, at any clocks.
 
     Raises:
         InputError: a cap that no such GPU can be given.
@@ -54,9 +54,11 @@ def hold(phase: PlannedPhase, cap_w: float, cluster: Cluster) -> PlannedPhase:
         step_time_s=step.step_time_s * slowdown,
         parts_s=parts_s,
         gpu_power_w=gpu_power_w,
+        origin="scaled" if step.origin == "measured" else step.origin,  # by its clocks
         node_power_w=step.node_power_w + cluster.gpus_per_node * (gpu_power_w - step.gpu_power_w),
     )
-    return replace(phase, step=slowed, step_time_s=phase.step_time_s * slowdown)
+    working_s = min(step.step_time_s, phase.step_time_s)
+    return replace(phase, step=slowed, step_time_s=phase.step_time_s + working_s * (slowdown - 1))
 
 
 def cap_for_site(phase: PlannedPhase, limit_w: float, cluster: Cluster, site: SitePower, spare_nodes: int) -> float:

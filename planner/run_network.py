@@ -32,7 +32,9 @@ INSIDE = re.compile(r"nvlink|nvswitch|pcie|pci-e", re.IGNORECASE)
 OUTSIDE = re.compile(r"\b(?:ib|infiniband|roce|rdma|ethernet|efa|omni|opa|slingshot|[ehnx]dr)", re.IGNORECASE)
 PORTS = re.compile(rf"[^;+]{{0,24}}?\b(?P<ports>\d{{1,2}}) {KINDS}(?! ?of\b)", re.IGNORECASE)
 """What follows the speed of one port where it says how many a node has: `200 Gb/s, 4 NICs per node`."""
-SHARED_PORT = re.compile(r"[^;+]*?\b(?:1|one) (?:per|for|to) (?P<gpus>\d) gpus", re.IGNORECASE)
+EACH_GPU = re.compile(rf"[^;+]{{0,24}}?\b(?P<ports>\d{{1,2}}) {KINDS} (?:per|for each|a) gpu", re.IGNORECASE)
+"""What follows the speed of one port of which every GPU has several."""
+SHARED_PORT = re.compile(r"[^+]*?\b(?:1|one) (?:per|for|to) (?P<gpus>\d) gpus", re.IGNORECASE)
 """What follows the speed of a port that GPUs share."""
 PER_GPU = re.compile(r"per gpu", re.IGNORECASE)
 WHOLE_NODE = re.compile(r"[ \w]*?(?:node-node|inter-node|(?:per |/|a )(?:node|host|server|instance))", re.IGNORECASE)
@@ -106,13 +108,15 @@ def _named_speed(text: str) -> Speed | None:
 
 
 def _speed(gbit: float, ports: str | None, after: str) -> Speed:
-    """A speed with what is said before and after it."""
-    behind, shared = PORTS.match(after), SHARED_PORT.match(after)
+    """A speed with what is said before and after it; ports that are named behind a whole node's speed make it up."""
+    of_a_node = bool(WHOLE_NODE.match(after)) or gbit > FASTEST_PORT_GBIT
+    each, shared = EACH_GPU.match(after), SHARED_PORT.match(after)
+    behind = None if of_a_node or each else PORTS.match(after)
     count = ports or (behind["ports"] if behind else None)
     return Speed(
-        gbit=gbit,
+        gbit=gbit * (int(each["ports"]) if each else 1),
         ports=int(count) if count else None,
-        of_a_node=bool(WHOLE_NODE.match(after)) or gbit > FASTEST_PORT_GBIT,
+        of_a_node=of_a_node,
         gpus_per_port=int(shared["gpus"]) if shared else 1,
     )
 

@@ -196,7 +196,6 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
         "root_gathers": stack.root_gathers,
         "root_has_head": stack.root_has_head,
         "keeps_gathered": stack.keeps_gathered,
-        "scatters_late": stack.scatters_late,
         "zero2_by_block": stack.zero2_by_block,
     }
 

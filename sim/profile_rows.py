@@ -55,11 +55,11 @@ def row_seconds(
     row: LayerRow, gpu: Gpu, architecture: ModelArchitecture | None
 ) -> tuple[PassSeconds, PassSeconds] | None:
     """Seconds of a row's forward and backward pass on `gpu` by the calibrated efficiencies; `None` where the model
-    has none: launches by the host, fp32, a model that is not given."""
-    if row.workload == "launch" or row.precision not in get_args(TrainingPrecision):
-        return None
+    has none: launches by the host, products in fp32, a model that is not given."""
     if row.workload in MOVING:
         return _moving_s(row.forward_bytes, gpu), _moving_s(row.backward_bytes, gpu)
+    if row.workload == "launch" or row.precision not in get_args(TrainingPrecision):
+        return None
     if row.workload == "matmul":
         return _ceiling_s(row, gpu), PassSeconds(total_s=0.0, memory_s=0.0)
     if architecture is None:

@@ -36,12 +36,16 @@ def scaled_profile(
     _check(profile, source, target)
     known = [row for row in profile.layers if not row.model or row.model in architectures]
     left_out = len(profile.layers) - len(known)
+    roomier = target.memory_bytes > source.memory_bytes
+    full = sum(row.status == "oom" for row in known) if roomier else 0
+    known = [row for row in known if not (roomier and row.status == "oom")]
     same_links = _alike(source.link_bandwidth_bytes_per_s, target.link_bandwidth_bytes_per_s)
     rows = tuple(_scaled(row, source, target, architectures.get(row.model)) for row in known)
     collectives = tuple(replace(row, origin="scaled") for row in profile.collectives) if same_links else ()
     notes = [
         *profile.provenance.notes,
-        *([f"{left_out} rows of models that are not in the catalogue left out"] if left_out else []),
+        *([f"rows of models that are not in the catalogue, left out: {left_out}"] if left_out else []),
+        *([f"rows that did not fit in less memory, left out: {full}"] if full else []),
         *(["collectives left out: other links"] if profile.collectives and not same_links else []),
     ]
     return Profile(
@@ -77,7 +81,7 @@ def _alike(one: float, other: float) -> bool:
 
 def _provenance(profile: Profile, source: Gpu, target: Gpu) -> Provenance:
     came, slower = profile.provenance, _bandwidth_ratio(source, target)
-    clocks = _clock_ratio(source, target, activity_power_w(source, "matmul"))
+    clocks = _clock_ratio(target, activity_power_w(source, "matmul"))
     rule = (
         f"Scaled from {profile.name} ({came.device}): time for memory traffic times {slower:.3g} "
         f"({source.memory_bandwidth_bytes_per_s / 1e12:g} over {target.memory_bandwidth_bytes_per_s / 1e12:g} TB/s), "
@@ -93,7 +97,7 @@ def _provenance(profile: Profile, source: Gpu, target: Gpu) -> Provenance:
         origin="scaled",
         method=rule + computing,
         scaled_from=profile.name,
-        power_limit_w=target.tdp_w,
+        power_limit_w=_at_most(came.power_limit_w, target.tdp_w),
         idle_power_w=None,
         memory_bytes=target.memory_bytes,
         memory_clock_mhz=None,
@@ -107,9 +111,9 @@ def _bandwidth_ratio(source: Gpu, target: Gpu) -> float:
     return source.memory_bandwidth_bytes_per_s / target.memory_bandwidth_bytes_per_s
 
 
-def _clock_ratio(source: Gpu, target: Gpu, drawn_w: float) -> float:
-    """By how much computing that draws `drawn_w` on the source takes longer under the target's power limit."""
-    if target.tdp_w >= source.tdp_w or drawn_w <= target.tdp_w:
+def _clock_ratio(target: Gpu, drawn_w: float) -> float:
+    """By how much computing that drew `drawn_w` takes longer under the target's power limit."""
+    if drawn_w <= target.tdp_w:
         return 1.0
     return 1 / float(speed_at_power(np.array(target.tdp_w / drawn_w)))
 
@@ -134,6 +138,7 @@ def _scaled(row: LayerRow, source: Gpu, target: Gpu, architecture: ModelArchitec
         backward_s=_times(row.backward_s, behind),
         backward_p10_s=_times(row.backward_p10_s, behind),
         backward_p90_s=_times(row.backward_p90_s, behind),
+        power_source=f"scaled from: {row.power_source}" if row.power_source else "",
         power_mean_w=_at_most(row.power_mean_w, target.tdp_w),
         power_p95_w=_at_most(row.power_p95_w, target.tdp_w),
         energy_j=_energy_j(row, ahead, behind, target.tdp_w),
@@ -150,7 +155,7 @@ def _ratio(row: LayerRow, measured_s: float | None, model: PassSeconds, source: 
         return 1.0
     memory = model.memory_s / model.total_s
     drawn_w = row.power_mean_w or activity_power_w(source, "matmul")
-    return (1 - memory) * _clock_ratio(source, target, drawn_w) + memory * _bandwidth_ratio(source, target)
+    return (1 - memory) * _clock_ratio(target, drawn_w) + memory * _bandwidth_ratio(source, target)
 
 
 def _energy_j(row: LayerRow, ahead: float, behind: float, limit_w: float) -> float | None:

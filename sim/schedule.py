@@ -221,10 +221,12 @@ class _Step:
 
     def _cost(self, stage: int, operation: Operation) -> OperationWork:
         chunk = self.work.chunks[self.shape.place(stage, operation.chunk)]
-        if operation.kind == "F":
-            return chunk.forward
         if operation.kind == "W":
             return chunk.weight
+        if operation.kind == "F":
+            return chunk.forward
+        if operation.micro_batch == self.shape.micro_batches - 1:
+            return chunk.last if self.shape.split else chunk.last_both
         return chunk.backward if self.shape.split else chunk.both
 
     def _pause(self, seconds: float) -> Events:

@@ -5,7 +5,7 @@ differs in the schedule and in what transfers do to each other alone.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 from typing import Literal
 
@@ -21,7 +21,7 @@ from sim.schedule_order import SCHEDULES, PipelineShape, rounds
 from sim.sharding import (
     accumulate_s,
     fsdp_late_s,
-    fsdp_layer_s,
+    fsdp_moves_s,
     fsdp_root_s,
     optimizer_s,
     p2p_stride,
@@ -90,13 +90,31 @@ class ChunkWork:
     """Gradient of the input, what recompute runs again included."""
     weight: OperationWork
     """Gradient of the weights; computed with the backward unless the schedule sets it apart."""
+    last_shard_s: float | None = None
+    """`shard_s` of the last micro-batch's backward; that of the others where it is not said."""
+    last: OperationWork = field(init=False)
+    """The backward of the last micro-batch."""
     both: OperationWork = field(init=False)
     """Both gradients in one."""
+    last_both: OperationWork = field(init=False)
+    """The same of the last micro-batch."""
 
     def __post_init__(self) -> None:
-        names = [f.name for f in fields(OperationWork) if f.init]
-        added = {name: getattr(self.backward, name) + getattr(self.weight, name) for name in names}
-        object.__setattr__(self, "both", OperationWork(**added))
+        last = self.backward
+        if self.last_shard_s is not None:
+            last = replace(last, shard_s=self.last_shard_s)
+        made = {
+            "last": last,
+            "both": _added(self.backward, self.weight),
+            "last_both": _added(last, self.weight),
+        }
+        for name, operation in made.items():
+            object.__setattr__(self, name, operation)
+
+
+def _added(one: OperationWork, other: OperationWork) -> OperationWork:
+    names = [f.name for f in fields(OperationWork) if f.init]
+    return OperationWork(**{name: getattr(one, name) + getattr(other, name) for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +165,7 @@ class StepWork:
     @property
     def shared_links(self) -> frozenset[LinkName]:
         """Links over which more than one stream moves anything."""
-        operations = [one for chunk in set(self.chunks) for one in (chunk.forward, chunk.backward, chunk.weight)]
+        operations = [one for chunk in set(self.chunks) for one in (chunk.forward, chunk.last, chunk.weight)]
         users = Counter(
             link
             for link, moves in (
@@ -231,6 +249,7 @@ def _chunks(
         return entry(values, index)
 
     forward, back, weight_s = _block(case)
+    moves = fsdp_moves_s(case)
     once = at(pass_s(case)) / 2  # of each chunk and micro-batch, half with either pass
     accumulated = at(accumulate_s(case, parameters)) / shape.chunks
 
@@ -244,6 +263,7 @@ def _chunks(
             forward=operation(blocks, forward, ahead + once),
             backward=operation(blocks, back, behind + once),
             weight=operation(blocks, {"compute_s": weight_s, "shard_behind_s": weight_s}, weights + accumulated),
+            last_shard_s=blocks * at(moves.last_s),
         )
 
     first, middle, last = (at(x) for x in chunk_layers(case.layers, case.pp, case.vp, case.head_layers))
@@ -258,15 +278,13 @@ def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
     forward, backward = block_passes(case)
     again = recomputed(case)
     weight_s = WEIGHT_SHARE * backward.matmul
-    nothing = np.zeros(1)
-    ring = rings(case)
-    shard, shard_back = fsdp_layer_s(case, nothing, nothing)
+    ring, moves = rings(case), fsdp_moves_s(case)
     ahead = {
         "compute_s": forward.compute + forward.host,
         "tensor_s": forward.tensor_parallel,
         "tensor_hidden_s": forward.gathers - forward.tensor_parallel,
         **_ring(case, [(forward, ring.forward_s, np.ones(1))]),
-        "shard_s": shard,
+        "shard_s": moves.ahead_s,
         "shard_behind_s": forward.compute + forward.host,
     }
     again_hidden_s = again.tensor_parallel * ahead["tensor_hidden_s"]
@@ -276,7 +294,7 @@ def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
         "tensor_s": backward.tensor_parallel + again.tensor_parallel * forward.tensor_parallel,
         "tensor_hidden_s": backward.gathers - backward.tensor_parallel + again_hidden_s,
         **_ring(case, [(backward, ring.backward_s, np.ones(1)), (forward, ring.forward_s, again.rest)], ring.home_s),
-        "shard_s": shard_back,
+        "shard_s": moves.behind_s,
         "shard_behind_s": computed_s,
     }
     return ahead, behind, weight_s

@@ -125,25 +125,48 @@ def whole_share(case: StepCase) -> Array:
     return np.where(whole_gradients(case) & (case.micro_batches > 1), share, 0.0)
 
 
-def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[Array, Array]:
-    """Exposed seconds of one block's weight gathers in a forward pass, and of these and its gradient scatter in a
-    backward one, behind so many seconds of work in each (arXiv:2304.11277), with the copies about them. Where
-    gradients stay whole until the last micro-batch the one scatter is shared out over all of them."""
+@dataclass(frozen=True, kw_only=True)
+class FsdpMoves:
+    """Seconds that one block's weights and gradients are under way in the passes of its micro-batches."""
+
+    ahead_s: Array
+    """In each forward pass."""
+    behind_s: Array
+    """In each backward pass but the last."""
+    last_s: Array
+    """In the last backward pass."""
+
+
+def fsdp_moves_s(case: StepCase) -> FsdpMoves:
+    """What FSDP moves block by block, with the copies about it (arXiv:2304.11277): weights gathered in both passes,
+    and gradients scattered in every backward pass, or in the last where they stay whole until then. A pipeline
+    scatters at its end (`fsdp_late_s`), and where it gathers once that is shared out over its micro-batches."""
     block = case.layer_parameters / case.tp
     ranks, stride = case.shard_degree, replica_stride(case)
     copied_s = case.gather_copy_bytes * block / case.memory_bytes_per_s
-    gather = gather_time_s(case, case.weight_bytes * block, ranks, stride) + copied_s
-    scatter = _scatter_s(case, block)
-    passes, piped = np.maximum(case.micro_batches, 1), case.pp > 1
-    scatters = 1 / np.where(whole_gradients(case), passes, 1.0) * ~(piped & (case.scatters_late > 0))
-    once = piped & (case.keeps_gathered > 0)
-    gathers = np.where(once, 1 / passes, 1.0), np.where(once | gathers_once(case), 0.0, 1.0)
+    gather_s = gather_time_s(case, case.weight_bytes * block, ranks, stride) + copied_s
+    scatter_s = np.where(case.pp > 1, 0.0, _scatter_s(case, block))
+    once = (case.pp > 1) & (case.keeps_gathered > 0)
+    again_s = np.where(once | gathers_once(case), 0.0, gather_s)
     active = np.logical_and(by_block(case), ranks > 1)
+    moves = {
+        "ahead_s": gather_s / np.where(once, np.maximum(case.micro_batches, 1), 1.0),
+        "behind_s": again_s + np.where(whole_gradients(case), 0.0, scatter_s),
+        "last_s": again_s + scatter_s,
+    }
+    return FsdpMoves(**{name: np.where(active, seconds, 0.0) for name, seconds in moves.items()})
 
-    def exposed(work_s: Array, comm_s: Array) -> Array:
-        return np.where(active, overlapped(work_s, comm_s, case.fsdp_exposed), 0.0)
 
-    return exposed(forward_s, gathers[0] * gather), exposed(backward_s, gathers[1] * gather + scatters * scatter)
+def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[Array, Array]:
+    """Exposed seconds of what FSDP moves of one block, behind so many seconds of work in each pass: means over the
+    micro-batches of a step."""
+    moves, last = fsdp_moves_s(case), 1 / np.maximum(case.micro_batches, 1)
+
+    def exposed(work_s: Array, moved_s: Array) -> Array:
+        return overlapped(work_s, moved_s, case.fsdp_exposed)
+
+    behind = (1 - last) * exposed(backward_s, moves.behind_s) + last * exposed(backward_s, moves.last_s)
+    return exposed(forward_s, moves.ahead_s), np.asarray(behind)
 
 
 def _scatter_s(case: StepCase, parameters: Array) -> Array:
@@ -153,8 +176,9 @@ def _scatter_s(case: StepCase, parameters: Array) -> Array:
 
 
 def fsdp_late_s(case: StepCase, parameters: Array) -> Array:
-    """Seconds to scatter the gradients of a rank's `parameters` behind a pipeline that does so at its end."""
-    active = sharded_weights(case) & (case.shard_degree > 1) & (case.pp > 1) & (case.scatters_late > 0)
+    """Seconds to scatter the gradients of a rank's `parameters` at the end of a pipeline, with nothing to hide it
+    (torch.distributed.pipelining stage.py 0138610: the one published way to run FSDP under one)."""
+    active = sharded_weights(case) & (case.shard_degree > 1) & (case.pp > 1)
     return np.where(active, _scatter_s(case, parameters), 0.0)
 
 
@@ -257,9 +281,9 @@ def accumulate_s(case: StepCase, parameters: Array) -> Array:
     """Seconds per micro-batch to add the gradients of a rank's `parameters`, or of its share of them, to those of the
     micro-batches before.
 
-    A stack that keeps all its state in 16 bits has no FSDP, and no fp32 sums, where neither data nor products are
-    shared out: autograd keeps the first micro-batch's gradients and adds those of the others (KempnerForge
-    distributed/setup.py 3b25e11: without a mesh dimension above one nothing is sharded; torch's AccumulateGrad).
+    A stack that keeps all its state in 16 bits has no FSDP, and no fp32 sums, without data or tensor parallelism:
+    autograd keeps the first micro-batch's gradients and adds those of the others (KempnerForge distributed/setup.py
+    3b25e11: no mesh dimension to shard over; torch's AccumulateGrad).
     """
     alone, passes = (case.sixteen_bit_state > 0) & (case.tp * case.dp == 1), np.maximum(case.micro_batches, 1)
     each_bytes = np.where(alone, SUM_16BIT_BYTES * (1 - 1 / passes), case.accumulate_bytes)

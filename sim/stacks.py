@@ -88,9 +88,6 @@ class SoftwareStack:
     zero2_by_block: bool = False
     """True where ZeRO-2 is FSDP that keeps what it gathered until the backward pass (torch's SHARD_GRAD_OP,
     `reshard_after_forward=False`): block by block, with every micro-batch."""
-    scatters_late: bool = False
-    """True where the stages of a pipeline scatter the gradients of sharded weights when the last backward pass is
-    over, with nothing left to hide it."""
     gradient_bytes: Literal[2, 4] = 4
     """Bytes per gradient element in the data-parallel reduction."""
     gradient_store_bytes: Literal[2, 4] = 4

@@ -186,9 +186,9 @@ def slowest_gpu(case: StepCase, forward: Pass, backward: Pass, again_s: Array, f
     seconds of FSDP.
 
     Matrix products run at the power limit (a median of 690 of 700 W on an H200), where parts differ in the clocks
-    that they hold, and collectives in a node run on the same multiprocessors; attention draws less (511 W at 200 to
-    400 TFLOP/s, 612 W at 500 to 600; NVML, aiconfigurator 095f58a, Apache-2.0), so that it is as fast on all of them.
-    Networks, and the host, know nothing of clocks.
+    that they hold, and collectives over activations run on the same multiprocessors between them; attention draws
+    less (511 W at 200 to 400 TFLOP/s, 612 W at 500 to 600; NVML, aiconfigurator 095f58a, Apache-2.0), so that it is
+    as fast on all of them. What FSDP waits for, reductions and the host know nothing of clocks.
     """
     attention_s = forward.attention + backward.attention + recomputed(case).attention * forward.attention
     block_s = forward.total + backward.total + again_s

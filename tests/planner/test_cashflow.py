@@ -91,6 +91,28 @@ def test_electricity_is_paid_with_its_bills_and_paid_for_where_prices_are_below_
         assert flow.payments_usd[month]["Electricity"] == pytest.approx(usd)
 
 
+def test_bills_that_nearly_cancel_are_paid_as_they_are(tmp_path: Path) -> None:
+    """January's prices are above nothing and February's as far below: the idle days' electricity is another matter."""
+    prices = tmp_path / "prices.csv"
+    january = planned(mode="own").bill.usd_by_month
+    assert len(january) > 1
+    hours = (60 if hour < 31 * 24 else -25 for hour in range(8760))
+    prices.write_text("\n".join(["usd_per_mwh", *map(str, hours)]) + "\n")
+    plan = planned(mode="own", tariff=str(prices), idle_days=25)
+    paid = {month: lines["Electricity"] for month, lines in cash_flow(plan).payments_usd.items()}
+    for month, usd in list(plan.bill.usd_by_month.items())[:-1]:  # the last has idle days too
+        assert paid[month] == pytest.approx(usd)
+    rest = plan.charges.standing_usd(plan.prices)
+    assert math.fsum(paid.values()) == pytest.approx(plan.bill.total_usd + rest)
+
+
+def test_a_part_of_which_nothing_is_rented_pays_no_rent() -> None:
+    whole = planned(mode="mixed", owned_gpus=72, commitment="3-year", pay_whole_term=True)
+    flow = cash_flow(whole)
+    assert len(flow.payments_usd) <= 3
+    assert all(usd for lines in flow.payments_usd.values() for usd in lines.values())
+
+
 def test_what_a_sale_brings_below_value_was_never_tied_up() -> None:
     """It comes back less: what was paid out before is the same whatever the sale brings."""
     flows = [cash_flow(planned(mode="own", resale_share=share)) for share in (1.0, 0.6, 0.0)]

@@ -49,6 +49,12 @@ from tests.planner.rows import read, run
         ("Slingshot 200 Gb/s, 4 NICs per node", 100),
         ("8x400Gb/s rail-optimised, 3 spine switches", 400),
         ("400 Gb/s, 2 switches per rail", 400),
+        ("3200 Gb/s EFA, 32 NICs per node", 400),
+        ("3200 Gb/s (8 NICs)", 400),
+        ("3.2 Tb/s per node, 8 NICs", 400),
+        ("InfiniBand 800 Gb/s per node with 4 NICs", 100),
+        ("200 Gb/s HDR, 2 NICs per GPU", 400),
+        ("NDR 400 Gb/s; 1 per 2 GPUs", 200),
     ],
 )
 def test_networks_in_words(tmp_path: Path, text: str, gigabits_per_gpu: float) -> None:

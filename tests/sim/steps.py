@@ -84,8 +84,7 @@ def situations(draw: st.DrawFn, *, pipelined: bool = False, single_replica: bool
     cp = draw(st.sampled_from([1, 2, 4]))
     dp = 1 if single_replica else draw(st.sampled_from([1, 2, 8, 64]))
     micro_batch = draw(st.sampled_from([1, 2, 4]))
-    # FSDP in a pipeline only where a test asks: the more micro-batches, the more of its layers' moves hide
-    kinds: list[Sharding] = ["none", "zero1", "zero2"] if pp > 1 else ["none", "zero1", "zero2", "fsdp"]
+    kinds: list[Sharding] = ["none", "zero1", "zero2", "fsdp"]
     sharding = draw(st.sampled_from(kinds))
     layout = ParallelLayout(
         tp=draw(st.sampled_from([1, 2, 4, 8])),

@@ -122,10 +122,15 @@ def test_larger_micro_batches_never_need_less(s: Situation) -> None:
 @few
 @given(situations())
 def test_context_parallel_ranks_share_the_activations(s: Situation) -> None:
+    """All but the others' keys and values, which the block at work holds."""
     one, eight = (block_activation_bytes(s.case(cp=cp)) for cp in (1, 8))
     assert eight == pytest.approx(one / 8)
     if s.layout.pp == 1:  # elsewhere another stage may become the fullest
-        assert kind(s.case(cp=8), "activations") == pytest.approx(kind(s.case(cp=1), "activations") / 8)
+        case = s.case(cp=8)
+        width = case.attention_width if case.repeats_heads[0] else case.kv_width
+        others = float((7 * case.tokens_per_pass * 2 * 2 * width / case.tp)[0])
+        shared = kind(s.case(cp=1), "activations") / 8
+        assert shared * (1 - 1e-9) <= kind(case, "activations") <= (shared + others) * (1 + 1e-9)
 
 
 @few

@@ -191,4 +191,21 @@ def test_only_what_was_measured_is_scaled() -> None:
 def test_rows_of_unknown_models_are_left_out_and_said() -> None:
     found = scaled_profile(measured(timed(row()), row(model="own")), H200, H100, MODELS)
     assert len(found.layers) == 1
-    assert "1 rows of models that are not in the catalogue left out" in found.provenance.notes
+    assert "rows of models that are not in the catalogue, left out: 1" in found.provenance.notes
+
+
+def test_more_memory_leaves_out_what_did_not_fit_and_a_cap_stays_a_cap() -> None:
+    small = replace(measured(timed(row(), H100), row(status="oom")).provenance, gpu="h100-sxm", power_limit_w=500.0)
+    found = scaled_profile(Profile(name="a", provenance=small, layers=(row(status="oom"),)), H100, H200, MODELS)
+    assert found.layers == ()
+    assert "rows that did not fit in less memory, left out: 1" in found.provenance.notes
+    assert found.provenance.power_limit_w == 500
+    unknown = replace(small, power_limit_w=None)
+    scaled_on = scaled_profile(Profile(name="a", provenance=unknown), H100, H200, MODELS).provenance
+    assert scaled_on.power_limit_w is None
+
+
+def test_moving_bytes_scales_in_any_precision() -> None:
+    update = row("optimizer", model="", precision="fp32", forward_bytes=1e9, forward_s=1e-3, size=2**26)
+    [found] = scaled(update)
+    assert found.forward_s == pytest.approx(1e-3 * 4.8 / 3.35)
