@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from planner.assumption import Assumption, Kind, by_words, row
+from planner.assumption import Assumption, by_words, row
 from planner.phases import PlannedPhase, fitted_on, step_error_source
 from planner.plan_file import PlanRequest
 from profiler.profile import Profile
 from sim.calibration import load_calibration
 from sim.hardware import Gpu
-from sim.measured_gpu import watts_source
+from sim.measured_gpu import source_of
 from sim.power import Activity, activity_power_w
 from sim.stacks import load_stack
 
@@ -65,10 +65,11 @@ def watts_assumptions(gpu: Gpu, profile: Profile | None) -> list[Assumption]:
     rows = []
     if own:
         said = gpu.sources.get(f"{own[0]}_power_w", "")
-        came = profile.provenance.origin if profile is not None and said == watts_source(profile) else None
-        kind: Kind = "measured" if came == "measured" else "scaled" if came else by_words(said)
-        rest = f", {gpu.idle_power_w:.0f} W idle" if gpu.sources.get("idle_power_w") == said else ""
-        rows.append(row("GPU power as measured", listed(own) + rest, kind, said))
+        kind, rest = by_words(said), ""
+        if profile is not None and said.startswith(source_of(profile)):
+            kind = "scaled" if profile.provenance.origin == "scaled" else "measured"
+            rest = f", {gpu.idle_power_w:.0f} W idle" if profile.provenance.idle_power_w else ""
+        rows.append(row("GPU power by its profile", listed(own) + rest, kind, said))
     if others:
         rows.append(
             row(

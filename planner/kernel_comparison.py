@@ -20,6 +20,7 @@ class ComparedRow:
     """One row: seconds measured and expected, both passes together."""
 
     workload: str
+    model: str
     execution: str
     label: str
     measured_s: float
@@ -74,6 +75,7 @@ def compare_kernels(profile: Profile) -> tuple[ComparedRow, ...]:
 def _compared(row: LayerRow, expected_s: float) -> ComparedRow:
     return ComparedRow(
         workload=row.workload,
+        model=row.model,
         execution=row.execution if row.model else "",
         label=point_of(row).label(),
         measured_s=(row.forward_s or 0.0) + (row.backward_s or 0.0),

@@ -14,9 +14,9 @@ def print_comparison(profile: Profile, rows: Sequence[ComparedRow], *, worst: in
     """By part, then the rows that are furthest off."""
     from planner.terminal import console
 
-    screen = console()
+    screen, came = console(), profile.provenance
     screen.print(
-        f"{profile.name}: {counted(len(rows), 'row')} of {profile.provenance.device}, measured over what herdplan "
+        f"{profile.name}: {counted(len(rows), 'row')} of {came.device}, {came.origin} over what herdplan "
         "computes from published kernels and its fitted constants.",
         highlight=False,
     )
@@ -30,7 +30,7 @@ def print_comparison(profile: Profile, rows: Sequence[ComparedRow], *, worst: in
     screen.print(table)
     screen.print("")
     far = Table("furthest off", box=None, pad_edge=False, header_style="bold")
-    for heading in ("measured", "expected", "difference"):
+    for heading in (came.origin, "expected", "difference"):
         far.add_column(heading, justify="right", no_wrap=True)
     for row in sorted(rows, key=lambda one: -abs(one.difference))[:worst]:
         far.add_row(row.label, seconds(row.measured_s), seconds(row.expected_s), percent(row.difference, signed=True))

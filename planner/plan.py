@@ -21,7 +21,7 @@ from planner.model_card import ModelCard, card_of_plan, explain_card
 from planner.phases import PlannedPhase, fitted_on, step_error_p90
 from planner.plan_file import PlanRequest
 from planner.plan_notes import plan_notes
-from planner.plan_profile import plan_profile
+from planner.plan_profile import plan_profile, profile_text
 from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
 from planner.pricing import Prices, load_prices
 from planner.refusal import of_the_plan
@@ -367,7 +367,7 @@ def _provenance(
     origins = sorted({phase.origin for phase in phases})
     return {
         "herdplan": version("herdplan"),
-        "profile": profile.name if profile else f"none measured for {cluster.gpu.label}: roofline",
+        "profile": profile_text(profile) if profile else f"none measured for {cluster.gpu.label}: roofline",
         "step_times": ", ".join(origins),
         "calibration": fitted_on(phases),
         "stack": request.training.stack,

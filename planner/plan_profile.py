@@ -9,8 +9,9 @@ from planner.plan_file import PlanRequest
 from profiler.files import InputError
 from profiler.profile import Profile, read_profile
 from sim.hardware import load_gpu
-from sim.kernels.measured import EXECUTIONS
+from sim.kernels.measured import BACKENDS, EXECUTIONS
 from sim.roofline import load_profile
+from sim.stacks import load_stack
 
 KEY = "cluster.profile"
 SAME_LIMIT = 0.02
@@ -32,10 +33,9 @@ def plan_profile(request: PlanRequest) -> Profile | None:
     if came.origin == "roofline":
         raise InputError(f"{KEY}: {path} was computed from a datasheet, not measured; leave the key out for that.")
     if came.gpu != gpu.name:
-        other = f", or cluster.gpu = {came.gpu}" if came.gpu else ""
+        other = f", or set cluster.gpu = {came.gpu}" if came.gpu else ""
         raise InputError(
-            f"{KEY}: {path} was measured on {came.device}, and cluster.gpu is {gpu.name}; a profile taken on one "
-            f"would do{other}."
+            f"{KEY}: {path} is of {came.device}, and cluster.gpu is {gpu.name}; give a profile of {gpu.name}{other}."
         )
     return profile
 
@@ -71,9 +71,31 @@ def _unsaid(request: PlanRequest, profile: Profile, phases: Sequence[PlannedPhas
             f"training.stack = {' or '.join(EXECUTIONS)} would"
         )
         return
+    if any(phase.searched and not phase.stated for phase in phases):
+        yield f"the layout was chosen by predicted times, which {name} replaced afterwards"
     for phase in phases:
         if not phase.stated and phase.step.origin not in ("measured", "scaled"):
             yield (
-                f"{name} holds neither the block of phase '{phase.name}' ({phase.step.layout.label}, "
-                f"{phase.seq_len:,} tokens to a sequence) nor shapes on both sides of it: its step is predicted"
+                f"{name} holds neither the block of phase '{phase.name}' nor shapes on both sides of it: its step is "
+                f"predicted; herdplan-profile run {_wanted(request, phase)} would measure it, or give "
+                "[training.layout] as measured"
             )
+
+
+def _wanted(request: PlanRequest, phase: PlannedPhase) -> str:
+    """What to ask the profiler for, so that it holds the block of a phase."""
+    training, layout = request.training, phase.step.layout
+    attention = BACKENDS[load_stack(training.stack).attention]
+    words = [
+        f"--model {request.model} --tp {layout.tp} --micro-batch {layout.micro_batch}",
+        f"--seq-len {phase.seq_len // layout.cp} --execution {EXECUTIONS[training.stack]}",
+        f"--precision {training.precision} --attention {attention}",
+    ]
+    return " ".join(words)
+
+
+def profile_text(profile: Profile) -> str:
+    """A profile by its name, what it is of, since when, and the digest that tells it from others."""
+    came = profile.provenance
+    taken = f", {came.taken_at[:10]}" if came.taken_at else ""
+    return f"{profile.name} ({came.origin}: {came.device}{taken}, sha256 {profile.digest})"

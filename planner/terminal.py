@@ -12,6 +12,7 @@ from rich.table import Table
 from planner.assumption import Kind
 from planner.plan import Plan
 from planner.quantities import energy, human, money, significant
+from planner.report.words import known
 from planner.validation import ErrorSummary, Validation
 from planner.water import site_only
 
@@ -108,7 +109,7 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("MFU, non-causal", lambda p: f"{p.mfu:.1%}"),
     ("Effective time ratio", lambda p: f"{p.campaign.ettr:.1%}"),
     ("Step time", lambda p: f"{significant(p.main_phase.step_time_s)} s"),
-    ("  which is", lambda p: p.main_phase.origin),
+    ("  which is", lambda p: known(p.main_phase)),
 )
 
 

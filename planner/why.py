@@ -158,20 +158,26 @@ def _step(plan: Plan, phase: PlannedPhase) -> Reason:
         amount=phase.step_time_s,
         how="closed form of its parts; see docs/model.md",
         parts=(
-            *(_step_part(phase, name, seconds) for name, seconds in parts_s.items()),
+            *(_step_part(plan, phase, name, seconds) for name, seconds in parts_s.items()),
             *_assumed(plan, "GPU", "Fabric", "Software stack", "Power limit", "Clocks at less power"),
             _constants(plan, phase),
         ),
     )
 
 
-def _step_part(phase: PlannedPhase, name: str, seconds: float) -> Reason:
+def _step_part(plan: Plan, phase: PlannedPhase, name: str, seconds: float) -> Reason:
+    """One part of the step and what its seconds stand on: a profile's shapes, shapes between them, or the fit."""
+    fitted: AssumptionKind = "assumed" if phase.step.origin == "assumed" else "calibrated"
+    kind, source = fitted, fitted_on([phase])
+    if phase.step.bases[name] in ("measured", "interpolated"):
+        whole = phase.step.bases[name] == phase.step.origin == "measured"  # nor slowed by clocks
+        kind, source = "measured" if whole else "scaled", plan.provenance["profile"]
     return Reason(
         what=name.replace("_", " ").capitalize(),
         value=f"{significant(seconds)} s",
         amount=seconds,
-        kind=phase.step.origin,
-        source=fitted_on([phase]),
+        kind=kind,
+        source=source,
     )
 
 
@@ -229,7 +235,7 @@ def _ettr(plan: Plan) -> Reason:
 
 
 PART_ROWS = {
-    "gpu": ("GPU power as measured", "GPU power by activity", "GPU power in communication and waiting", "GPU"),
+    "gpu": ("GPU power by its profile", "GPU power by activity", "GPU power in communication and waiting", "GPU"),
     "host": ("Node beside its GPUs", "Spare nodes"),
     "network": ("Switches, optics, storage",),
     "storage": ("Switches, optics, storage",),

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -173,11 +173,16 @@ def validate(
     needs: Annotated[str, typer.Option(help="Workloads of which a row must be ok, such as matmul,block")] = "",
 ) -> None:
     """Check that a profile is whole, unedited and usable; exit code 2 if not."""
-    from profiler.profile import read_profile
+    from profiler.files import nearest
+    from profiler.profile import Workload, read_profile
 
+    wanted = [name for name in needs.split(",") if name]
+    for name in wanted:
+        if name not in get_args(Workload):
+            raise InputError(f"--needs holds '{name}'; {nearest(name, get_args(Workload))}.")
     profile = read_profile(file)
     measured = {row.workload for row in profile.layers if row.status == "ok"}
-    missing = [name for name in needs.split(",") if name and name not in measured]
+    missing = [name for name in wanted if name not in measured]
     if missing:
         failed = [f"{row.workload}: {row.message}" for row in profile.layers if row.workload in missing]
         raise InputError(f"{file}: no {' and no '.join(missing)} was measured ({'; '.join(failed) or 'no row'}).")
@@ -187,7 +192,11 @@ def validate(
 def _summary(file: Path, profile: "Profile") -> str:
     ok = sum(row.status == "ok" for row in profile.layers)
     counts = f"{len(profile.layers)} rows ({ok} ok), {len(profile.collectives)} collectives"
-    return f"{file}: a whole, unedited profile of {profile.provenance.device}: {counts}."
+    came = profile.provenance
+    if not ok:
+        raise InputError(f"{file}: whole, but it holds no row that was measured ({counts}).")
+    scaled = f", scaled from {came.scaled_from}" if came.scaled_from else ""
+    return f"{file}: a whole, unedited profile of {came.device}{scaled}: {counts}."
 
 
 if __name__ == "__main__":

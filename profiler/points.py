@@ -55,7 +55,7 @@ class Point:
         if self.workload in SHAPELESS:
             return self.workload
         shape = f"{self.micro_batch}×{self.seq_len}"
-        words = [self.workload, f"TP {self.tp}", shape]
+        words = [self.workload, self.model, f"TP {self.tp}", shape]
         words += [f"of {self.context_len}"] if self.context_len else []
         words += [self.precision]
         words += [self.attention_backend] if self.attention_backend not in ("", "flash") else []

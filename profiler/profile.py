@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -193,6 +194,11 @@ class Profile:
     def __hash__(self) -> int:
         """Of what tells profiles apart, not of their thousands of rows; equal ones have equal hashes."""
         return hash((self.name, self.provenance, len(self.layers), len(self.collectives)))
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells this profile from any other: the start of the SHA-256 of its content, as its file has it."""
+        return _digest(asdict(validated(asdict(self), Profile, source=f"profile '{self.name}'")))[:12]
 
     def to_frame(self) -> "pd.DataFrame":
         """The layer rows as a table, one column per field."""

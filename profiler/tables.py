@@ -35,7 +35,7 @@ def seconds(value: float | None) -> str:
 
 def row_line(row: LayerRow) -> Text:
     """One line as a row is measured."""
-    label = f"{point_of(row).label():<34} "
+    label = f"{point_of(row).label():<46} "
     if row.status != "ok":
         return Text(f"{label}{row.status}: {row.message}", style="yellow")
     times = f"forward {seconds(row.forward_s):>9}"
@@ -66,6 +66,8 @@ def print_profile(profile: Profile) -> None:
     for line in _provenance_lines(profile):
         screen.print(Text(line))
     screen.print(_layer_table(profile))
+    if use := _use_table(profile):
+        screen.print(use)
     for row in profile.layers:
         if row.status != "ok":
             screen.print(row_line(row))
@@ -85,47 +87,60 @@ def _provenance_lines(profile: Profile) -> list[str]:
         f"power limit {p.power_limit_w:.0f} W" if p.power_limit_w else "",
         f"idle {p.idle_power_w:.0f} W" if p.idle_power_w else "",
     )
+    taken = f"{p.origin} {'for' if p.origin == 'scaled' else 'on'} {p.device}, {p.taken_at}"
     return [
-        f"{profile.name}: {p.origin} on {p.device}, {p.taken_at}, {p.ranks} rank{'s' if p.ranks > 1 else ''}",
+        f"{profile.name}: {taken}, {p.ranks} rank{'s' if p.ranks > 1 else ''}",
         ", ".join(f"{name} {version}" for name, version in versions if version),
+        *([p.method] if p.origin == "scaled" else []),
         "ceilings: " + (", ".join(c for c in ceilings if c) or "not measured"),
         *p.notes,
     ]
 
 
 def _layer_table(profile: Profile) -> Table:
-    with_power = any(row.energy_j is not None for row in profile.layers)
-    with_memory = any(row.peak_bytes is not None for row in profile.layers)
-    table = Table("workload", box=None, pad_edge=False, header_style="bold")
-    for heading in ("forward", "backward", "TFLOP/s", "of matmul", "GB/s", "of roofline"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in (["peak GiB"] if with_memory else []) + (["W", "J"] if with_power else []):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _rows_table("forward", "backward", "TFLOP/s", "GB/s", "of roofline")
     for row in profile.layers:
-        if row.status != "ok":
-            continue
-        cells = [seconds(row.forward_s), seconds(row.backward_s), *_rates(row, profile.provenance)]
-        cells += [_number(row.peak_bytes, GIB)] if with_memory else []
-        cells += [_number(row.power_mean_w), _number(row.energy_j)] if with_power else []
+        if row.status == "ok":
+            cells = (seconds(row.forward_s), seconds(row.backward_s), *_rates(row, profile.provenance))
+            table.add_row(point_of(row).label(), *cells)
+    return table
+
+
+def _use_table(profile: Profile) -> Table | None:
+    """Memory, power and energy of the rows of which any was measured."""
+    used = [row for row in profile.layers if row.status == "ok" and (row.peak_bytes or row.energy_j is not None)]
+    table = _rows_table("peak GiB", "W", "J")
+    for row in used:
+        cells = (_number(row.peak_bytes, GIB), _number(row.power_mean_w), _number(row.energy_j))
         table.add_row(point_of(row).label(), *cells)
+    return table if used else None
+
+
+def _rows_table(*headings: str) -> Table:
+    table = Table("workload", box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
 def _number(value: float | None, unit: float = 1.0, name: str = "") -> str:
-    return NOT_MEASURED if value is None else f"{value / unit:.3g} {name}".rstrip()
+    return NOT_MEASURED if value is None else f"{_short(value / unit)} {name}".rstrip()
+
+
+def _short(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}" if value >= 1e-3 else f"{value:.4f}"
 
 
 def _rates(row: LayerRow, provenance: Provenance) -> tuple[str, ...]:
-    """FLOP rate, its share of the matmul ceiling, byte rate, share of the roofline; both passes together."""
+    """FLOP rate, byte rate and share of the roofline; both passes together."""
     total_s = (row.forward_s or 0.0) + (row.backward_s or 0.0)
     flops = row.forward_flops + row.backward_flops
     moved = row.forward_bytes + row.backward_bytes
-    peak = _matmul_ceiling(row, provenance)
     share = roofline_share(row, provenance)
     return (
-        f"{flops / total_s / TERA:.3g}" if flops and total_s else NOT_MEASURED,
-        f"{100 * flops / total_s / peak:.0f} %" if flops and total_s and peak else NOT_MEASURED,
-        f"{moved / total_s / GIGA:.3g}" if moved and total_s else NOT_MEASURED,
+        _short(flops / total_s / TERA) if flops and total_s else NOT_MEASURED,
+        _short(moved / total_s / GIGA) if moved and total_s else NOT_MEASURED,
         f"{100 * share:.0f} %" if share is not None else NOT_MEASURED,
     )
 

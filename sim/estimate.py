@@ -12,7 +12,7 @@ from sim.case_columns import build_case
 from sim.floor import floor_s
 from sim.hardware import Cluster, Gpu, TrainingPrecision
 from sim.kernels.measured import Footing, MeasuredStep, measured_step
-from sim.kernels.shares import KernelShares, kernel_shares
+from sim.kernels.shares import Basis, KernelShares, kernel_shares, part_bases
 from sim.layout import ParallelLayout, check_layout
 from sim.memory import Fit, fit, largest_kind, memory_use
 from sim.power import step_power_w
@@ -58,6 +58,8 @@ class StepEstimate:
     origin: KernelOrigin
     kernel_shares: KernelShares
     """How much of the time stands on measured, interpolated, published and guessed kernels."""
+    bases: Mapping[str, Basis]
+    """Which of these each part stands on."""
     layout: ParallelLayout
 
     @property
@@ -212,5 +214,6 @@ def from_case(
         peak_bf16_flops=cluster.gpu.peak_bf16_flops,
         origin=_origin(measured, cluster.gpu),
         kernel_shares=kernel_shares(parts_s, measured, timed_part=cluster.gpu.kernels != ""),
+        bases=part_bases(measured, timed_part=cluster.gpu.kernels != ""),
         layout=layout,
     )

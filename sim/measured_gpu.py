@@ -1,6 +1,6 @@
 """What a profile says of a GPU beside its times: the watts that it draws, idle and by what it does."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,23 +19,27 @@ def measured_gpu(gpu: Gpu, profile: Profile | None) -> Gpu:
     """
     if profile is None:
         return gpu
-    found = {
-        "idle_power_w": profile.provenance.idle_power_w,
-        "matmul_power_w": _power_w(profile.layers, "matmul"),
-        "attention_power_w": _power_w(profile.layers, "attention"),
-        "memory_power_w": _power_w(profile.layers, "copy"),
+    kinds: Mapping[str, Workload] = {
+        "matmul_power_w": "matmul",
+        "attention_power_w": "attention",
+        "memory_power_w": "copy",
     }
-    measured: dict[str, Any] = {name: watts for name, watts in found.items() if watts}
-    return replace(gpu, **measured, sources={**gpu.sources, **dict.fromkeys(measured, watts_source(profile))})
+    rows = {name: row for name, kind in kinds.items() if (row := _metered(profile.layers, kind)) is not None}
+    watts: dict[str, Any] = {name: row.power_mean_w for name, row in rows.items()}
+    sources = {name: f"{source_of(profile)}{row.power_source}" for name, row in rows.items()}
+    if profile.provenance.idle_power_w:
+        watts["idle_power_w"] = profile.provenance.idle_power_w
+        sources["idle_power_w"] = f"{source_of(profile)}at rest"
+    return replace(gpu, **watts, sources={**gpu.sources, **sources})
 
 
-def watts_source(profile: Profile) -> str:
-    """What a GPU's `sources` say of the watts that a profile gave."""
-    return f"profile {profile.name}: {profile.provenance.method}"
+def source_of(profile: Profile) -> str:
+    """How what a GPU's `sources` say of a profile's watts begins."""
+    return f"profile {profile.name}: "
 
 
-def _power_w(rows: Iterable[LayerRow], workload: Workload) -> float | None:
-    """Mean watts of a workload's largest row over a window long enough for an energy; `None` where there is none."""
+def _metered(rows: Iterable[LayerRow], workload: Workload) -> LayerRow | None:
+    """A workload's largest row over a window long enough for an energy; `None` where there is none."""
     timed = [
         row
         for row in rows
@@ -49,4 +53,4 @@ def _power_w(rows: Iterable[LayerRow], workload: Workload) -> float | None:
     ]
     if not timed:
         return None
-    return max(timed, key=lambda row: (row.forward_flops + row.backward_flops, row.forward_bytes)).power_mean_w
+    return max(timed, key=lambda row: (row.forward_flops + row.backward_flops, row.forward_bytes))

@@ -53,7 +53,8 @@ def activity_power_w(gpu: Gpu, activity: Activity) -> float:
         "waiting": (None, WAITING_SHARE),
     }
     measured_w, share = stated[activity]
-    return gpu.tdp_w * share if measured_w is None else measured_w
+    drawn_w = gpu.tdp_w * share if measured_w is None else measured_w
+    return max(drawn_w, gpu.idle_power_w)
 
 
 def step_power_w(gpu: Gpu, times: StepTimes) -> Array:

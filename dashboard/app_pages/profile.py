@@ -44,7 +44,7 @@ def _sentence(profile: Profile, what: str) -> str:
             + ("." if load_gpu(p.gpu).kernels else ", the H100’s: none of its own are published.")
         )
     taken = f", {p.taken_at[:10]}" if p.taken_at else ""
-    return f"This is {what}: {rows:,} rows {p.origin} on {p.device}{taken}."
+    return f"This is {what}: {rows:,} rows {p.origin} {'for' if p.origin == 'scaled' else 'on'} {p.device}{taken}."
 
 
 def _worded(note: str) -> str:
@@ -86,6 +86,12 @@ def _planned(plan: Plan, profile: Profile) -> None:
         step = step_again(plan, plan.main_phase, profile=profile)
     except InputError as error:
         ui.problem(str(error))
+        return
+    if step.origin not in ("measured", "scaled"):
+        computed = profile.provenance.origin == "roofline"
+        layers = f"{plan.request.training.stack} as {plan.main_phase.step.layout.label}"
+        why = "computed, not measured" if computed else f"of FairScale’s layers, and the plan trains with {layers}"
+        ui.note(f"This plan’s step does not stand on it: it is {why}.")
         return
     before = plan.main_phase.step.step_time_s
     change = step.step_time_s / before - 1

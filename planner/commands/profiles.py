@@ -43,6 +43,8 @@ def scale(
         from sim.hardware import load_gpu
         from sim.scaled_profile import scaled_profile
 
+        if out.exists() and profile.exists() and out.samefile(profile):
+            raise InputError(f"--out is {out}, the profile itself; give another name.")
         if out.exists() and not overwrite:
             raise InputError(f"{out}: exists already; add --overwrite to replace it.")
         taken = read_profile(profile)

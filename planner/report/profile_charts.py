@@ -14,9 +14,10 @@ MOST_ROWS = 24
 
 COLUMNS = [
     "Workload",
+    "Model",
     "TP",
     "Micro-batch",
-    "Sequence",
+    "Sequence, or size",
     "Precision",
     "Execution",
     "Recompute",
@@ -49,9 +50,10 @@ def _row(row: LayerRow, profile: Profile) -> tuple[object, ...]:
     share, ceiling = _of_ceiling(row, flops, moved, profile)
     return (
         row.workload,
+        row.model,
         row.tp,
         row.micro_batch,
-        row.seq_len,
+        row.seq_len if row.size is None else row.size,
         row.precision,
         row.execution,
         row.recompute,
@@ -79,11 +81,17 @@ def _of_ceiling(row: LayerRow, flops: float, moved: float, profile: Profile) -> 
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:
-    parts = zip(*(frame[name] for name in ("Workload", "TP", "Micro-batch", "Sequence", "Execution")), strict=True)
-    return [
-        f"{work.replace('_', ' ')} TP{tp} · {batch} × {seq:,} · {execution}"
-        for work, tp, batch, seq, execution in parts
-    ]
+    """Each row by what tells it from others; the model where there are several."""
+    columns = ("Workload", "Model", "TP", "Micro-batch", "Sequence, or size", "Execution", "Precision")
+    several = len({model for model in frame["Model"] if model}) > 1
+
+    def label(work: str, model: str, tp: int, batch: int, seq: int, execution: str, precision: str) -> str:
+        if not model:
+            return f"{work.replace('_', ' ')} · {seq:,} · {precision}"
+        name = f"{work.replace('_', ' ')}{f' {model}' if several else ''}"
+        return f"{name} TP{tp} · {batch} × {seq:,} · {execution}"
+
+    return [label(*row) for row in zip(*(frame[name] for name in columns), strict=True)]
 
 
 def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) -> Spec | None:
@@ -119,14 +127,14 @@ def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) ->
         theme,
         title=f"Half the kernels reach {median:.0f} % of their ceiling or more",
         subtitle=f"Micro-batch × tokens, forward and backward together, {known}; ceiling: "
-        f"{'measured' if known == 'measured' else 'datasheet'} matmul or copy rate, whichever is nearer",
+        f"{'datasheet' if known == 'roofline' else known} matmul or copy rate, whichever is nearer",
         description=f"Share of the ceiling of {len(frame)} rows of {profile.name}, median {median:.0f} %.",
     )
 
 
 def _thinned(frame: pd.DataFrame) -> pd.DataFrame:
     """As many rows as a chart has room for, evenly, in order of workload."""
-    ordered = frame.sort_values(["Workload", "TP", "Micro-batch", "Sequence"], kind="stable")
+    ordered = frame.sort_values(["Workload", "Model", "TP", "Micro-batch", "Sequence, or size"], kind="stable")
     at = np.linspace(0, len(ordered) - 1, min(len(ordered), MOST_ROWS)).round().astype(int)
     return ordered.iloc[at]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import date
 
 from planner.assumption import Assumption
+from planner.phases import PlannedPhase
 from planner.plan import Interval, Plan
 from planner.quantities import NAMES, energy, energy_unit, human, money, percent, significant
 from profiler.units import DAY_S
@@ -72,7 +73,8 @@ def day_unit(value: float) -> tuple[float, str]:
 def days(value: float) -> str:
     """`78.6` → `79 days`; below one day in hours, minutes or seconds."""
     length, unit = day_unit(value)
-    return f"{whole(value / length)} {unit}"
+    number = whole(value / length)
+    return f"1 {unit.removesuffix('s')}" if number == "1.0" else f"{number} {unit}"
 
 
 def days_interval(interval: Interval) -> str:
@@ -131,10 +133,20 @@ def kind_counts(assumptions: tuple[Assumption, ...]) -> dict[str, int]:
     return {kind: counts[kind] for kind in KINDS if kind in counts}  # type: ignore[index]
 
 
+def known(phase: PlannedPhase) -> str:
+    """How a phase's step time is known; of one that stands on a profile, how much of it does."""
+    shares = phase.step.kernel_shares
+    if phase.origin not in ("measured", "scaled"):
+        return phase.origin
+    return f"{phase.origin}, {percent(shares.measured + shares.interpolated, 0)} of it"
+
+
 def how_known(plan: Plan) -> str:
     """One sentence on where the step times come from and how far they have been off."""
     origins = sorted({phase.origin for phase in plan.phases})
     meaning = ", ".join(f"{origin} ({STEP_KINDS.get(origin, KINDS[origin])})" for origin in origins)
+    if plan.main_phase.origin in ("measured", "scaled"):
+        meaning += f", {plan.main_phase.step.kernel_shares.text()}"
     runs = (
         "the A100's published runs, so predicted," if "assumed" in origins else "published runs left out of the fit"
     )

@@ -37,29 +37,33 @@ class KernelShares:
         return ", ".join(f"{100 * share:.0f} % {name}" for name, share in shares.items() if share >= 0.005)
 
 
-def kernel_shares(
-    parts_s: Mapping[str, float], measured: MeasuredStep = NOT_MEASURED, *, timed_part: bool = True
-) -> KernelShares:
-    """Divide the parts of a step (as `StepTimes`) by what their seconds stand on.
-
-    `timed_part` says whether kernels of the GPU's own family were published.
-
-    Raises:
-        KeyError: a part of a step of which this module does not know what it stands on.
-    """
+def part_bases(measured: MeasuredStep = NOT_MEASURED, *, timed_part: bool = True) -> dict[str, Basis]:
+    """What the seconds of each part of a step (as `StepTimes`) stand on; `timed_part` says whether kernels of the
+    GPU's own family were published."""
     tables: Basis = "published" if timed_part else "guessed"
     block = BASES.get(measured.block.footing, tables)
-    basis: dict[str, Basis] = {
+    return {
         **dict.fromkeys(BLOCK_PARTS, block),
         **dict.fromkeys(COMMUNICATION, tables),
         "head": BASES.get(measured.head.footing, tables),
         "optimizer": BASES.get(measured.update.footing, "guessed"),
         **dict.fromkeys(UNTIMED, "guessed"),
     }
+
+
+def kernel_shares(
+    parts_s: Mapping[str, float], measured: MeasuredStep = NOT_MEASURED, *, timed_part: bool = True
+) -> KernelShares:
+    """Divide the parts of a step by what their seconds stand on (`part_bases`).
+
+    Raises:
+        KeyError: a part of a step of which this module does not know what it stands on.
+    """
+    bases = part_bases(measured, timed_part=timed_part)
     shares: dict[Basis, float] = {"measured": 0.0, "interpolated": 0.0, "published": 0.0, "guessed": 0.0}
     total = sum(parts_s.values())
     for name, seconds in parts_s.items():
-        shares[basis[name]] += seconds / total
+        shares[bases[name]] += seconds / total
     return KernelShares(**shares)
 
 

@@ -92,7 +92,7 @@ def test_electricity_is_paid_with_its_bills_and_paid_for_where_prices_are_below_
 
 
 def test_bills_that_nearly_cancel_are_paid_as_they_are(tmp_path: Path) -> None:
-    """January's prices are above nothing and February's as far below: the idle days' electricity is another matter."""
+    """January's prices are above nothing and February's as far below: idle days are another matter."""
     prices = tmp_path / "prices.csv"
     january = planned(mode="own").bill.usd_by_month
     assert len(january) > 1

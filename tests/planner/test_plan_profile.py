@@ -59,7 +59,7 @@ def planned(folder: Path, profile: Profile | None, *overrides: tuple[str, object
 
 def test_a_measured_block_is_labelled_wherever_the_plan_stands_on_it(tmp_path: Path) -> None:
     plan = planned(tmp_path, taken(BLOCK))
-    assert plan.provenance["profile"] == "mine"
+    assert plan.provenance["profile"].startswith("mine (measured: NVIDIA H100 80GB HBM3, sha256 ")
     assert plan.provenance["step_times"] == "measured"
     assert plan.main_phase.step.origin == "measured"
     speeds = next(row for row in plan.assumptions if row.what == "Kernel speeds")
@@ -100,7 +100,7 @@ def test_the_watts_of_a_step_are_those_that_were_measured(tmp_path: Path) -> Non
     assert plan.main_phase.step_time_s == plain.main_phase.step_time_s
     assert plan.main_phase.step.gpu_power_w < plain.main_phase.step.gpu_power_w
     assert plan.campaign.total_energy_j / JOULES_PER_MWH < plain.campaign.total_energy_j / JOULES_PER_MWH
-    row = next(row for row in plan.assumptions if row.what == "GPU power as measured")
+    row = next(row for row in plan.assumptions if row.what == "GPU power by its profile")
     assert (row.kind, "600 W in matmuls" in row.value, "100 W idle" in row.value) == ("measured", True, True)
     assert "GPU power by activity" not in {row.what for row in plan.assumptions}
 
@@ -144,8 +144,11 @@ def test_a_profile_that_does_not_speak_for_the_plan_says_so(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("provenance", "says"),
     [
-        ({"device": "NVIDIA H200", "gpu": "h200-sxm"}, "cluster.gpu is h100-sxm.*or cluster.gpu = h200-sxm"),
-        ({"device": "AMD EPYC", "gpu": ""}, "was measured on AMD EPYC, and cluster.gpu is h100-sxm"),
+        ({"device": "NVIDIA H200", "gpu": "h200-sxm"}, "cluster.gpu is h100-sxm.*or set cluster.gpu = h200-sxm"),
+        (
+            {"device": "AMD EPYC", "gpu": ""},
+            "is of AMD EPYC, and cluster.gpu is h100-sxm; give a profile of h100-sxm",
+        ),
         ({"origin": "roofline"}, "computed from a datasheet, not measured"),
     ],
 )

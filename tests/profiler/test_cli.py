@@ -127,7 +127,7 @@ def test_a_run_on_this_cpu_writes_a_profile_that_reads_back(tmp_path: Path, tiny
 
     shown = cli("show", str(out))
     assert shown.returncode == 0
-    assert "block TP 4 1×32" in shown.stdout
+    assert "block tiny TP 4 1×32" in shown.stdout
     assert "of roofline" in shown.stdout
     compared = cli("compare", str(out), str(out))
     assert "+0.0 %" in compared.stdout

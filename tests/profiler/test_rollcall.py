@@ -24,7 +24,7 @@ def test_a_rank_that_fails_alone_ends_the_run_soon_and_the_run_resumes(tmp_path:
     )
     broken, resumed = worker.stdout.split("exit codes [1, 1]\n")
     said = " ".join(broken.split())
-    assert "Stopped: rank 1 failed alone: qkv TP 2 1×32 fp32: this card is broken" in said
+    assert "Stopped: rank 1 failed alone: qkv tiny TP 2 1×32 fp32: this card is broken" in said
     assert "--resume" in said
     assert "Traceback" not in worker.stderr
     status = {row.workload: row.status for row in read_profile(tmp_path / "p.json.broken").layers}

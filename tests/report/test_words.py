@@ -37,7 +37,14 @@ def test_energy_ranges_share_their_unit() -> None:
 
 @pytest.mark.parametrize(
     ("days", "text"),
-    [(78.6, "79 days"), (1.0, "1.0 days"), (0.25, "6.0 hours"), (0.025, "36 minutes"), (47 / 86_400, "47 seconds")],
+    [
+        (78.6, "79 days"),
+        (1.0, "1 day"),
+        (1.4, "1.4 days"),
+        (0.25, "6.0 hours"),
+        (0.025, "36 minutes"),
+        (47 / 86_400, "47 seconds"),
+    ],
 )
 def test_a_length_is_written_in_the_unit_of_which_it_holds_one(days: float, text: str) -> None:
     assert words.days(days) == text
