@@ -10,6 +10,7 @@ from profiler.files import InputError
 from profiler.profile import Profile, read_profile
 from sim.hardware import load_gpu
 from sim.kernels.measured import BACKENDS, EXECUTIONS
+from sim.measured_gpu import measured_gpu
 from sim.roofline import load_profile
 from sim.stacks import load_stack
 
@@ -65,6 +66,8 @@ def _unsaid(request: PlanRequest, profile: Profile, phases: Sequence[PlannedPhas
     limit_w, tdp_w = profile.provenance.power_limit_w, load_gpu(request.cluster.gpu).tdp_w
     if limit_w and abs(limit_w / tdp_w - 1) > SAME_LIMIT:
         yield f"{name} was taken at a power limit of {limit_w:.0f} W, and this GPU's is {tdp_w:.0f} W"
+    if measured_gpu(load_gpu(request.cluster.gpu), profile).matmul_power_w is None:
+        yield f"{name} holds no watts of matrix products that can be trusted: published ones are taken"
     if stack not in EXECUTIONS:
         yield (
             f"{name} timed FairScale's layers, and this plan trains with {stack}: step times do not stand on it. "
