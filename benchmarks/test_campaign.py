@@ -11,9 +11,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from sim.campaign import CampaignSetup, Phase, simulate_campaign
-from sim.checkpoints import CheckpointPolicy
+from sim.campaign.checkpoints import CheckpointPolicy
+from sim.campaign.reliability import load_reliability
 from sim.hardware import build_cluster
-from sim.reliability import load_reliability
 
 DAY = 86400.0
 

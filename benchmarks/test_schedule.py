@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from sim.pipeline import Chunk, PipelineCase, pipeline_times
-from sim.schedule import simulate_step
-from sim.schedule_order import SCHEDULES, PipelineSchedule, PipelineShape
-from sim.schedule_work import ChunkWork, OperationWork, StepWork
+from sim.pipeline.times import Chunk, PipelineCase, pipeline_times
+from sim.schedule.events import simulate_step
+from sim.schedule.order import SCHEDULES, PipelineSchedule, PipelineShape
+from sim.schedule.work import ChunkWork, OperationWork, StepWork
 
 
 def pipelines(count: int, schedule: PipelineSchedule, vp: int) -> PipelineCase:

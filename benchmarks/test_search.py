@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from planner.pareto import compare_clusters
+from planner.decide.pareto import compare_clusters
 from planner.plan import make_plan
 from planner.plan_file import plan_request, read_plan_request
 from planner.search import LayoutSpace, fastest_layout, search_layouts
 from planner.search.request import search_request
 from profiler.architecture import load_architecture
 from sim.hardware import build_cluster
-from sim.stacks import SoftwareStack, load_stack
+from sim.stacks.stack import SoftwareStack, load_stack
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MEGATRON = load_stack("megatron-core")

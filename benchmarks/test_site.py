@@ -10,13 +10,13 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from sim.campaign import CampaignSetup, Phase, replica_seeds, simulate_campaign
-from sim.climate import load_climate
+from sim.campaign.hours import hour_series
+from sim.campaign.reliability import load_reliability
 from sim.hardware import build_cluster
-from sim.hours import hour_series
-from sim.reliability import load_reliability
 from sim.replicas import fan_out
-from sim.site import PowerWindow, SiteConditions
-from sim.site_campaign import under_conditions
+from sim.site.campaign import under_conditions
+from sim.site.climate import load_climate
+from sim.site.conditions import PowerWindow, SiteConditions
 
 SETUP = CampaignSetup(
     cluster=build_cluster("h100-sxm", 16_384),

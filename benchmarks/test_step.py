@@ -6,15 +6,15 @@ Run with `pytest benchmarks -p benchmark`; no seconds are asserted.
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from planner.estimate import estimate_runs
-from planner.runs import published_runs
+from planner.runs.estimate import estimate_runs
+from planner.runs.rows import published_runs
 from profiler.architecture import load_architecture
 from sim.case_columns import build_case
 from sim.estimate import estimate_step
 from sim.hardware import build_cluster
 from sim.layout import ParallelLayout
 from sim.memory import memory_use
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 from sim.step import step_times
 
 LLAMA_405B = load_architecture("llama3.1-405b")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from planner.decide.sensitivity import sobol, tornado
 from planner.plan import Plan, make_plan
 from planner.plan_file import read_plan_request
 from planner.priors import normals
-from planner.sensitivity import sobol, tornado
 from planner.uncertainty import Uncertainty, sample_plan
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

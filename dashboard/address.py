@@ -28,8 +28,8 @@ from planner.plan_file import PlanRequest
 from planner.quantities import parse_count
 from planner.report.plan_text import count_text, plan_file_text
 from profiler.files import InputError
+from sim.campaign.reliability import reliability_names
 from sim.hardware import names
-from sim.reliability import reliability_names
 
 Values = Mapping[str, Any]
 Reader = Callable[[str], Any]

@@ -9,7 +9,7 @@ from planner.plan_file import PlanRequest
 from planner.report.formats import write_report
 from planner.report.spec import Spec
 from planner.report.theme import DARK, LIGHT
-from planner.runs import published_runs
+from planner.runs.rows import published_runs
 from planner.search import SearchResult
 from planner.search.request import search_request
 from planner.step_timeline import phase_work
@@ -19,8 +19,8 @@ from profiler.architecture import load_architecture
 from profiler.profile import Profile
 from sim.hardware import load_gpu
 from sim.roofline import roofline_profile
-from sim.schedule import Timeline, simulate_step
-from sim.schedule_work import StepWork
+from sim.schedule.events import Timeline, simulate_step
+from sim.schedule.work import StepWork
 
 LAYOUTS = 40
 """Layouts of a search that are listed; the nearest misses come on top."""

@@ -8,16 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from planner.campaign.planned import USUAL_PUE, plan_cluster, site_pue
 from planner.carbon import load_grid
 from planner.plan_file import PlanRequest, plan_request
-from planner.planned_campaign import USUAL_PUE, plan_cluster, site_pue
 from planner.quantities import human, parse_count, significant
 from planner.report.plan_text import plan_file_text
 from profiler.architecture import load_architecture
 from profiler.files import InputError, parse_toml, read_text
 from sim.hardware import load_gpu
 from sim.layout import ParallelLayout
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -7,8 +7,8 @@ from dashboard.address import COMMITMENTS, MOST_GPUS, machine_keys
 from dashboard.assumption_list import show_all, show_assumptions
 from dashboard.scenarios import LABELS, read_upload
 from planner.carbon import grids
+from sim.campaign.reliability import load_reliability, reliability_names
 from sim.hardware import load_gpu, load_node, names
-from sim.reliability import load_reliability, reliability_names
 
 WAYS = {"rent": "Rent", "own": "Own", "mixed": "Both"}
 

@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from planner.quantities import significant
-from planner.runs import read_runs
-from planner.training_run import TrainingRun, UnreadableRun
+from planner.runs.rows import read_runs
+from planner.runs.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError
 from profiler.profile import Profile, read_profile
 

@@ -1,16 +1,16 @@
 """Every assumption behind a plan, with its value, where it comes from and how we know it."""
 
 from planner.assumption import Assumption, Kind, by_words, row
+from planner.campaign.planned import site_pue
 from planner.carbon import Grid
-from planner.charges import CHECKPOINTS_KEPT, Charges
 from planner.kernel_assumptions import speed_assumptions, watts_assumptions
 from planner.market.prices import assumptions
+from planner.money.charges import CHECKPOINTS_KEPT, Charges
+from planner.money.pricing import Prices
+from planner.money.spot import RETURN_S
 from planner.phases import PlannedPhase
 from planner.plan_file import MoneyRequest, PlanRequest
-from planner.planned_campaign import site_pue
-from planner.pricing import Prices
 from planner.quantities import human, percent, significant
-from planner.spot import RETURN_S
 from planner.water import SOURCE as WATER_SOURCE
 from planner.water import litres_per_kwh
 from profiler.architecture import ModelArchitecture
@@ -19,7 +19,7 @@ from sim.campaign import CampaignSetup
 from sim.clocks import POWER_EXPONENT
 from sim.hardware import Cluster
 from sim.power import COMMUNICATION_SHARE, WAITING_SHARE
-from sim.site import DAILY_SWING
+from sim.site.conditions import DAILY_SWING
 
 
 def list_assumptions(

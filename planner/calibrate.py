@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from planner.estimate import run_cases
-from planner.runs import published_runs
-from planner.training_run import TrainingRun
+from planner.runs.estimate import run_cases
+from planner.runs.rows import published_runs
+from planner.runs.training_run import TrainingRun
 from planner.validation import summarise
 from profiler.files import write_atomic
 from sim.calibration import CALIBRATION, Calibration, load_calibration

@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.hourly import read_year
 from planner.market import amount, rows
+from planner.money.hourly import read_year
 from planner.quantities import energy
 from profiler.files import InputError, nearest
 from profiler.units import HOUR_S, JOULES_PER_KWH
-from sim.climate import hours_of_year
+from sim.site.climate import hours_of_year
 
 Array = NDArray[np.float64]
 

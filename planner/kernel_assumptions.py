@@ -10,7 +10,7 @@ from sim.calibration import load_calibration
 from sim.hardware import Gpu
 from sim.measured_gpu import source_of
 from sim.power import Activity, activity_power_w
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 
 
 def speed_assumptions(

@@ -19,7 +19,7 @@ from sim.hardware import Cluster, Gpu
 from sim.layout import ParallelLayout, check_heads, node_shards
 from sim.memory import ERROR_P95
 from sim.power import activity_power_w
-from sim.stacks import SoftwareStack
+from sim.stacks.stack import SoftwareStack
 
 MEMORY_ERROR = f"the prediction is within {100 * ERROR_P95:.0f} % nineteen times in twenty"
 """What is said where the predicted peak is near what there is."""

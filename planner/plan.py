@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 
 from planner.assumption import Assumption
 from planner.assumptions import list_assumptions
-from planner.break_even import RentOrBuy
+from planner.campaign.metering import campaign_bill, campaign_water, hourly_kwh
+from planner.campaign.planned import campaign_setup, first_moment, plan_cluster, planned_phases
+from planner.campaign.typical import typical_campaign
 from planner.carbon import CarbonAccount, Grid, account, load_grid, tdp_accounting
-from planner.charges import Charges
 from planner.comparisons import Comparison, as_much_as, emitted_as_much_as, water_as_much_as
-from planner.costs import CostBreakdown
-from planner.metering import campaign_bill, campaign_water, hourly_kwh
 from planner.model_card import ModelCard, card_of_plan, explain_card
+from planner.money.break_even import RentOrBuy
+from planner.money.charges import Charges
+from planner.money.costs import CostBreakdown
+from planner.money.pricing import Prices, load_prices
+from planner.money.tariffs import Bill
 from planner.phases import PlannedPhase, fitted_on, step_error_p90
 from planner.plan_file import PlanRequest
 from planner.plan_notes import plan_notes
 from planner.plan_profile import plan_profile, profile_text
-from planner.planned_campaign import campaign_setup, first_moment, plan_cluster, planned_phases
-from planner.pricing import Prices, load_prices
 from planner.refusal import of_the_plan
-from planner.tariffs import Bill
-from planner.typical import typical_campaign
 from planner.water import WaterAccount
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
@@ -35,7 +35,7 @@ from profiler.units import DAY_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
 from sim.campaign import Campaign, CampaignSetup
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 
 if TYPE_CHECKING:
     from planner.uncertainty import Response, Uncertainty

@@ -27,13 +27,13 @@ from planner.quantities import parse_count
 from profiler.files import InputError, parse_toml, read_text, validated
 from profiler.profile import Recompute
 from profiler.units import Count
-from sim.campaign_setup import Recovery
-from sim.checkpoints import CheckpointKind
+from sim.campaign.checkpoints import CheckpointKind
+from sim.campaign.setup import Recovery
 from sim.hardware import TrainingPrecision
 from sim.layout import Sharding
-from sim.schedule_order import PipelineSchedule
-from sim.site import Hour, Month, PowerWindow
-from sim.stacks import DEFAULT_STACK
+from sim.schedule.order import PipelineSchedule
+from sim.site.conditions import Hour, Month, PowerWindow
+from sim.stacks.stack import DEFAULT_STACK
 
 MOST_REPLICAS = 1000
 """Campaigns of which a plan takes the median."""

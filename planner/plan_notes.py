@@ -1,12 +1,12 @@
 """What a person should know of a plan beside its numbers, each once."""
 
 from planner.carbon import Grid
+from planner.money.pricing import tariff_notes
+from planner.money.spot import spot_notes
 from planner.phases import PlannedPhase, memory_notes, unfitted_notes
 from planner.plan_file import PlanRequest
 from planner.plan_profile import profile_notes
 from planner.power_limit import cap_notes
-from planner.pricing import tariff_notes
-from planner.spot import spot_notes
 from planner.water import site_only
 from profiler.profile import Profile
 from sim.campaign import CampaignSetup

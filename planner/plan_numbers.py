@@ -7,8 +7,8 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BeforeValidator
 
+from planner.money.tariffs import HIGHEST_USD_PER_KWH, beyond_price
 from planner.quantities import parse_count, quantity_or_none
-from planner.tariffs import HIGHEST_USD_PER_KWH, beyond_price
 
 LONGEST_STANDING_DAYS = 1826.0
 """Five years: a cluster that stands idle for longer has outlived its use (planner.carbon.HARDWARE_LIFETIME_YEARS)."""

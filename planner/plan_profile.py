@@ -12,7 +12,7 @@ from sim.hardware import load_gpu
 from sim.kernels.measured import BACKENDS, EXECUTIONS
 from sim.measured_gpu import measured_gpu
 from sim.roofline import load_profile
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 
 KEY = "cluster.profile"
 SAME_LIMIT = 0.02

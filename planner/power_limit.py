@@ -5,9 +5,9 @@ from dataclasses import replace
 from planner.phases import PlannedPhase
 from planner.plan_file import SiteRequest
 from profiler.files import InputError
-from sim.energy import SitePower
 from sim.hardware import Cluster, Gpu
 from sim.power import capped_parts_s, capped_power_w, least_cap_w
+from sim.site.energy import SitePower
 
 STEPS = 50
 """Halvings that find a cap to far below a milliwatt."""

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from planner.market import MARKET
 from planner.market.prices import FEW, PriceRange
+from planner.money.pricing import Prices
 from planner.phases import step_error_source
-from planner.pricing import Prices
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import Positive
 

@@ -3,21 +3,21 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from planner.campaign.planned import plan_cluster
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest
 from planner.plan_profile import plan_profile
-from planner.planned_campaign import plan_cluster
 from planner.quantities import counted, significant
 from planner.refusal import of_the_plan
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from sim.estimate import step_case
 from sim.hardware import Cluster
-from sim.schedule import Timeline, simulate_step
-from sim.schedule_noise import Noise
-from sim.schedule_work import StepWork, step_work
-from sim.stacks import load_stack
-from sim.trace import FIXED, StageSummary, stage_summaries
+from sim.schedule.events import Timeline, simulate_step
+from sim.schedule.noise import Noise
+from sim.schedule.trace import FIXED, StageSummary, stage_summaries
+from sim.schedule.work import StepWork, step_work
+from sim.stacks.stack import load_stack
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,9 +8,9 @@ import pandas as pd
 from planner.quantities import counted, percent, significant
 from planner.report.spec import Spec, data, finished, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
-from sim.schedule import Timeline
-from sim.schedule_order import PipelineShape
-from sim.trace import FIXED, HOLDING, stage_summaries
+from sim.schedule.events import Timeline
+from sim.schedule.order import PipelineShape
+from sim.schedule.trace import FIXED, HOLDING, stage_summaries
 
 COLOURS = {
     "forward": "soft",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.cells import Cells
+from planner.runs.cells import Cells
 from profiler.files import InputError, read_text
 from profiler.units import DAY_S, HOUR_S
 

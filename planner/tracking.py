@@ -25,7 +25,7 @@ from planner.quantities import significant
 from planner.track_log import RunLog
 from profiler.files import InputError
 from profiler.units import DAY_S, HOUR_S
-from sim.campaign_record import STOPPED
+from sim.campaign.record import STOPPED
 from sim.clocks import speed_at_power
 
 PAUSE_S = 4 * HOUR_S

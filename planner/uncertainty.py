@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from planner.costs import total_usd
+from planner.campaign.typical import typical_campaign
 from planner.market.prices import Level, PriceRange
+from planner.money.costs import total_usd
 from planner.priors import SAMPLES, Array, Prior, normal_quantiles, normals, plan_priors, price_ranges
 from planner.quantities import percent
-from planner.typical import typical_campaign
 from profiler.files import InputError
 from profiler.units import DAY_S, JOULES_PER_MWH
-from sim.campaign_record import LOST, TRAINING
+from sim.campaign.record import LOST, TRAINING
 
 if TYPE_CHECKING:
     from planner.plan import Plan

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from planner.estimate import Prediction, estimate_runs
-from planner.training_run import TrainingRun, UnreadableRun
+from planner.runs.estimate import Prediction, estimate_runs
+from planner.runs.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError, read_toml
 from sim.kernels.shares import KernelShares, mean_shares
 

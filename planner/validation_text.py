@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from planner.run_choices import WORTH_MORE_MEMORY
-from planner.training_run import TrainingRun
+from planner.runs.choices import WORTH_MORE_MEMORY
+from planner.runs.training_run import TrainingRun
 from planner.validation import Comparison, ErrorSummary, Validation
 from sim.calibration import Calibration, load_calibration
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.assumption import Kind as AssumptionKind
-from planner.costs import CostLine
+from planner.money.costs import CostLine
 from planner.phases import PlannedPhase, fitted_on
 from planner.plan import Plan
 from planner.quantities import energy, human, money, significant

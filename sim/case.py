@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from profiler.profile import Recompute
 from sim.layout import Sharding
-from sim.stacks import Selective
+from sim.stacks.stack import Selective
 
 Array = NDArray[np.float64]
 
@@ -95,7 +95,7 @@ class StepCase:
     recompute_share: Array
     """Share of the layers to which recompute applies."""
     schedule: Array
-    """Index into `sim.schedule_order.SCHEDULES`."""
+    """Index into `sim.schedule.order.SCHEDULES`."""
     # machine
     gpus_per_node: Array
     peak_flops: Array
@@ -146,7 +146,7 @@ class StepCase:
     unfused: Array
     softmax_passes: Array
     norm_forward: Array
-    """Passes over memory per element, up to `copies_backward` (`sim.kernel_habits`)."""
+    """Passes over memory per element, up to `copies_backward` (`sim.stacks.kernel_habits`)."""
     norm_backward: Array
     residual_forward: Array
     residual_backward: Array
@@ -208,7 +208,7 @@ class StepCase:
     cp_exposed: Array
     gathers_first: Array
     """1 where context parallelism gathers keys and values before attention, and below its other habits
-    (`sim.context_habits`)."""
+    (`sim.stacks.context_habits`)."""
     passed_gradient_bytes: Array
     sends_home: Array
     merge_forward: Array
@@ -233,7 +233,7 @@ class StepCase:
     """Per parameter that a rank updates."""
     quantise: Array
     """Time to quantise for fp8 products over that of the counted bytes; 0 in 16 bits."""
-    # the stack's memory habits (`sim/memory_habits.py`)
+    # the stack's memory habits (`sim/stacks/memory_habits.py`)
     kept_gradient_bytes: Array
     """Bytes per parameter of the gradients held until the step ends."""
     fragmentation: Array

@@ -15,8 +15,8 @@ from sim.kernels.collectives import LINKS
 from sim.kernels.matmul import matmul_curve
 from sim.kernels.measured import MeasuredStep
 from sim.layout import ParallelLayout
-from sim.schedule_order import SCHEDULES
-from sim.stacks import SoftwareStack
+from sim.schedule.order import SCHEDULES
+from sim.stacks.stack import SoftwareStack
 
 ATTENTION_LIBRARY: Mapping[str, AttentionLibrary] = {
     "unfused": "flash2",  # never asked for

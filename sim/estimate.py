@@ -16,7 +16,7 @@ from sim.kernels.shares import Basis, KernelShares, kernel_shares, part_bases
 from sim.layout import ParallelLayout, check_layout
 from sim.memory import Fit, fit, largest_kind, memory_use
 from sim.power import step_power_w
-from sim.stacks import SoftwareStack
+from sim.stacks.stack import SoftwareStack
 from sim.step import StepTimes, step_times
 
 KernelOrigin = Literal["measured", "scaled", "calibrated", "assumed"]

@@ -8,7 +8,7 @@ from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Recompute
 from profiler.units import Count
-from sim.schedule_order import PipelineSchedule, chunks_of
+from sim.schedule.order import PipelineSchedule, chunks_of
 
 Sharding = Literal["none", "ddp", "zero1", "zero2", "fsdp", "hsdp"]
 """What the data-parallel ranks share out: nothing (none, ddp), the optimizer's state (zero1), gradients too

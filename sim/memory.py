@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from profiler.architecture import kept_elements
 from profiler.units import GIB
 from sim.case import BF16, SELECTIVES, Array, StepCase, entry
-from sim.memory_habits import MemoryLog
 from sim.passes import FULL, SELECTIVE
-from sim.schedule_order import SCHEDULES
+from sim.schedule.order import SCHEDULES
 from sim.sharding import (
     ZERO2,
     by_block,
@@ -23,6 +22,7 @@ from sim.sharding import (
     stage_layers,
     whole_share,
 )
+from sim.stacks.memory_habits import MemoryLog
 
 CONTEXT_BYTES = 2.5 * GIB
 """What the driver hands out outside torch's allocator: the CUDA context and its kernels, 1.3-2 GiB (nvidia-smi on

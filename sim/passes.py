@@ -128,7 +128,7 @@ def block_attention_s(case: StepCase, *, backward: bool = False) -> Array:
 
 def block_elementwise_s(case: StepCase, *, backward: bool = False) -> Array:
     """Seconds of norms, residuals, activation and rotary embedding of one pass, by the bytes that the stack's kernels
-    move (`sim.kernel_habits`): norms and residuals over the sequence-parallel ranks, the rest over the
+    move (`sim.stacks.kernel_habits`): norms and residuals over the sequence-parallel ranks, the rest over the
     tensor-parallel ones, copies about each gather or scatter of whole activations, and merging on a ring."""
 
     def passes(operation: str) -> Array:

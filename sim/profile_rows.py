@@ -28,7 +28,7 @@ from sim.passes import (
     head_s,
     recomputed,
 )
-from sim.stacks import SoftwareStack, load_stack
+from sim.stacks.stack import SoftwareStack, load_stack
 
 OPERATIONS = ("norm", "residual", "gated", "plain", "rotary", "copies")
 OPERATIONS_OF: Mapping[Workload, tuple[str, ...]] = {

@@ -12,7 +12,7 @@ from profiler.sharding import rank_share, tensor_parallel_degrees
 from sim.hardware import Gpu
 from sim.kernels.measured import BACKENDS, EXECUTIONS
 from sim.profile_rows import row_seconds
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 
 WORKLOADS: tuple[Workload, ...] = ("block", "head_loss")
 """What a step takes from a profile, shape by shape (`sim.kernels.measured`)."""

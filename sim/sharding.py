@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from sim.case import BF16, SHARDINGS, Array, StepCase
 from sim.network import all_reduce_time_s, gather_time_s, overlapped
-from sim.pipeline import chunk_layers
-from sim.schedule_order import SCHEDULES
+from sim.pipeline.times import chunk_layers
+from sim.schedule.order import SCHEDULES
 
 Mask = NDArray[np.bool_]
 
@@ -23,7 +23,7 @@ SUM_16BIT_BYTES = 6
 
 
 def stage_layers(case: StepCase) -> tuple[Array, Array]:
-    """Layers of the fullest stage and of the last one, as `sim.pipeline.chunk_layers` spreads them."""
+    """Layers of the fullest stage and of the last one, as `sim.pipeline.times.chunk_layers` spreads them."""
     first, middle, last = chunk_layers(case.layers, case.pp, case.vp, case.head_layers)
     more = (case.vp - 1) * middle
     alone = case.pp * case.vp == 1
@@ -104,7 +104,7 @@ def whole_gradients(case: StepCase) -> Mask:
 
 
 def reduces_by_round(case: StepCase) -> Mask:
-    """True where gradients are reduced when a round of micro-batches is back (`sim.schedule_order.rounds`): the one
+    """True where gradients are reduced when a round of micro-batches is back (`sim.schedule.order.rounds`): the one
     micro-batch of a round without a pipeline (ZeRO-2, and between the copies of HSDP), and under ZeRO-2 in an
     interleaved pipeline those that pass a chunk one after another."""
     in_turn = (

@@ -1,6 +1,6 @@
 """One optimizer step in closed form, for one layout or a million at once.
 
-Passes (`sim.passes`) run through a pipeline (`sim.pipeline`); gradients and weights are exchanged and updated
+Passes (`sim.passes`) run through a pipeline (`sim.pipeline.times`); gradients and weights are exchanged and updated
 (`sim.sharding`). Every quantity is an array with one entry per step of a `StepCase`, of any shape that broadcasts.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 from sim.case import BF16, Array, StepCase
 from sim.network import send_time_s, small_all_reduce_s
 from sim.passes import Pass, block_passes, head_matmul_s, head_s, recompute_s, recomputed
-from sim.pipeline import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
-from sim.schedule_order import SCHEDULES, SPLIT
+from sim.pipeline.times import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
+from sim.schedule.order import SCHEDULES, SPLIT
 from sim.sharding import (
     Hiding,
     accumulate_s,
@@ -208,8 +208,8 @@ def least_s(case: StepCase) -> Array:
 def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     """Seconds of each step and where they go.
 
-    A step that certainly takes longer than `most_s` is left at what is certain (`sim.pipeline.pipeline_times`): its
-    parts and total are then lower bounds, the total above `most_s`.
+    A step that certainly takes longer than `most_s` is left at what is certain
+    (`sim.pipeline.times.pipeline_times`): its parts and total are then lower bounds, the total above `most_s`.
     """
     forward, backward = block_passes(case)
     again = recompute_s(case, forward)

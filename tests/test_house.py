@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from planner.costs import load_rental
+from planner.money.costs import load_rental
+from planner.money.tariffs import load_tariff
 from planner.priors import catalogue as priors
-from planner.tariffs import load_tariff
 from profiler.architecture import available_models, load_architecture
 from sim.calibration import load_calibration
-from sim.climate import load_climate
+from sim.campaign.reliability import load_reliability
 from sim.hardware import load_fabric, load_gpu, load_node, load_storage
 from sim.kernels.attention import attention_curves
 from sim.kernels.collectives import collective_curves, tree_curves
 from sim.kernels.elementwise import elementwise_curves
 from sim.kernels.matmul import matmul_curves
-from sim.reliability import load_reliability
-from sim.stacks import available_stacks, load_stack
+from sim.site.climate import load_climate
+from sim.stacks.stack import available_stacks, load_stack
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("profiler", "sim", "planner", "dashboard")
@@ -90,7 +90,7 @@ def test_only_the_dashboard_imports_streamlit_and_only_the_profiler_torch(packag
 
 def test_planning_needs_no_torch_no_streamlit_and_no_pandas() -> None:
     program = (
-        "import sys, planner.cli, planner.plan, planner.search, planner.estimate, planner.validation\n"
+        "import sys, planner.cli, planner.plan, planner.search, planner.runs.estimate, planner.validation\n"
         "from planner.plan import make_plan\n"
         "from planner.plan_file import plan_request\n"
         "make_plan(plan_request({'model': 'llama3.1-8b', 'tokens': '100B', 'cluster': {'gpus': 64}}, source='x'))\n"

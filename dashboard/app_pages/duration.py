@@ -7,17 +7,17 @@ import streamlit as st
 
 from dashboard import jobs, ui
 from dashboard.plans import timeline_chart_of, timeline_of
-from planner.campaign_charts import gantt_chart, longest_table
-from planner.campaign_files import replica_frame
-from planner.campaign_text import FIGURES
+from planner.campaign.charts import gantt_chart, longest_table
+from planner.campaign.files import replica_frame
+from planner.campaign.simulation import Simulation, simulate_plan
+from planner.campaign.text import FIGURES
 from planner.plan import Plan
 from planner.quantities import human, significant
 from planner.report import charts, finish_charts, tables, words
 from planner.report.plan_text import plan_file_text
-from planner.simulation import Simulation, simulate_plan
 from profiler.files import InputError
-from sim.schedule import Timeline
-from sim.trace import stage_summaries
+from sim.schedule.events import Timeline
+from sim.schedule.trace import stage_summaries
 
 REPLICAS = 50
 

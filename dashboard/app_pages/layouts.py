@@ -9,7 +9,7 @@ from dashboard import jobs, state, ui
 from dashboard.address import MOST_GPUS, machine_keys
 from dashboard.plans import search_of
 from dashboard.scenarios import layout_text
-from planner.pareto import ClusterComparison, compare_clusters
+from planner.decide.pareto import ClusterComparison, compare_clusters
 from planner.phases import memory_notes
 from planner.plan import Plan
 from planner.plan_file import PlanRequest

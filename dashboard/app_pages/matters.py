@@ -7,11 +7,11 @@ import streamlit as st
 
 from dashboard import state, ui
 from dashboard.address import LEAST_FACTOR, MOST_FACTOR, OUTCOMES, WHAT_IF
+from planner.decide.sensitivity import tornado
 from planner.plan import Plan
 from planner.priors import plan_priors
 from planner.quantities import energy, money, percent, significant
 from planner.report import charts, tables, words
-from planner.sensitivity import tornado
 
 LABELS = {"cost_usd": "Cost", "days": "Days"}
 SHOWN = (

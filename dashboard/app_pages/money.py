@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from dashboard import ui
-from planner.costs import CostBreakdown
+from planner.money.costs import CostBreakdown
 from planner.quantities import money
 from planner.report import charts, money_charts, tables, words
 

@@ -16,7 +16,7 @@ from planner.commands.shared import (
 )
 
 if TYPE_CHECKING:
-    from planner.simulation import Simulation
+    from planner.campaign.simulation import Simulation
 
 
 def simulate(
@@ -38,10 +38,10 @@ def simulate(
 ) -> None:
     """Simulate the campaign of a plan with its failures, replica by replica, and say where the time went."""
     with sentences(file):
-        from planner.campaign_files import check_path
-        from planner.campaign_text import distribution_lines, explained, interrupted_line, median_line, summary_line
+        from planner.campaign.files import check_path
+        from planner.campaign.simulation import simulate_plan
+        from planner.campaign.text import distribution_lines, explained, interrupted_line, median_line, summary_line
         from planner.progress import progress
-        from planner.simulation import simulate_plan
 
         for path in (events, hours, Path("x.parquet") if parquet else None):
             if path:
@@ -67,11 +67,11 @@ def simulate(
 
 def _write(result: "Simulation", folder: Path | None, events: Path | None, hours: Path | None, ending: str) -> None:
     """The tables and figures asked for."""
-    from planner.campaign_files import event_frame, hour_frame, write_table
+    from planner.campaign.files import event_frame, hour_frame, write_table
 
     start = result.scenario.start
     if folder:
-        from planner.campaign_files import write_folder
+        from planner.campaign.files import write_folder
 
         write_folder(result, folder, ending)
     if events:

@@ -18,7 +18,7 @@ from planner.commands.shared import (
 from profiler.files import InputError, nearest, write_atomic
 
 if TYPE_CHECKING:
-    from planner.goals import Limit
+    from planner.decide.goals import Limit
     from planner.plan_file import PlanRequest
 
 PlanFile = Annotated[Path, typer.Argument(help="Plan file (TOML).")]
@@ -41,9 +41,9 @@ def uncertainty(
 ) -> None:
     """How sure a plan is: 5, 50 and 95 % of days, dollars, MWh and tonnes, and what matters most."""
     with sentences(file):
+        from planner.decide.sensitivity import sobol as sobol_of
+        from planner.decide.sensitivity import to_dict, tornado
         from planner.plan import make_plan
-        from planner.sensitivity import sobol as sobol_of
-        from planner.sensitivity import to_dict, tornado
         from planner.uncertainty import OUTCOMES, sample_plan
 
         if outcome not in OUTCOMES:
@@ -56,7 +56,7 @@ def uncertainty(
         if json_to:
             write_json(json_to, {**found.to_dict(), **to_dict(swings, indices)})
         if json_to != "-":
-            from planner.decide_text import print_uncertainty
+            from planner.decide.text import print_uncertainty
 
             print_uncertainty(found, swings, indices, outcome)
 
@@ -90,7 +90,7 @@ def goal(
 ) -> None:
     """The cheapest, fastest or cleanest plan within a date, a budget, a power feed or a carbon budget."""
     with sentences(file):
-        from planner.goals import seek
+        from planner.decide.goals import seek
         from planner.progress import progress
 
         [request] = requests([file], overrides({}, settings or []))
@@ -120,7 +120,7 @@ def goal(
         if json_to:
             write_json(json_to, result.to_dict())
         if json_to != "-":
-            from planner.decide_text import print_goal
+            from planner.decide.text import print_goal
             from planner.terminal import print_plans
 
             print_goal(result)
@@ -133,7 +133,7 @@ def goal(
 
 
 def _limits(request: "PlanRequest", by: str, budget: str, site_power: str, carbon: str) -> "tuple[Limit, ...]":
-    from planner.goals import goal_limits
+    from planner.decide.goals import goal_limits
 
     try:
         day = date.fromisoformat(by) if by else None

@@ -56,7 +56,7 @@ def explain(
             keys, assumptions = [row.to_dict() for row in rows], [a.to_dict() for a in plan.assumptions]
             write_json(json_to, {"name": plan.name, "keys": keys, "assumptions": assumptions})
         if json_to != "-":
-            from planner.decide_text import print_taken, print_why
+            from planner.decide.text import print_taken, print_why
 
             print_why(reason) if reason else print_taken(rows, plan)
 
@@ -68,13 +68,13 @@ def diff(
 ) -> None:
     """Compare two plans, assumption by assumption and result by result, and what each change does alone."""
     with sentences():
-        from planner.diff import diff_plans
+        from planner.decide.diff import diff_plans
 
         a, b = make_plans([first, second], [])
         found = diff_plans(a, b)
         if json_to:
             write_json(json_to, found.to_dict())
         if json_to != "-":
-            from planner.decide_text import print_diff
+            from planner.decide.text import print_diff
 
             print_diff(found)

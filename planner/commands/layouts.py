@@ -90,7 +90,7 @@ def _compare(
     front_only: bool,
     json_to: str,
 ) -> None:
-    from planner.pareto import compare_clusters
+    from planner.decide.pareto import compare_clusters
     from planner.progress import progress
     from planner.search.text import comparison_dict, print_comparison
 

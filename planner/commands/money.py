@@ -17,7 +17,7 @@ def money(
 ) -> None:
     """What a plan costs rented, owned or mixed, line by line; rent or buy; and the payments month by month."""
     with sentences(file):
-        from planner.cashflow import cash_flow, cash_flow_csv
+        from planner.money.cashflow import cash_flow, cash_flow_csv
         from planner.plan import make_plan
 
         [request] = requests([file], overrides({}, settings or []))
@@ -41,6 +41,6 @@ def money(
                 },
             )
         if json_to != "-":
-            from planner.site_text import print_money
+            from planner.decide.site_text import print_money
 
             print_money(plan, costs, flow)

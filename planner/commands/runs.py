@@ -16,8 +16,8 @@ def estimate(
 ) -> None:
     """Predict one optimizer step for every row of a runs file."""
     with sentences():
-        from planner.estimate import estimate_runs, predictions_csv
-        from planner.runs import misspelt_columns, read_runs
+        from planner.runs.estimate import estimate_runs, predictions_csv
+        from planner.runs.rows import misspelt_columns, read_runs
 
         shown = str(out) == "-"
         if not shown and out.exists() and runs.exists() and out.samefile(runs):
@@ -53,7 +53,7 @@ def validate(
 ) -> None:
     """Compare predictions with published runs: error overall, by regime and by source."""
     with sentences():
-        from planner.runs import misspelt_columns, published_runs, read_runs
+        from planner.runs.rows import misspelt_columns, published_runs, read_runs
         from planner.validation import validate_runs
 
         check_figure(figure)

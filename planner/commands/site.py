@@ -21,14 +21,14 @@ def place(
 ) -> None:
     """Where a plan costs, emits or evaporates least: countries, US states and cloud regions, or vendors of rent."""
     with sentences(file):
-        from planner.places import rank_places
+        from planner.decide.places import rank_places
 
         [request] = requests([file], overrides({}, settings or []))
         ranking = rank_places(request, goal)  # type: ignore[arg-type]  # checked there
         if json_to:
             write_json(json_to, ranking.to_dict())
         if json_to != "-":
-            from planner.site_text import print_places
+            from planner.decide.site_text import print_places
 
             print_places(ranking, keep)
 
@@ -44,8 +44,8 @@ def when(
 ) -> None:
     """When a plan costs or emits least: the best first day."""
     with sentences(file):
+        from planner.decide.starts import rank_starts
         from planner.progress import progress
-        from planner.starts import rank_starts
 
         [request] = requests([file], overrides({}, settings or []))
         with progress("first days", within_days // max(every_days, 1) + 1) as done:
@@ -53,7 +53,7 @@ def when(
         if json_to:
             write_json(json_to, ranking.to_dict())
         if json_to != "-":
-            from planner.site_text import print_starts
+            from planner.decide.site_text import print_starts
 
             print_starts(ranking, keep)
 
@@ -68,7 +68,7 @@ def cap(
 ) -> None:
     """What a lower power cap on every GPU, or a limit of the site, does to time, energy and money; which is best."""
     with sentences(file):
-        from planner.power_cap import CAPS, sweep_caps, sweep_limits
+        from planner.decide.power_cap import CAPS, sweep_caps, sweep_limits
         from planner.progress import progress
 
         [request] = requests([file], overrides({}, settings or []))
@@ -83,7 +83,7 @@ def cap(
         if json_to:
             write_json(json_to, sweep.to_dict())
         if json_to != "-":
-            from planner.site_text import print_caps
+            from planner.decide.site_text import print_caps
 
             print_caps(sweep)
 

@@ -33,20 +33,20 @@ def step(
     """Simulate one optimizer step of a plan event by event, beside the closed form."""
     with sentences(file):
         from planner.step_timeline import plan_timeline, print_timeline
-        from sim.schedule_noise import Noise
+        from sim.schedule.noise import Noise
 
         check_figure(figure)
         noise = Noise(jitter=jitter, seed=seed, stragglers=dict(map(_straggler, straggler or [])))
         [request] = requests([file], overrides({}, settings or []))
         found = plan_timeline(request, phase, noise)
         if trace:
-            from sim.trace import chrome_trace
+            from sim.schedule.trace import chrome_trace
 
             write_atomic(
                 trace, chrome_trace(found.timeline, name=f"{request.name or request.model}, {found.phase.name}")
             )
         if figure:
-            from planner.campaign_charts import write_figure
+            from planner.campaign.charts import write_figure
             from planner.timeline_chart import timeline_chart
 
             write_figure(timeline_chart(found.timeline), figure)

@@ -27,6 +27,6 @@ def track(
         if json_to:
             write_json(json_to, found.to_dict())
         if json_to != "-":
-            from planner.decide_text import print_tracking
+            from planner.decide.text import print_tracking
 
             print_tracking(found)

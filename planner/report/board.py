@@ -11,7 +11,7 @@ from planner.report.words import share, span
 from planner.water import site_only
 
 if TYPE_CHECKING:
-    from planner.sensitivity import Swing
+    from planner.decide.sensitivity import Swing
 
 Show = Callable[[Plan], Cell]
 
@@ -125,7 +125,7 @@ ROWS: tuple[tuple[str, str, Show], ...] = (
 
 def _swing_table(plans: Sequence[Plan], outcome: str, label: str, text: Callable[[float], str]) -> Table:
     """What moves an outcome most, all plans together, when it alone goes from its 5th to its 95th percentile."""
-    from planner.sensitivity import tornado
+    from planner.decide.sensitivity import tornado
 
     swings = [
         {swing.label: swing for swing in tornado(plan)[outcome] if text(swing.at_p5) != text(swing.at_p95)}

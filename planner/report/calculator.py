@@ -8,11 +8,11 @@ total, the bill and the tonnes of the plan follow. What follows no price on the 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from planner.costs import CostBreakdown, CostLine
-from planner.ownership import Keeping
+from planner.campaign.planned import site_pue
+from planner.money.costs import CostBreakdown, CostLine
+from planner.money.ownership import Keeping
 from planner.plan import Plan
 from planner.plan_file import SiteRequest
-from planner.planned_campaign import site_pue
 from planner.report.tables import month_table
 from profiler.units import JOULES_PER_KWH
 

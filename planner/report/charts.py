@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from planner.decide.sensitivity import Swing
 from planner.plan import Plan
 from planner.quantities import energy, energy_unit, human, money, money_unit, significant
 from planner.report import tables
@@ -28,7 +29,6 @@ from planner.report.spec import (
 )
 from planner.report.theme import LIGHT, Theme
 from planner.report.words import days, money_span, month, plan_label, share
-from planner.sensitivity import Swing
 from profiler.units import DAY_S, GIB, JOULES_PER_MWH
 
 Width = int | str

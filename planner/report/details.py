@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from planner.comparisons import emitted_as_much_as, water_as_much_as
-from planner.costs import CostBreakdown
+from planner.money.costs import CostBreakdown
 from planner.plan import Plan
 from planner.quantities import counted, energy, human, money, significant
 from planner.report import charts, finish_charts, money_charts, place_charts, tables, words
@@ -241,7 +241,7 @@ def _water(plan: Plan) -> Table:
 
 
 def _sure(plan: Plan) -> tuple[Block, ...]:
-    from planner.sensitivity import tornado
+    from planner.decide.sensitivity import tornado
 
     swings = tornado(plan)
     drawn = [

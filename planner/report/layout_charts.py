@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from planner.pareto import ClusterComparison, Contender
+from planner.decide.pareto import ClusterComparison, Contender
 from planner.plan import Plan
 from planner.quantities import money, significant
 from planner.report.charts import HALF, Width

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from planner.break_even import LONGEST_USE_DAYS
-from planner.cashflow import cash_flow
+from planner.money.break_even import LONGEST_USE_DAYS
+from planner.money.cashflow import cash_flow
 from planner.plan import Plan
 from planner.quantities import money, money_unit
 from planner.report.charts import HALF, Width

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from planner.campaign.planned import first_moment
+from planner.decide.sensitivity import Swing
 from planner.plan import Plan
-from planner.planned_campaign import first_moment
-from planner.sensitivity import Swing
 from profiler.units import DAY_S, GIB, HOUR_S, JOULES_PER_MWH
-from sim.campaign_record import ACTIVITIES as ALL_ACTIVITIES
+from sim.campaign.record import ACTIVITIES as ALL_ACTIVITIES
 
 STEP_PARTS = {
     "matmul": ("Matrix products", "compute"),
@@ -206,7 +206,7 @@ def cause_table(plan: Plan) -> pd.DataFrame:
 
 def cash_month_table(plan: Plan) -> pd.DataFrame:
     """Payments by calendar month and in all by then [USD]; what comes back is negative."""
-    from planner.cashflow import cash_flow
+    from planner.money.cashflow import cash_flow
 
     usd = cash_flow(plan).by_month_usd
     frame = pd.DataFrame({"Month": list(usd), "USD": list(usd.values())})
@@ -215,7 +215,7 @@ def cash_month_table(plan: Plan) -> pd.DataFrame:
 
 def cash_line_table(plan: Plan) -> pd.DataFrame:
     """Payments by calendar month and line of the cost [USD]."""
-    from planner.cashflow import cash_flow
+    from planner.money.cashflow import cash_flow
 
     rows = [(row["month"], row["line"], row["usd"]) for row in cash_flow(plan).rows()]
     return pd.DataFrame(rows, columns=["Month", "Line", "USD"])
@@ -223,7 +223,7 @@ def cash_line_table(plan: Plan) -> pd.DataFrame:
 
 def swing_table(plan: Plan) -> pd.DataFrame:
     """How far the site's power jumps, up or down [MW], and how fast at least [MW/s]; sizes, without a sign."""
-    from sim.swings import swings
+    from sim.campaign.swings import swings
 
     rows = [
         (s.name, s.times, s.mean_w / 1e6, abs(s.largest_w) / 1e6, abs(s.ramp_w_per_s) / 1e6)

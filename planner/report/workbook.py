@@ -249,7 +249,7 @@ def _phases(plan: Plan) -> "pd.DataFrame":
 
 
 def _swings(plan: Plan) -> "pd.DataFrame":
-    from planner.sensitivity import tornado
+    from planner.decide.sensitivity import tornado
 
     return tables.tornado_table(tornado(plan)["cost_usd"])
 

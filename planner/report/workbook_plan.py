@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from planner.costs import CostBreakdown
+from planner.money.costs import CostBreakdown
 from planner.plan import Plan
 from planner.report.calculator import LEVELS, Levels, Price, Working, peaks_kw, plan_prices, site_energy_kwh, workings
 from planner.report.theme import LIGHT

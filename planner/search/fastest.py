@@ -9,7 +9,7 @@ from planner.search.leaders import Leaders
 from planner.search.space import NONE, Columns, LayoutSpace, entries, select
 from sim.case import Array
 from sim.memory import memory_use
-from sim.pipeline import ROUNDING
+from sim.pipeline.times import ROUNDING
 from sim.sharding import FSDP, ZERO1, ZERO2
 from sim.step import least_s, step_times
 

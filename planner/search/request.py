@@ -1,12 +1,12 @@
 """A search as a person asks for it: the main phase of a plan, its layout left open."""
 
+from planner.campaign.planned import plan_cluster
 from planner.phases import asked_phases, layout_space
 from planner.plan_file import PlanRequest
-from planner.planned_campaign import plan_cluster
 from planner.refusal import of_the_plan
 from planner.search.ranking import SearchResult, kept_search
 from profiler.architecture import load_architecture
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 
 
 @of_the_plan()

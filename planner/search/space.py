@@ -14,9 +14,9 @@ from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
 from sim.case_columns import build_case
 from sim.hardware import Cluster, TrainingPrecision
 from sim.layout import ParallelLayout, splits_heads
-from sim.schedule_order import SCHEDULES, SPLIT, chunks_of
+from sim.schedule.order import SCHEDULES, SPLIT, chunks_of
 from sim.sharding import HSDP
-from sim.stacks import SoftwareStack
+from sim.stacks.stack import SoftwareStack
 
 CHUNK = 65_536
 """Layouts evaluated at once: an array of them is half a megabyte and stays in a core's cache."""

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from planner.pareto import ClusterComparison, Contender
+from planner.decide.pareto import ClusterComparison, Contender
 from planner.quantities import energy, money, significant
 from planner.search.ranking import SearchResult
 from planner.terminal import console

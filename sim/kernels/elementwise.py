@@ -1,8 +1,8 @@
 """What share of the memory bandwidth elementwise kernels reach: fitted to published timings.
 
 A kernel that moves B bytes takes overhead + B/(share·bandwidth). Bytes are the least there are: each input read
-once, each output written once. The calibration's `memory_share` and the bytes of losses in `sim.kernel_habits` stand
-on these. Sources and errors stand in sim/catalogue/kernels/elementwise.toml.
+once, each output written once. The calibration's `memory_share` and the bytes of losses in
+`sim.stacks.kernel_habits` stand on these. Sources and errors stand in sim/catalogue/kernels/elementwise.toml.
 """
 
 from collections.abc import Mapping

@@ -14,7 +14,7 @@ from profiler.architecture import ModelArchitecture
 from profiler.profile import Execution, LayerRow, Profile, Workload
 from sim.hardware import TrainingPrecision
 from sim.layout import ParallelLayout
-from sim.stacks import AttentionKernel, SoftwareStack
+from sim.stacks.stack import AttentionKernel, SoftwareStack
 
 Footing = Literal["measured", "scaled", "interpolated", "none"]
 """measured: this very shape; scaled: this shape, taken over from another GPU; interpolated: between measured

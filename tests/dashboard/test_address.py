@@ -15,9 +15,9 @@ from planner.plan import make_plan
 from planner.plan_file import parse_plan_request
 from planner.report.plan_text import plan_file_text
 from profiler.files import InputError
+from sim.campaign.reliability import reliability_names
 from sim.hardware import names
 from sim.layout import ParallelLayout
-from sim.reliability import reliability_names
 
 STANDARD, _ = address.read({})
 

@@ -9,7 +9,7 @@ import pytest
 from dashboard import jobs
 from dashboard.jobs import AT_ONCE, Job, Tell
 from dashboard.scenarios import base
-from planner.simulation import Simulation, simulate_plan
+from planner.campaign.simulation import Simulation, simulate_plan
 from profiler.files import InputError
 
 

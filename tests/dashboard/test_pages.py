@@ -13,10 +13,10 @@ from planner.plan import make_plan
 from planner.plan_file import plan_request
 from planner.quantities import money
 from planner.report.words import answer
-from planner.runs import published_runs
+from planner.runs.rows import PUBLISHED_RUNS, published_runs
 from profiler.files import InputError
 from tests.dashboard.conftest import PAGES, texts
-from tests.dashboard.test_uploads import RUNS, profile_text
+from tests.dashboard.test_uploads import profile_text
 
 Start = Callable[..., AppTest]
 
@@ -281,7 +281,7 @@ def test_a_bad_profile_and_bad_runs_are_explained(start: Start) -> None:
 
 
 def test_uploaded_runs_are_predicted(start: Start) -> None:
-    head, *rows = RUNS.read_text().splitlines(keepends=True)
+    head, *rows = PUBLISHED_RUNS.read_text().splitlines(keepends=True)
     app = start("trust")
     app.file_uploader(key="runs_upload").upload("mine.csv", (head + "".join(rows[:12])).encode(), "text/csv").run()
     assert not app.exception

@@ -9,13 +9,11 @@ import pytest
 
 from dashboard import uploads
 from dashboard.uploads import read_profile_upload, read_runs_upload
-from planner.runs import published_runs
+from planner.runs.rows import PUBLISHED_RUNS, published_runs
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from sim.hardware import load_gpu
 from sim.roofline import roofline_profile
-
-RUNS = Path(uploads.read_runs.__code__.co_filename).with_name("published_runs.csv")
 
 
 def profile_text() -> str:
@@ -57,13 +55,13 @@ def test_an_edited_profile_is_refused() -> None:
 
 
 def test_runs_are_read() -> None:
-    runs, unread = read_runs_upload(RUNS.read_bytes(), "mine.csv")
+    runs, unread = read_runs_upload(PUBLISHED_RUNS.read_bytes(), "mine.csv")
     assert {run.id for run in runs} >= {run.id for run in published_runs()}
     assert {row.id for row in unread}.isdisjoint(run.id for run in runs)
 
 
 def test_runs_name_no_files(tmp_path: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(RUNS.read_text())))[:1]
+    rows = list(csv.DictReader(io.StringIO(PUBLISHED_RUNS.read_text())))[:1]
     secret = tmp_path / "secret.toml"
     secret.write_text("name = 'hidden'")
     page = io.StringIO()

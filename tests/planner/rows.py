@@ -4,8 +4,8 @@ import csv
 import io
 from pathlib import Path
 
-from planner.runs import read_runs
-from planner.training_run import TrainingRun, UnreadableRun
+from planner.runs.rows import read_runs
+from planner.runs.training_run import TrainingRun, UnreadableRun
 
 ROW = {
     "id": "mine", "model": "a-model-of-mine", "layers": "32", "hidden": "4096", "ffn": "14336", "heads": "32",

@@ -10,7 +10,7 @@ from profiler.architecture import ModelArchitecture, load_architecture
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import build_cluster
 from sim.layout import ParallelLayout
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 
 SMALL = replace(
     load_architecture("llama3.1-8b"), name="small", layers=6, hidden=512, ffn=1024, heads=8, kv_heads=4, vocab=4096

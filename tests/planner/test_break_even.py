@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.break_even import RentOrBuy
-from planner.costs import given_rental, load_rental, rental_cost
-from planner.ownership import Keeping, load_ownership, ownership_cost, purchase_usd
+from planner.money.break_even import RentOrBuy
+from planner.money.costs import given_rental, load_rental, rental_cost
+from planner.money.ownership import Keeping, load_ownership, ownership_cost, purchase_usd
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
 

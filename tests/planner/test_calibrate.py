@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from planner.calibrate import errors_pct, fit, other_part_p90_pct, toml_text
-from planner.estimate import run_cases
-from planner.runs import published_runs
-from planner.training_run import TrainingRun
+from planner.runs.estimate import run_cases
+from planner.runs.rows import published_runs
+from planner.runs.training_run import TrainingRun
 from profiler.files import validated
 from sim.calibration import Calibration, load_calibration
 from sim.step import step_times

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from planner.campaign_charts import LONGEST, gantt_chart, time_chart, write_figure
-from planner.campaign_files import (
+from planner.campaign.charts import LONGEST, gantt_chart, time_chart, write_figure
+from planner.campaign.files import (
     event_frame,
     gantt_frame,
     hour_frame,
@@ -18,9 +18,9 @@ from planner.campaign_files import (
     write_folder,
     write_table,
 )
+from planner.campaign.simulation import Simulation, simulate_plan
 from planner.plan_file import read_plan_request
 from planner.quantities import percent
-from planner.simulation import Simulation, simulate_plan
 from profiler.files import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "llama3.1-8b.toml"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.cashflow import bought_name, cash_flow, cash_flow_csv, days_by_month, kept_name
+from planner.money.cashflow import bought_name, cash_flow, cash_flow_csv, days_by_month, kept_name
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
 

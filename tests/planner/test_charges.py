@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.charges import Charges
-from planner.costs import total_usd
+from planner.campaign.planned import plan_campaign
 from planner.market.prices import Level, PriceRange
+from planner.money.charges import Charges
+from planner.money.costs import total_usd
+from planner.money.pricing import Prices, load_prices
+from planner.money.spot import RECLAIMED
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
-from planner.planned_campaign import plan_campaign
-from planner.pricing import Prices, load_prices
 from planner.priors import price_ranges
-from planner.spot import RECLAIMED
 from profiler.files import InputError
 from sim.campaign import expected_ettr, simulate_campaign
 

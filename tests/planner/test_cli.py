@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from planner.cli import app
-from planner.estimate import COLUMNS
-from planner.runs import PUBLISHED_RUNS
+from planner.runs.estimate import COLUMNS
+from planner.runs.rows import PUBLISHED_RUNS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples" / "llama3.1-8b.toml")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.costs import (
+from planner.market.prices import PriceRange, Quote, assumptions, quotes, spread
+from planner.money.costs import (
     CostBreakdown,
     broken_down,
     egress_item,
@@ -18,8 +19,7 @@ from planner.costs import (
     storage_item,
     unused_term_item,
 )
-from planner.market.prices import PriceRange, Quote, assumptions, quotes, spread
-from planner.ownership import (
+from planner.money.ownership import (
     Keeping,
     given_ownership,
     load_ownership,

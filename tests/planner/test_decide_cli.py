@@ -292,7 +292,7 @@ def test_ctrl_c_before_an_answer_is_one_sentence(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("planner.plan.make_plan", interrupted)
-    monkeypatch.setattr("planner.goals.make_plan", interrupted)
+    monkeypatch.setattr("planner.decide.goals.make_plan", interrupted)
     more = {"goal": ("--budget", "1M", "--workers", "1"), "report": ("--out", str(tmp_path / "x.html"))}
     result = herdplan(command, plan, *more.get(command, ()))
     assert (result.exit_code, result.stdout) == (130, "")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.diff import RESULTS, PlanDiff, diff_plans
+from planner.decide.diff import RESULTS, PlanDiff, diff_plans
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
 from planner.why import NUMBERS

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.estimate import COLUMNS, Prediction, defused, estimate_runs, predictions_csv
-from planner.runs import PUBLISHED_RUNS, published_runs, read_runs
-from planner.training_run import TrainingRun, UnreadableRun
+from planner.runs.estimate import COLUMNS, Prediction, defused, estimate_runs, predictions_csv
+from planner.runs.rows import PUBLISHED_RUNS, published_runs, read_runs
+from planner.runs.training_run import TrainingRun, UnreadableRun
 
 
 @cache

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.goals import GoalResult, Limit, goal_limits, on_cluster, seek
+from planner.campaign.simulation import simulate_plan
+from planner.decide.goals import GoalResult, Limit, goal_limits, on_cluster, seek
 from planner.plan_file import PlanRequest, plan_request
-from planner.simulation import simulate_plan
 from profiler.files import InputError
 
 SMALL: dict[str, Any] = {

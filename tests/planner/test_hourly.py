@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.carbon import load_grid
-from planner.hourly import read_year
-from planner.tariffs import Tariff, bill, load_tariff
+from planner.money.hourly import read_year
+from planner.money.tariffs import Tariff, bill, load_tariff
 from profiler.files import InputError
 
 START = datetime(2025, 1, 1)

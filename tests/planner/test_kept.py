@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import planner.typical
+import planner.campaign.typical
 from planner.kept import forget, kept
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest, plan_request
@@ -215,7 +215,7 @@ def test_money_place_and_pue_simulate_no_campaign_again(name: str, monkeypatch: 
     def again(*_: object) -> None:
         pytest.fail("simulated again")
 
-    monkeypatch.setattr(planner.typical, "simulate_campaign", again)
+    monkeypatch.setattr(planner.campaign.typical, "simulate_campaign", again)
     assert make_plan(changed(name)).intervals
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-import planner.pareto
+import planner.decide.pareto
 from planner.cli import app
-from planner.pareto import ClusterComparison, Contender, compare, compare_clusters, dominates
+from planner.decide.pareto import ClusterComparison, Contender, compare, compare_clusters, dominates
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
 from profiler.files import InputError
@@ -113,7 +113,7 @@ def test_what_was_planned_before_ctrl_c_is_compared(monkeypatch: pytest.MonkeyPa
     def interrupted(function: Any, tasks: Sequence[PlanRequest], **_: object) -> list[Any]:
         return [function(task) for task in tasks[:1]]
 
-    monkeypatch.setattr(planner.pareto, "fan_out", interrupted)
+    monkeypatch.setattr(planner.decide.pareto, "fan_out", interrupted)
     result = compare_clusters(request(), ["h100-sxm"], [32, 64])
     assert [c.gpus for c in result.front] == [32]
     assert (result.impossible, result.interrupted) == ((), ("64 x h100-sxm",))
@@ -142,7 +142,7 @@ def test_ctrl_c_is_no_verdict_and_names_what_was_not_looked_at(
 def test_ctrl_c_before_any_cluster_that_can_run_it_does_not_say_that_none_can(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(planner.pareto, "fan_out", lambda function, tasks, **_: [function(tasks[0])])
+    monkeypatch.setattr(planner.decide.pareto, "fan_out", lambda function, tasks, **_: [function(tasks[0])])
     with pytest.raises(KeyboardInterrupt):
         compare_clusters(request(**{"model": "llama3.1-70b"}), ["h100-sxm"], [8, 256])
 

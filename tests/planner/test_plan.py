@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import poisson
 
+from planner.campaign.planned import plan_cluster, site_pue, spare_nodes
+from planner.campaign.simulation import simulate_plan
+from planner.campaign.typical import typical_campaign
 from planner.model_card import load_model_card
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
-from planner.planned_campaign import plan_cluster, site_pue, spare_nodes
 from planner.search.request import search_request
-from planner.simulation import simulate_plan
-from planner.typical import typical_campaign
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from sim.calibration import load_calibration
 from sim.campaign import simulate_replicas
-from sim.reliability import load_reliability, reliability_names
+from sim.campaign.reliability import load_reliability, reliability_names
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL: Mapping[str, Any] = {

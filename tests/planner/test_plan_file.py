@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.cashflow import cash_flow
 from planner.commands.shared import parse_override
+from planner.money.cashflow import cash_flow
 from planner.plan import make_plan
 from planner.plan_file import parse_plan_request, plan_request, read_plan_request
 from profiler.files import InputError

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.campaign.planned import plan_campaign, request_phases
+from planner.decide.power_cap import CapSweep, sweep_caps, sweep_limits
 from planner.phases import PlannedPhase
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, SiteRequest, plan_request
-from planner.planned_campaign import plan_campaign, request_phases
-from planner.power_cap import CapSweep, sweep_caps, sweep_limits
 from planner.power_limit import hold, limit_power
 from profiler.files import InputError
 

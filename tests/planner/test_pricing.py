@@ -7,10 +7,10 @@ import pytest
 
 from planner.carbon import grids
 from planner.market.prices import assumptions
+from planner.money.pricing import tariff_notes
+from planner.money.tariffs import names
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest, plan_request
-from planner.pricing import tariff_notes
-from planner.tariffs import names
 from profiler.files import InputError
 from profiler.units import DAY_S, MONTH_DAYS
 

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from planner.cells import Cells
-from planner.run_architecture import OPEN, read_architecture
-from planner.runs import PUBLISHED_RUNS
+from planner.runs.architecture import OPEN, read_architecture
+from planner.runs.cells import Cells
+from planner.runs.rows import PUBLISHED_RUNS
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 

@@ -8,10 +8,10 @@ from statistics import median, quantiles
 import numpy as np
 import pytest
 
-from planner.estimate import estimate_runs, run_cases
-from planner.run_choices import WORTH_MORE_MEMORY
-from planner.runs import PUBLISHED_RUNS, parse_run
-from planner.training_run import TrainingRun
+from planner.runs.choices import WORTH_MORE_MEMORY
+from planner.runs.estimate import estimate_runs, run_cases
+from planner.runs.rows import PUBLISHED_RUNS, parse_run
+from planner.runs.training_run import TrainingRun
 from sim.memory import memory_use
 from sim.step import step_times
 from tests.planner.rows import run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.training_run import UnreadableRun
+from planner.runs.training_run import UnreadableRun
 from tests.planner.rows import read, run
 
 

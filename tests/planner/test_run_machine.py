@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.estimate import estimate_runs
-from planner.training_run import UnreadableRun
+from planner.runs.estimate import estimate_runs
+from planner.runs.training_run import UnreadableRun
 from sim.calibration import load_calibration
 from tests.planner.rows import read, run
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.estimate import estimate_runs
-from planner.runs import PUBLISHED_RUNS, REQUIRED, misspelt_columns, published_runs, read_runs
-from planner.training_run import TrainingRun, UnreadableRun
+from planner.runs.estimate import estimate_runs
+from planner.runs.rows import PUBLISHED_RUNS, REQUIRED, misspelt_columns, published_runs, read_runs
+from planner.runs.training_run import TrainingRun, UnreadableRun
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from tests.planner.rows import ROW, read, run

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from planner.campaign.planned import request_phases
 from planner.phases import stated_layout
 from planner.plan_file import LayoutChoice, plan_request
-from planner.planned_campaign import request_phases
 from planner.search import SearchResult
 from planner.search.fastest import find_fastest
 from planner.search.leaders import Leaders
@@ -23,7 +23,7 @@ from profiler.files import InputError
 from sim.hardware import build_cluster
 from sim.layout import ParallelLayout
 from sim.memory import memory_use
-from sim.stacks import available_stacks, load_stack
+from sim.stacks.stack import available_stacks, load_stack
 from sim.step import step_times
 from tests.planner.searches import SMALL, STACKS, layouts, run, space, step
 

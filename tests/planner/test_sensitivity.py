@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from planner.decide_text import print_uncertainty
+from planner.decide.sensitivity import SobolIndex, sobol, sobol_indices, to_dict, tornado
+from planner.decide.text import print_uncertainty
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
 from planner.priors import Array
-from planner.sensitivity import SobolIndex, sobol, sobol_indices, to_dict, tornado
 from planner.uncertainty import OUTCOMES, sample_plan
 from profiler.files import InputError
 

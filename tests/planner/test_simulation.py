@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.campaign_text import distribution_lines, explained, interrupted_line, median_line, summary_line
+from planner.campaign.simulation import DISTRIBUTED, Simulation, simulate_plan
+from planner.campaign.text import distribution_lines, explained, interrupted_line, median_line, summary_line
+from planner.money.tariffs import load_tariff
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, parse_plan_request, read_plan_request
 from planner.quantities import significant
-from planner.simulation import DISTRIBUTED, Simulation, simulate_plan
-from planner.tariffs import load_tariff
 from profiler.files import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "llama3.1-8b.toml"
@@ -188,7 +188,7 @@ def test_a_window_that_cannot_be_is_one_sentence(window: dict[str, object], says
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30), st.floats(0, 1))
 def test_quantiles_are_numpys(values: list[float], share: float) -> None:
-    from planner.simulation import _quantile
+    from planner.campaign.simulation import _quantile
 
     ordered = sorted(values)
     assert _quantile(ordered, share) == pytest.approx(float(np.quantile(ordered, share)), rel=1e-9, abs=1e-6)

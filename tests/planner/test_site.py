@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from planner.cli import app
-from planner.places import rank_places
+from planner.decide.places import rank_places
+from planner.decide.starts import rank_starts
+from planner.money.tariffs import load_tariff
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
-from planner.starts import rank_starts
-from planner.tariffs import load_tariff
 from profiler.files import InputError
 
 SMALL: dict[str, Any] = {

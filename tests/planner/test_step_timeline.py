@@ -14,11 +14,11 @@ from planner.cli import app
 from planner.plan_file import read_plan_request
 from planner.step_timeline import plan_timeline, stage_table
 from planner.timeline_chart import COLOURS, COLUMNS, MOST_BARS, timeline_bars, timeline_chart
-from sim.schedule import Timeline, simulate_step
-from sim.schedule_noise import Noise
-from sim.schedule_order import PipelineShape
-from sim.schedule_work import ChunkWork, OperationWork, StepWork
-from sim.trace import FIXED, stage_summaries
+from sim.schedule.events import Timeline, simulate_step
+from sim.schedule.noise import Noise
+from sim.schedule.order import PipelineShape
+from sim.schedule.trace import FIXED, stage_summaries
+from sim.schedule.work import ChunkWork, OperationWork, StepWork
 
 PLAN = """
 name = "A step"

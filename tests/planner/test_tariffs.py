@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.tariffs import Tariff, Window, bill, flat_tariff, load_tariff, names, steady_bill
+from planner.money.tariffs import Tariff, Window, bill, flat_tariff, load_tariff, names, steady_bill
 from profiler.files import InputError
 
 AFTERNOON = Window(label="afternoon", days="weekdays", from_hour=14, to_hour=20, usd_per_kwh=0.20)

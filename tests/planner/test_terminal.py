@@ -7,14 +7,14 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from planner.cashflow import cash_flow
-from planner.pareto import Contender, compare
+from planner.decide.pareto import Contender, compare
+from planner.decide.site_text import print_money
+from planner.money.cashflow import cash_flow
 from planner.plan import make_plan
 from planner.plan_file import plan_request
 from planner.progress import Counted, Left
 from planner.search.request import search_request
 from planner.search.text import print_comparison, print_search
-from planner.site_text import print_money
 from planner.terminal import NEXT, next_steps, print_plans
 
 WIDTHS = [80, 100, 120, 200]

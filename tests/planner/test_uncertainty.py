@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.campaign.planned import site_pue
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
-from planner.planned_campaign import site_pue
 from planner.priors import NORMAL, Prior, catalogue, normals, plan_priors
 from planner.uncertainty import OUTCOMES, Quantiles, sample_plan
 from profiler.files import InputError

@@ -6,9 +6,9 @@ from statistics import fmean, median
 
 import pytest
 
-from planner.estimate import run_cases
-from planner.runs import PUBLISHED_RUNS, parse_run
-from planner.training_run import TrainingRun
+from planner.runs.estimate import run_cases
+from planner.runs.rows import PUBLISHED_RUNS, parse_run
+from planner.runs.training_run import TrainingRun
 from sim.step import step_times
 
 THEIRS = re.compile(r"mlperf|nvidia|nemotron|megatron-lm-h100")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner import validation
-from planner.runs import published_runs
+from planner.runs.rows import published_runs
 from planner.validation import Validation, known_misses, summarise, validate_runs
 from planner.validation_text import figure_address, markdown_text
 from profiler.files import InputError

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.campaign_text import distribution_lines
+from planner.campaign.simulation import simulate_plan
+from planner.campaign.text import distribution_lines
 from planner.carbon import grids, load_grid
 from planner.plan import make_plan
 from planner.plan_file import plan_request
 from planner.quantities import significant
 from planner.report.board import summary_table
 from planner.report.document import Cell
-from planner.simulation import simulate_plan
 from planner.terminal import print_plans
 from planner.water import litres_per_kwh, site_only, water
 from planner.why import why

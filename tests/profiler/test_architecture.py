@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.runs import PUBLISHED_RUNS, read_runs
-from planner.training_run import TrainingRun
+from planner.runs.rows import PUBLISHED_RUNS, read_runs
+from planner.runs.training_run import TrainingRun
 from profiler.architecture import ModelArchitecture, available_models, load_architecture
 from profiler.files import InputError
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planner.cashflow import cash_flow
+from planner.decide.site_text import print_money
+from planner.money.cashflow import cash_flow
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
 from planner.quantities import money
 from planner.report import words
 from planner.report.money_charts import break_even_curve, break_even_table
-from planner.site_text import print_money
 from profiler.units import DAY_S
 from tests.report.conftest import SMALL
 

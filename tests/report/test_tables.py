@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from planner.decide.sensitivity import tornado
 from planner.plan import Plan
 from planner.report import charts, tables
 from planner.report.board import board
@@ -12,7 +13,6 @@ from planner.report.document import Table as Shown
 from planner.report.document import Text
 from planner.report.flat import plan_rows
 from planner.report.theme import DARK, LIGHT, Theme
-from planner.sensitivity import tornado
 from profiler.units import DAY_S, GIB, JOULES_PER_MWH
 from sim.campaign import PLANNED, Table
 

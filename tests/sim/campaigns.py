@@ -9,10 +9,17 @@ from hypothesis import strategies as st
 
 from profiler.files import InputError
 from sim.campaign import ACTIVITIES, Campaign, CampaignSetup, Pause, Phase
-from sim.checkpoints import CheckpointPolicy
-from sim.energy import PARTS
+from sim.campaign.checkpoints import CheckpointPolicy
+from sim.campaign.reliability import (
+    FailureCause,
+    InfantMortality,
+    LemonNodes,
+    Reliability,
+    Straggler,
+    load_reliability,
+)
 from sim.hardware import build_cluster
-from sim.reliability import FailureCause, InfantMortality, LemonNodes, Reliability, Straggler, load_reliability
+from sim.site.energy import PARTS
 
 DAY = 86400.0
 B405 = 405_000_000_000

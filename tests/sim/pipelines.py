@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from hypothesis import strategies as st
 
-from sim.pipeline import Chunk, PipelineCase, PipelineTimes, chunk_layers, pipeline_times
-from sim.schedule import Timeline, simulate_step
-from sim.schedule_noise import Noise
-from sim.schedule_order import SCHEDULES, PipelineSchedule, PipelineShape
-from sim.schedule_work import ChunkWork, OperationWork, StepWork
+from sim.pipeline.times import Chunk, PipelineCase, PipelineTimes, chunk_layers, pipeline_times
+from sim.schedule.events import Timeline, simulate_step
+from sim.schedule.noise import Noise
+from sim.schedule.order import SCHEDULES, PipelineSchedule, PipelineShape
+from sim.schedule.work import ChunkWork, OperationWork, StepWork
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from sim.case import StepCase
 from sim.case_columns import build_case
 from sim.hardware import load_fabric, load_gpu, load_node, names
 from sim.layout import ParallelLayout, Sharding, check_layout
-from sim.stacks import available_stacks, load_stack
+from sim.stacks.stack import available_stacks, load_stack
 from sim.step import StepTimes, step_times
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-import sim.campaign_run
+import sim.campaign.run
 from profiler.files import InputError
 from sim.campaign import (
     Campaign,
@@ -24,9 +24,9 @@ from sim.campaign import (
     simulate_campaign,
     simulate_replicas,
 )
-from sim.checkpoints import CheckpointPolicy
+from sim.campaign.checkpoints import CheckpointPolicy
+from sim.campaign.reliability import load_reliability
 from sim.hardware import build_cluster
-from sim.reliability import load_reliability
 from tests.sim.campaigns import DAY, check_conserved, fleet, phase, setup, setups
 
 
@@ -34,7 +34,7 @@ from tests.sim.campaigns import DAY, check_conserved, fleet, phase, setup, setup
 @given(plan=setups(), seed=st.integers(0, 2**64 - 1))
 def test_time_tokens_and_energy_are_conserved(plan: CampaignSetup, seed: int) -> None:
     try:
-        with patch.object(sim.campaign_run, "MAX_INTERRUPTIONS", 100_000):
+        with patch.object(sim.campaign.run, "MAX_INTERRUPTIONS", 100_000):
             run = simulate_campaign(plan, seed)
     except InputError as error:  # regular failures (Weibull, early ones) may leave no gap that exponential ones would
         if "given up after" not in str(error):
@@ -256,7 +256,7 @@ def test_runs_that_never_finish_say_why() -> None:
 
 
 def test_a_run_of_too_many_interruptions_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sim.campaign_run, "MAX_INTERRUPTIONS", 50)
+    monkeypatch.setattr(sim.campaign.run, "MAX_INTERRUPTIONS", 50)
     with pytest.raises(InputError, match=r"given up after 50 interruptions with \d+\.\d% of its tokens"):
         simulate_campaign(setup(54), 0)
 

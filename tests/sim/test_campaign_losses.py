@@ -7,9 +7,9 @@ import pytest
 
 from profiler.files import InputError
 from sim.campaign import CampaignSetup, Pause, expected_ettr, simulate_campaign, simulate_replicas
-from sim.checkpoints import CheckpointPolicy, optimal_interval_s, young_daly_interval_s
+from sim.campaign.checkpoints import CheckpointPolicy, optimal_interval_s, young_daly_interval_s
+from sim.campaign.reliability import Straggler, load_reliability
 from sim.hardware import build_cluster
-from sim.reliability import Straggler, load_reliability
 from tests.sim.campaigns import B405, DAY, check_conserved, fleet, quiet, setup
 
 TWO_LEVELS = CheckpointPolicy(kind="multi_level", interval_s=60.0, durable_interval_s=1800.0)

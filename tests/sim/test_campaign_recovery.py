@@ -10,10 +10,10 @@ from scipy import stats
 
 from profiler.files import InputError
 from sim.campaign import CampaignSetup, expected_ettr, simulate_campaign, simulate_replicas
-from sim.campaign_theory import above_poisson
-from sim.checkpoints import CheckpointPolicy
+from sim.campaign.checkpoints import CheckpointPolicy
+from sim.campaign.reliability import LemonNodes, load_reliability
+from sim.campaign.theory import above_poisson
 from sim.hardware import build_cluster
-from sim.reliability import LemonNodes, load_reliability
 from tests.sim.campaigns import DAY, check_conserved, fleet, phase, setup
 
 NODE = {"nodes_lost": 1, "repair_s": 5000.0}

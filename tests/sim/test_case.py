@@ -13,7 +13,7 @@ from sim.case import StepCase, concatenate
 from sim.case_columns import layout_columns
 from sim.hardware import load_gpu, names
 from sim.layout import ParallelLayout
-from sim.stacks import available_stacks, load_stack
+from sim.stacks.stack import available_stacks, load_stack
 from tests.sim.steps import Situation
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.files import InputError
-from sim.checkpoints import Cadence, CheckpointPolicy, young_daly_interval_s
+from sim.campaign.checkpoints import Cadence, CheckpointPolicy, young_daly_interval_s
 from sim.hardware import build_cluster
 
 B405 = 405_000_000_000

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.files import InputError
-from sim.climate import Climate, climate_names, hours_of_year, load_climate
+from sim.site.climate import Climate, climate_names, hours_of_year, load_climate
 
 # Mean dry-bulb temperature of January and July [°C] and of hours 3-4 and 15-16 of July in the EnergyPlus statistics
 STATISTICS = {

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from profiler.files import InputError
 from profiler.units import HOUR_S, JOULES_PER_MWH
-from sim.energy import PARTS, SitePower
 from sim.hardware import build_cluster
+from sim.site.energy import PARTS, SitePower
 
 MLPERF = build_cluster("h100-sxm", 512, node="hgx-h100-immersion")
 """The 64-node submission to MLPerf Training v4.0."""

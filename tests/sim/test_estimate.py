@@ -13,7 +13,7 @@ from sim.estimate import StepEstimate, estimate_step, step_case
 from sim.hardware import build_cluster, load_gpu, load_node
 from sim.kernels.measured import NOT_MEASURED
 from sim.layout import ParallelLayout
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 from sim.step import step_times
 from tests.sim.steps import Situation, situations
 

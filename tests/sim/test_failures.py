@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sim.failures import FailureProcess, StragglerProcess, memory_copy_lost
-from sim.reliability import FailureCause, InfantMortality, LemonNodes, Straggler
+from sim.campaign.failures import FailureProcess, StragglerProcess, memory_copy_lost
+from sim.campaign.reliability import FailureCause, InfantMortality, LemonNodes, Straggler
 from tests.sim.campaigns import DAY, fleet
 
 MTBF = 1000.0

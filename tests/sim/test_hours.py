@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from profiler.files import InputError
 from sim.campaign import CampaignSetup, Phase, simulate_campaign
-from sim.campaign_record import ACTIVITIES, STOPS, TIMELINE, Campaign, Table
-from sim.energy import PARTS
+from sim.campaign.hours import hour_series, segment_activities
+from sim.campaign.record import ACTIVITIES, STOPS, TIMELINE, Campaign, Table
+from sim.campaign.reliability import load_reliability
 from sim.hardware import build_cluster
-from sim.hours import hour_series, segment_activities
-from sim.reliability import load_reliability
+from sim.site.energy import PARTS
 
 SETUP = CampaignSetup(
     cluster=build_cluster("h100-sxm", 8192),

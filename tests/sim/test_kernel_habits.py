@@ -5,16 +5,16 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from planner.estimate import estimate_runs
-from planner.runs import published_runs
+from planner.runs.estimate import estimate_runs
+from planner.runs.rows import published_runs
 from sim.calibration import load_calibration
 from sim.case_columns import rate_columns
 from sim.hardware import load_fabric, load_gpu, load_node
-from sim.kernel_habits import USUAL, ElementwisePasses, KernelHabits
 from sim.layout import ParallelLayout
 from sim.passes import block_elementwise_s, head_s, tensor_parallel_s
 from sim.sharding import accumulate_s, fsdp_layer_s
-from sim.stacks import available_stacks, load_stack
+from sim.stacks.kernel_habits import USUAL, ElementwisePasses, KernelHabits
+from sim.stacks.stack import available_stacks, load_stack
 from tests.sim.steps import Situation
 
 OPERATIONS = [f.name for f in fields(ElementwisePasses)]

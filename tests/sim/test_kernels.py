@@ -29,7 +29,7 @@ from sim.kernels.matmul import (
     product_s,
 )
 from sim.kernels.tables import TABLES
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 
 RATE = 700e12
 MIB = 2**20

@@ -24,7 +24,7 @@ from sim.kernels.measured import (
 from sim.kernels.shares import KernelShares, kernel_shares, mean_shares
 from sim.layout import ParallelLayout
 from sim.roofline import roofline_profile
-from sim.stacks import AttentionKernel, load_stack
+from sim.stacks.stack import AttentionKernel, load_stack
 from sim.step import StepTimes
 
 LLAMA_8B = load_architecture("llama3.1-8b")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.estimate import estimate_runs
-from planner.runs import published_runs
-from planner.training_run import TrainingRun
+from planner.runs.estimate import estimate_runs
+from planner.runs.rows import published_runs
+from planner.runs.training_run import TrainingRun
 from profiler.architecture import load_architecture
 from sim.case import StepCase, concatenate
 from sim.layout import ParallelLayout, Sharding

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-import sim.campaign_run
-import sim.ordinary
+import sim.campaign.ordinary
+import sim.campaign.run
 from profiler.files import InputError
 from sim.campaign import Campaign, CampaignSetup, simulate_campaign
-from sim.checkpoints import CheckpointPolicy
-from sim.failures import FailureProcess
-from sim.ordinary import Ordinary
-from sim.ordinary_stalls import OrdinaryStalls
-from sim.ordinary_stops import OrdinaryStops
-from sim.reliability import FailureCause, InfantMortality, Reliability, Straggler
+from sim.campaign.checkpoints import CheckpointPolicy
+from sim.campaign.failures import FailureProcess
+from sim.campaign.ordinary import Ordinary
+from sim.campaign.ordinary_stalls import OrdinaryStalls
+from sim.campaign.ordinary_stops import OrdinaryStops
+from sim.campaign.reliability import FailureCause, InfantMortality, Reliability, Straggler
 from tests.sim.campaigns import DAY, check_conserved, fleet, setup, setups
 
 GPUS = 1024
@@ -36,10 +36,10 @@ def both_ways(plan: CampaignSetup, seed: int, least: int = 1) -> tuple[Campaign,
         taken += self._run.count - before
 
     took = Ordinary.take
-    with patch.object(sim.campaign_run, "MAX_INTERRUPTIONS", 20_000):
-        with patch.object(sim.ordinary, "LEAST", 10**9):
+    with patch.object(sim.campaign.run, "MAX_INTERRUPTIONS", 20_000):
+        with patch.object(sim.campaign.ordinary, "LEAST", 10**9):
             one_by_one = simulate_campaign(plan, seed)
-        with patch.object(sim.ordinary, "LEAST", least), patch.object(Ordinary, "take", counted):
+        with patch.object(sim.campaign.ordinary, "LEAST", least), patch.object(Ordinary, "take", counted):
             together = simulate_campaign(plan, seed)
     return one_by_one, together, taken
 
@@ -189,7 +189,7 @@ def test_most_interruptions_of_a_busy_campaign_are_ordinary(recovery: str, chang
         "replica_stall_s": 20.0,
     }
     plan = setup(8.0, GPUS, recovery=recovery, **base | changes)
-    one_by_one, together, taken = both_ways(plan, seed=3, least=sim.ordinary.LEAST)
+    one_by_one, together, taken = both_ways(plan, seed=3, least=sim.campaign.ordinary.LEAST)
     check_same(one_by_one, together)
     check_conserved(plan, together)
     assert len(together.stops) > 2500
@@ -201,8 +201,8 @@ def test_seeds_and_given_up_runs_know_no_difference() -> None:
     messages = []
     for least in (1, 10**9):
         with (
-            patch.object(sim.ordinary, "LEAST", least),
-            patch.object(sim.campaign_run, "MAX_INTERRUPTIONS", 1000),
+            patch.object(sim.campaign.ordinary, "LEAST", least),
+            patch.object(sim.campaign.run, "MAX_INTERRUPTIONS", 1000),
             pytest.raises(InputError, match="given up after 1,000 interruptions") as caught,
         ):
             simulate_campaign(plan, 1)

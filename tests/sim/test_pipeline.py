@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.pipeline import Chunk, PipelineCase, PipelineTimes, chunk_layers, pipeline_times
-from sim.schedule_order import PipelineSchedule
+from sim.pipeline.times import Chunk, PipelineCase, PipelineTimes, chunk_layers, pipeline_times
+from sim.schedule.order import PipelineSchedule
 from tests.sim.pipelines import Situation, situations
 
 some = settings(max_examples=40, deadline=None)

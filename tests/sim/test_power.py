@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.estimate import estimate_runs
-from planner.runs import published_runs
+from planner.runs.estimate import estimate_runs
+from planner.runs.rows import published_runs
 from profiler.files import InputError
 from sim.clocks import speed_at_power
 from sim.hardware import Gpu, load_gpu, load_node, names

@@ -7,8 +7,8 @@ import pytest
 
 from profiler.units import DAY_S
 from sim.campaign import Campaign, simulate_campaign
-from sim.campaign_record import Table
-from sim.energy import PARTS
+from sim.campaign.record import Table
+from sim.site.energy import PARTS
 from tests.sim.campaigns import setup
 
 DRAWN_W = 3232.504

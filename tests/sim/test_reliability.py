@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from profiler.files import InputError
-from sim.failures import FailureProcess
+from sim.campaign.failures import FailureProcess
+from sim.campaign.reliability import Reliability, load_reliability, reliability_names
 from sim.hardware import build_cluster
-from sim.reliability import Reliability, load_reliability, reliability_names
 
 HOUR = 3600.0
 LLAMA = load_reliability("llama3-405b")

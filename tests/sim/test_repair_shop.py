@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sim.ordinary
+import sim.campaign.ordinary
 from sim.campaign import simulate_campaign
-from sim.repair_shop import RepairShop
+from sim.campaign.repair_shop import RepairShop
 from tests.sim.campaigns import check_conserved, fleet, setup
 
 
@@ -79,7 +79,7 @@ def test_every_node_is_in_the_job_spare_or_under_repair(
         1.0, 1024, reliability=record, spare_nodes=spare_nodes, parameters=10**6, recovery=recovery, replicas=1024,
         replica_stall_s=0.0, planned_maintenance_per_day=0,
     )  # fmt: skip
-    with patch.object(sim.ordinary, "LEAST", least):
+    with patch.object(sim.campaign.ordinary, "LEAST", least):
         stops = simulate_campaign(plan, seed).stops
     left_s = stops.column("time_s")
     replaced_s = left_s + stops.column("wait_s")

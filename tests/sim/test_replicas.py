@@ -12,8 +12,8 @@ from distributed import LocalCluster
 
 from profiler.files import InputError
 from sim.campaign import Campaign, CampaignSetup, Phase, replica_seeds, simulate_campaign, simulate_replicas
+from sim.campaign.reliability import load_reliability
 from sim.hardware import build_cluster
-from sim.reliability import load_reliability
 from sim.replicas import fan_out
 from tests.interrupts import interrupted
 from tests.sim.squares import squared_slowly

@@ -10,7 +10,7 @@ from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import build_cluster, load_gpu, names
 from sim.layout import ParallelLayout
 from sim.roofline import load_profile, roofline_profile
-from sim.stacks import load_stack
+from sim.stacks.stack import load_stack
 
 H100 = load_gpu("h100-sxm")
 LLAMA_8B = load_architecture("llama3.1-8b")

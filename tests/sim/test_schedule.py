@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.files import InputError
-from sim.schedule import Timeline, TimelineEvent, simulate_step
-from sim.schedule_noise import Noise
-from sim.schedule_order import SCHEDULES, Operation, PipelineSchedule, PipelineShape, rounds
-from sim.schedule_work import ChunkWork, OperationWork, StepWork
+from sim.schedule.events import Timeline, TimelineEvent, simulate_step
+from sim.schedule.noise import Noise
+from sim.schedule.order import SCHEDULES, Operation, PipelineSchedule, PipelineShape, rounds
+from sim.schedule.work import ChunkWork, OperationWork, StepWork
 from tests.sim.pipelines import Situation, situations
 
 some = settings(max_examples=25, deadline=None)

@@ -11,10 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sim.layout import ParallelLayout
-from sim.schedule import TimelineEvent, simulate_step
-from sim.schedule_link import LINKS, Link
-from sim.schedule_order import PipelineSchedule
-from sim.schedule_work import ChunkWork, Links, OperationWork, StepWork, step_work
+from sim.schedule.events import TimelineEvent, simulate_step
+from sim.schedule.link import LINKS, Link
+from sim.schedule.order import PipelineSchedule
+from sim.schedule.work import ChunkWork, Links, OperationWork, StepWork, step_work
 from tests.sim.pipelines import Situation as Pipeline
 from tests.sim.pipelines import situations as pipelines
 from tests.sim.steps import Situation, situations, total_s

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sim.layout import ParallelLayout, Sharding
 from sim.memory import memory_use
 from sim.passes import block_passes
-from sim.schedule_order import rounds
+from sim.schedule.order import rounds
 from sim.sharding import (
     Hiding,
     fsdp_late_s,

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from profiler.files import InputError
 from sim.calibration import load_calibration
-from sim.climate import load_climate
 from sim.clocks import speed_at_power
-from sim.site import PowerWindow, SiteConditions, pue_by_temperature, speed_by_temperature
-from sim.site_clock import OFF, RESTARTS, RUNS, SAVES, lay, powers, stretches
+from sim.site.climate import load_climate
+from sim.site.clock import OFF, RESTARTS, RUNS, SAVES, lay, powers, stretches
+from sim.site.conditions import PowerWindow, SiteConditions, pue_by_temperature, speed_by_temperature
 
 START = datetime(2026, 1, 5)  # a Monday
 

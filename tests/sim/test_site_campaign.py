@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from profiler.files import InputError
 from profiler.units import DAY_S, HOUR_S
 from sim.campaign import Campaign, CampaignSetup, Pause, simulate_campaign
-from sim.checkpoints import CheckpointPolicy
-from sim.climate import load_climate
-from sim.energy import SitePower
+from sim.campaign.checkpoints import CheckpointPolicy
+from sim.campaign.hours import hour_series
+from sim.campaign.swings import swings
 from sim.hardware import build_cluster
-from sim.hours import hour_series
-from sim.site import PowerWindow, SiteConditions
-from sim.swings import swings
+from sim.site.climate import load_climate
+from sim.site.conditions import PowerWindow, SiteConditions
+from sim.site.energy import SitePower
 from tests.sim.test_hours import SETUP
 
 SUMMER, WINTER = datetime(2026, 7, 6), datetime(2026, 1, 5)  # Mondays

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from planner.runs import PUBLISHED_RUNS, read_runs
-from planner.training_run import TrainingRun
+from planner.runs.rows import PUBLISHED_RUNS, read_runs
+from planner.runs.training_run import TrainingRun
 from profiler.files import InputError
-from sim.stacks import DEFAULT_STACK, available_stacks, load_stack, stack_of_framework
+from sim.stacks.stack import DEFAULT_STACK, available_stacks, load_stack, stack_of_framework
 
 
 @pytest.mark.parametrize("name", available_stacks())

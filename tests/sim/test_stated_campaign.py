@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from profiler.files import InputError
 from sim.campaign import CampaignSetup, Pause, simulate_campaign
-from sim.hours import hour_series
-from sim.stated_campaign import at_effective_ratio
+from sim.campaign.hours import hour_series
+from sim.campaign.stated import at_effective_ratio
 from tests.sim.campaigns import DAY, check_conserved, fleet, setup, setups
 
 ratios = st.floats(0.05, 1.0)

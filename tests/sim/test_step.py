@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.estimate import estimate_runs
-from planner.runs import published_runs
+from planner.runs.estimate import estimate_runs
+from planner.runs.rows import published_runs
 from profiler.profile import Precision
 from sim.case import Array, StepCase, concatenate
 from sim.layout import ParallelLayout, Sharding
 from sim.passes import block_passes, tensor_parallel_s
-from sim.schedule_order import SCHEDULES
+from sim.schedule.order import SCHEDULES
 from sim.sharding import fsdp_layer_s
 from sim.step import WEIGHT_SHARE, StepTimes, expected_slowest, pass_s, step_times
 from tests.sim.steps import Situation, changed, part_s, situations, total_s

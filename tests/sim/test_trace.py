@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.layout import ParallelLayout, Sharding
-from sim.schedule import Timeline, simulate_step
-from sim.schedule_noise import Noise
-from sim.schedule_work import OperationWork, StepWork, step_work
+from sim.schedule.events import Timeline, simulate_step
+from sim.schedule.noise import Noise
+from sim.schedule.trace import HOLDING, STREAMS, chrome_trace, stage_summaries, timeline_frame
+from sim.schedule.work import OperationWork, StepWork, step_work
 from sim.step import step_times
-from sim.trace import HOLDING, STREAMS, chrome_trace, stage_summaries, timeline_frame
 from tests.sim.steps import Situation, situations, total_s
 
 few = settings(max_examples=25, deadline=None)

@@ -1,0 +1,135 @@
+"""Places, first days, power caps and payments in the terminal."""
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from planner.decide.places import PlaceOption, Ranking
+from planner.decide.power_cap import CapSweep
+from planner.decide.starts import FIGURE, StartOption, StartRanking
+from planner.money.cashflow import CashFlow
+from planner.money.costs import CostBreakdown
+from planner.money.pricing import tariff_notes
+from planner.money.spot import spot_notes
+from planner.plan import Plan
+from planner.quantities import energy, money, significant
+from planner.report.words import break_even
+from planner.terminal import console
+
+
+def print_places(ranking: Ranking, keep: int) -> None:
+    """The best places and the plan's own."""
+    table = Table(
+        title=f"{escape(ranking.name)}: best place for {ranking.goal}", title_justify="left", title_style="bold"
+    )
+    for column in ("", "cost", "electricity", "tCO2e", "water, m3"):
+        table.add_column(column, justify="right" if column else "left")
+    for option in ranking.options[:keep]:
+        table.add_row(*_place(option))
+    table.add_section()
+    table.add_row(*_place(ranking.here, "as planned: "))
+    screen = console()
+    screen.print(table)
+    screen.print(ranking.note, style="dim", markup=False)
+    settings = " ".join(f"--set {setting!r}" for setting in ranking.best.settings)
+    screen.print(f"Next: herdplan plan FILE {settings}", markup=False)
+
+
+def _place(option: PlaceOption, prefix: str = "") -> tuple[str, ...]:
+    return (
+        prefix + option.label,
+        _or_nothing(option.cost_usd, money),
+        _or_nothing(option.electricity_usd, money),
+        _or_nothing(option.emissions_t, significant),
+        _or_nothing(option.water_m3, significant),
+    )
+
+
+def _or_nothing(value: float | None, text: object) -> str:
+    return "" if value is None else str(text(value))  # type: ignore[operator]
+
+
+def print_starts(ranking: StartRanking, keep: int) -> None:
+    """The best first days, or why none is better."""
+    screen = console()
+    if ranking.why_alike:
+        screen.print(f"{ranking.name}: every first day is alike: {ranking.why_alike}", markup=False)
+        return
+    title = f"{escape(ranking.name)}: best first day for {ranking.goal}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("first day", "last day", "cost", "electricity", "MWh", "tCO2e"):
+        table.add_column(column, justify="left" if "day" in column else "right")
+    ranked = sorted(ranking.options, key=lambda option: (getattr(option, FIGURE[ranking.goal]), option.start))
+    for option in ranked[:keep]:
+        table.add_row(*_start(option))
+    table.add_section()
+    table.add_row(*_start(ranking.planned, " as planned"))
+    screen.print(table)
+    screen.print(f"Next: herdplan plan FILE --set start={ranking.best.start}", markup=False)
+
+
+def _start(option: StartOption, suffix: str = "") -> tuple[str, ...]:
+    return (
+        option.start + suffix,
+        option.finish,
+        _or_nothing(option.cost_usd, lambda usd: money(usd, digits=4)),
+        money(option.electricity_usd, digits=4),
+        significant(option.energy_mwh, 4),
+        significant(option.emissions_t, 4),
+    )
+
+
+def print_caps(sweep: CapSweep) -> None:
+    """The caps as a table, and the best of them."""
+    title = f"{escape(sweep.name)}: a lower power cap on every GPU"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("cap", "step", "days", "energy", "peak", "rented", "owned", "tCO2e", ""):
+        table.add_column(column, justify="right" if column else "left")
+    best = sweep.best
+    for option in reversed(sweep.options):
+        marks = [f"best for {sweep.goal}"] if option is best else []
+        marks += [] if option.keeps_limit else ["over the site's limit"]
+        table.add_row(
+            f"{option.cap_w:.0f} W",
+            f"+{option.slowdown - 1:.{0 if option.slowdown >= 2 else 1}%}",  # whole on 80 columns
+            significant(option.days),
+            energy(option.energy_mwh),
+            f"{significant(option.peak_mw)} MW",
+            _or_nothing(option.rent_usd, money),
+            _or_nothing(option.own_usd, money),
+            significant(option.emissions_t),
+            ", ".join(marks),
+        )
+    screen = console()
+    screen.print(table)
+    if best is sweep.uncapped:
+        screen.print(f"No cap is best for {sweep.goal}: what it saves in power costs more in time.", markup=False)
+    else:
+        screen.print(f"Next: herdplan plan FILE --set site.gpu_power_cap_w={best.cap_w:.0f}", markup=False)
+
+
+def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: CashFlow) -> None:
+    """Each way to have the GPUs line by line, the break-even with what to know of it, and the payments by month."""
+    screen = console()
+    for name, cost in costs:
+        table = Table(title=f"{escape(plan.name)}: {name}", title_justify="left", title_style="bold")
+        for column in ("", "low", "expected", "high", "how"):
+            table.add_column(column, justify="left" if column in ("", "how") else "right")
+        for line in cost.lines:
+            table.add_row(line.name, money(line.low), money(line.expected), money(line.high), line.how)
+        table.add_section()
+        table.add_row("In all", money(cost.low), money(cost.expected), money(cost.high), "")
+        screen.print(table)
+    screen.print(break_even(plan), markup=False)
+    request = plan.request
+    for note in (*spot_notes(request), *tariff_notes(request, plan.grid), *request.money.notes):
+        screen.print(f"Note: {note}.", markup=False)
+    table = Table(title=f"Payments, {plan.paid}", title_justify="left", title_style="bold")
+    table.add_column("month")
+    table.add_column("paid", justify="right")
+    for month, usd in flow.by_month_usd.items():
+        table.add_row(month, money(usd) if usd >= 0 else f"{money(-usd)} kept as value")
+    table.add_section()
+    table.add_row("In all", money(flow.total_usd))
+    screen.print(table)

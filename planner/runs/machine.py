@@ -1,0 +1,122 @@
+"""The machine of a run: its GPU and its node, in a row's words."""
+
+import re
+from dataclasses import replace
+
+from planner.runs.cells import Cells
+from profiler.files import InputError, nearest
+from sim.calibration import unfitted_note
+from sim.hardware import Gpu, Node, load_gpu, load_node, names
+from sim.power import least_cap_w
+
+JEAN_ZAY_MENDED = "2022-02-25"
+"""The day from which Jean Zay's A100 nodes had their PCI-Express and NUMA set up well: "so all TFLOPs have changed
+for the better (1-5%)" (bigscience train/tr11-176B-ml/chronicles-prequel.md 9e64ede, GBS Variations)."""
+JEAN_ZAY_SLOWDOWN = 0.03
+"""What a step lost before: the middle of that, not fitted."""
+
+ODD_MEMORY = 0.15
+"""A stated memory this far off is worth a word; GB and GiB are 7 % apart."""
+SAME_LIMIT = 0.02
+"""A stated power limit this near to the GPU's own is that."""
+OTHER_PARTS = re.compile(r"pci-?e|nvl(?!72)|gh200", re.IGNORECASE)
+"""Parts of a family that are slower, or hang on other links, than those in the catalogue."""
+
+RACK = re.compile(r"nvl\d")
+"""Nodes whose NVLink goes beyond a server: what Slurm and recipes call a node is one of a rack's trays of four."""
+
+BOARD_WITHOUT_SWITCH = 4
+"""HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
+
+
+def read_gpu(c: Cells) -> Gpu:
+    """The catalogue's GPU by name, alias or family; its memory and a low power limit as the row states."""
+    found = _found_gpu(c)
+    c.notes += filter(None, [unfitted_note(found)])
+    return found
+
+
+def _found_gpu(c: Cells) -> Gpu:
+    text = c.text("gpu")
+    wanted = re.sub(r"[^a-z0-9]", "", text.lower())
+    if re.search(r"\bmig\b|mig \d", text.lower()):
+        raise InputError(f"gpu '{text[:40]}' is a part of one; whole GPUs are predicted.")
+    memory_gb, limit_w = (c.positive(name) for name in ("gpu_mem_gb", "gpu_power_limit_w"))
+    catalogue = [load_gpu(name) for name in names("gpus")]
+    for gpu in catalogue:
+        if wanted in {re.sub(r"[^a-z0-9]", "", x.lower()) for x in (gpu.name, gpu.label, *gpu.aliases)}:
+            return _with_memory(c, gpu, memory_gb)
+    for family in ("gb200", "b200", "h200", "h100", "a100", "4090"):
+        if family in wanted:
+            members = [gpu for gpu in catalogue if family in gpu.name.split("-")]
+            low_power = limit_w is not None and limit_w <= 0.8 * max(gpu.tdp_w for gpu in members)
+            pick = min(
+                members,
+                key=lambda g: (
+                    memory_gb is not None and abs(memory_gb / g.memory_gib - 1) > ODD_MEMORY,
+                    abs(g.tdp_w - limit_w) if low_power and limit_w else 0,
+                    abs(g.memory_gib - (memory_gb or 80.0)),
+                ),
+            )
+            other = ", another part: its speed and links are not these" if OTHER_PARTS.search(text) else ""
+            c.notes.append(f"gpu '{text[:40]}' taken as {pick.label}{other}")
+            return _with_memory(c, pick, memory_gb)
+    raise InputError(f"gpu '{text[:40]}' is not in the catalogue; {nearest(text, names('gpus'))}")
+
+
+def _with_memory(c: Cells, gpu: Gpu, memory_gb: float | None) -> Gpu:
+    """The GPU with the memory that the row states, where that is another part's."""
+    if memory_gb is None or abs(memory_gb / gpu.memory_gib - 1) <= ODD_MEMORY:
+        return gpu
+    c.notes.append(f"gpu_mem_gb {memory_gb:g} stated in place of {gpu.memory_gib:g}: what fits is judged by it")
+    return replace(gpu, memory_gib=memory_gb)
+
+
+def read_power_cap_w(c: Cells, gpu: Gpu) -> float | None:
+    """The power limit that the row states, where it is below the GPU's own [W].
+
+    Raises:
+        InputError: a limit that it cannot be given.
+    """
+    limit_w = c.positive("gpu_power_limit_w")
+    if limit_w is None or abs(limit_w / gpu.tdp_w - 1) <= SAME_LIMIT:
+        return None
+    if limit_w > gpu.tdp_w:
+        c.notes.append(f"gpu_power_limit_w {limit_w:g} stated; {gpu.label} has {gpu.tdp_w:.0f} W")
+        return None
+    if limit_w < least_cap_w(gpu):
+        raise InputError(
+            f"column 'gpu_power_limit_w' is {limit_w:g}; {gpu.label} takes {least_cap_w(gpu):.0f} W at the least."
+        )
+    c.notes.append(f"{gpu.label} held to {limit_w:g} of its {gpu.tdp_w:.0f} W")
+    return limit_w
+
+
+def read_node(c: Cells, gpu: Gpu) -> Node:
+    """The node the GPU is usually sold in; its immersion-cooled form, without fans, where the row says so."""
+    cooled = f"{gpu.node}-immersion"
+    immersed = "immersion" in c.text("power_scope").lower()
+    node = load_node(cooled if immersed and cooled in names("nodes") else gpu.node)
+    if _is_early_jean_zay(c, gpu):
+        c.notes.append(f"Jean Zay before {JEAN_ZAY_MENDED}: {JEAN_ZAY_SLOWDOWN:.0%} slower, by its chronicle")
+        node = replace(node, slowdown=JEAN_ZAY_SLOWDOWN)
+    stated = c.count("gpus_per_node", node.gpus_per_node)
+    if stated == node.gpus_per_node:
+        return node
+    if RACK.search(node.name) and node.gpus_per_node % stated == 0:
+        c.notes.append(f"gpus_per_node {stated} stated; NVLink joins all {node.gpus_per_node} of {node.label}")
+        return node
+    share = stated / node.gpus_per_node  # a smaller node carries a smaller host
+    return replace(
+        node,
+        gpus_per_node=stated,
+        switched=stated != BOARD_WITHOUT_SWITCH,
+        host_load_power_w=share * node.host_load_power_w,
+        host_idle_power_w=share * node.host_idle_power_w,
+    )
+
+
+def _is_early_jean_zay(c: Cells, gpu: Gpu) -> bool:
+    there = re.search(r"jean[ -]?zay", f"{c.text('interconnect')} {c.text('notes')}".lower())
+    day = re.match(r"20\d\d-\d\d-\d\d", c.text("date"))
+    return bool(there and day and day[0] < JEAN_ZAY_MENDED and gpu.kernels == "a100")

@@ -1,0 +1,164 @@
+"""The software stack of a run: its framework's, as it was at the row's date, with what the row's words change."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from planner.runs.cells import Cells
+from sim.hardware import Gpu, TrainingPrecision
+from sim.stacks.stack import DEFAULT_STACK, Selective, SoftwareStack, load_stack, stack_of_framework
+
+FLASH_ATTENTION_2 = "2023-07"
+"""The month in which it came out (arXiv:2307.08691)."""
+
+CUDNN_ATTENTION = "2024-06"
+"""The month from which cuDNN's attention is taken on Hopper: what NVIDIA's documentation says Transformer Engine
+prefers there changed in May 2024 (github.com/NVIDIA/NeMo/pull/9188), and NeMo 24.05 still switched it off."""
+
+UNKNOWN_STACK = "plain"
+"""What a framework is taken for of which only the name is known."""
+NVIDIAS = ("megatron", "nemo", "nvidia", "transformer engine")
+"""Words in a framework's name that make it the default stack's relative."""
+
+REMAT_POLICIES: Mapping[str, Selective] = {
+    "minimal_flash": "elementwise",
+    "minimal_with_context": "elementwise",
+    "minimal": "products",
+    "save_dot_except_mlpwi": "mlp",
+    "save_dot_except_mlp": "mlp",
+    "save_qkv_proj": "qkv",
+}
+"""What each of MaxText's `remat_policy` runs again (AI-Hypercomputer/maxtext MaxText/layers/models.py 0042423: the
+names that it saves). A product whose output the backward pass does not read is not run again, saved or not."""
+REMAT_POLICY = r"\bremat(?:[ _]policy)?[ :=]+(minimal(?:[ _-](?:flash|with[ _-]context))?\b|\w+_\w+)"
+"""Where a row's flags name one."""
+
+
+def read_stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
+    """The framework's stack, with what the row's date, flags and attention columns say about it."""
+    stack = _of_its_kind(_of_its_time(_named(c, gpu), c.text("date")), c, precision)
+    for said in (_attention, _fusion, _overlap, _gradients, _fp8, _remat):
+        stack = said(stack, c)
+    return stack
+
+
+def _named(c: Cells, gpu: Gpu) -> SoftwareStack:
+    framework = c.text("framework")
+    stack = stack_of_framework(framework)
+    if stack is None:
+        related = any(word in framework.lower() for word in NVIDIAS)
+        stack = load_stack(DEFAULT_STACK if related else UNKNOWN_STACK)
+        named = f"framework '{framework}' has no stack of its own" if framework else "framework not stated"
+        c.notes.append(f"{named}: stack {stack.name}")
+    if stack.name == "megatron-2022" and gpu.kernels != "a100":
+        return load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
+    return stack
+
+
+def _of_its_time(stack: SoftwareStack, date: str) -> SoftwareStack:
+    """The stack as it was at a row's date (`2023-06`); as it is where the row has none.
+
+    Until mid-2024 Transformer Engine took FlashAttention wherever it could, before cuDNN's (DotProductAttention in
+    its attention.py); NVIDIA's MLPerf submissions installed flash-attn 2.0.8 in November (training_results_v3.1
+    Dockerfile 5b62935) and ran Transformer Engine 0.8 in June (training_results_v3.0 Dockerfile 9f08e30), when there
+    was no FlashAttention-2.
+    """
+    month = _month(date)
+    if not month:
+        return stack
+    if stack.name == "megatron-core" and month < CUDNN_ATTENTION:
+        stack = load_stack("nemo-early-2024")
+    return replace(stack, attention="flash1") if stack.attention == "flash2" and month < FLASH_ATTENTION_2 else stack
+
+
+def _month(date: str) -> str:
+    """`2023-06` of a date that begins so, its year's last month where there is but a year, nothing otherwise."""
+    found = re.match(r"(20\d\d)(?:[-/](0?[1-9]|1[0-2])(?!\d))?", date)
+    return f"{found[1]}-{int(found[2] or 12):02}" if found else ""
+
+
+def _of_its_kind(stack: SoftwareStack, c: Cells, precision: TrainingPrecision) -> SoftwareStack:
+    """The stack that the same framework is for this layout, model, release or precision."""
+    stages, flags = c.count("pp", 1), _flags(c)
+    if stack.name == "kempnerforge" and stages > 1:
+        return load_stack("kempnerforge-pipeline")  # its stages go without sequence parallelism
+    if stack.name == "megatron-2021" and stages == 1:
+        return replace(stack, dp_overlap=True)  # torch's DDP (DDP=torch) where there is no pipeline
+    if stack.name == "llm-foundry":
+        older = re.search(r"-(13|30)b", c.text("model").lower())  # those two sizes kept Triton's attention
+        if _month(c.text("date")) >= "2024" and not older:
+            return load_stack("llm-foundry-2024")
+        if "mp pure" in flags or precision == "fp8":
+            return replace(stack, early_stop=False)  # made with torch 1.13.1 and 2.0.1, the others with 2.1
+    return stack
+
+
+def _flags(c: Cells) -> str:
+    return c.text("flags").lower()
+
+
+def _attention(stack: SoftwareStack, c: Cells) -> SoftwareStack:
+    attention, flags = c.text("attention_impl").lower(), _flags(c)
+    if "unfused" in attention or "no flash" in attention:
+        return replace(stack, attention="unfused")
+    if "v1" in attention and stack.name != "llm-foundry-2024":  # written of the tables before
+        return replace(stack, attention="flash1")
+    if re.search(r"flash-?att\w*[ -]?v?2", attention):
+        return replace(stack, attention="flash2")
+    if "flashattention-3" in attention or "cudnn" in f"{attention} {flags}":
+        return replace(stack, attention="flash3")
+    if "flash" in f"{attention} {flags}" and stack.attention == "unfused":
+        return replace(stack, attention="flash2")
+    return stack
+
+
+def _fusion(stack: SoftwareStack, c: Cells) -> SoftwareStack:
+    flags = _flags(c)
+    if "torch.compile" in flags:
+        return replace(stack, elementwise="compiled")
+    unsaid = flags == "none" and stack.elementwise == "compiled"
+    if unsaid or re.search(r"\beager\b|no compile", f"{flags} {c.text('framework').lower()}"):
+        return replace(stack, elementwise="eager")
+    return stack
+
+
+def _overlap(stack: SoftwareStack, c: Cells) -> SoftwareStack:
+    flags = _flags(c)
+    if "asynctp" in flags or "async tp" in flags:
+        stack = replace(stack, tp_overlap="async")
+    elif "userbuffers" in flags or re.search(r"tp[- ]comm[- ]overlap", flags):
+        stack = replace(stack, tp_overlap="userbuffers")
+    return replace(stack, schedules_gathers=True) if "pgle" in flags else stack
+
+
+def _gradients(stack: SoftwareStack, c: Cells) -> SoftwareStack:
+    flags = _flags(c)
+    if "bf16 grad reduce" in flags or "mp pure" in flags:
+        return replace(stack, gradient_bytes=2)
+    if "fp32 grad reduce" in flags:
+        summed = replace(stack.kernels, accumulate_bytes=6)
+        return replace(stack, gradient_bytes=4, gradient_store_bytes=4, kernels=summed)
+    return stack
+
+
+def _fp8(stack: SoftwareStack, c: Cells) -> SoftwareStack:
+    flags = _flags(c)
+    if "fp8 params" in flags or "float8 all-gather" in flags:
+        stack = replace(stack, fp8_weights=True)
+    if "rowwise" in flags and c.text("precision").lower() == "fp8":
+        stack = replace(stack, fp8_rowwise=True)
+    return stack
+
+
+def _remat(stack: SoftwareStack, c: Cells) -> SoftwareStack:
+    """JAX's stacks by the name of the policy that says what backward runs again."""
+    if not stack.name.startswith("maxtext"):
+        return stack
+    named = re.search(REMAT_POLICY, _flags(c))
+    if not named:
+        return stack
+    policy = re.sub(r"[ -]", "_", named[1])
+    if policy not in REMAT_POLICIES:
+        c.notes.append(f"remat policy '{policy[:40]}' is not known: {stack.selective}, as in stack {stack.name}")
+        return stack
+    return replace(stack, selective=REMAT_POLICIES[policy])
