@@ -25,6 +25,9 @@ from sim.schedule.work import StepWork
 LAYOUTS = 40
 """Layouts of a search that are listed; the nearest misses come on top."""
 
+Asked = tuple[PlanRequest, Profile | None]
+"""A request, with the profile that it names where a person uploaded one."""
+
 plan_of = kept(128)(make_plan)
 """The plan of a request."""
 
@@ -32,9 +35,14 @@ _step_of = kept(16)(simulate_step)
 
 
 @kept(24)
-def report_of(requests: tuple[PlanRequest, ...], kind: str) -> bytes:
+def report_of(asked: tuple[Asked, ...], kind: str) -> bytes:
     """The report of some plans side by side, in one of `planner.report.formats.FORMATS`."""
-    return write_report([plan_of(request) for request in requests], kind)
+    return write_report([plan_of(*one) for one in asked], kind)
+
+
+def asked_of(plan: Plan) -> Asked:
+    """What a plan was made from."""
+    return plan.request, plan.profile if plan.request.cluster.profile else None
 
 
 @kept(1)
@@ -43,13 +51,14 @@ def validation() -> Validation:
     return validate_runs(published_runs())
 
 
-def search_of(request: PlanRequest) -> SearchResult:
+def search_of(plan: Plan) -> SearchResult:
     """The ranked layouts of a plan's main phase.
 
     Raises:
         InputError: see `planner.search.search_layouts`.
     """
-    return search_request(request, LAYOUTS)
+    request, profile = asked_of(plan)
+    return search_request(request, LAYOUTS, profile)
 
 
 def timeline_of(plan: Plan) -> Timeline:
@@ -67,7 +76,7 @@ def timeline_chart_of(plan: Plan, *, dark: bool) -> Spec:
 
 
 def _work_of(plan: Plan) -> StepWork:
-    return phase_work(plan.request, plan.cluster, plan.main_phase)
+    return phase_work(plan.request, plan.cluster, plan.main_phase, plan.profile)
 
 
 @kept(32)

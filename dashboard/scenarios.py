@@ -199,8 +199,8 @@ def _of_bearable_size(request: PlanRequest) -> PlanRequest:
     return request
 
 
-def read_upload(content: bytes, name: str) -> PlanRequest:
-    """An uploaded plan file, checked.
+def read_upload(content: bytes, name: str, profile: str = "") -> PlanRequest:
+    """An uploaded plan file, checked; `profile` is the file name of the one brought before, which it may name.
 
     Raises:
         InputError: too large, not text, not TOML, or not a plan; one sentence.
@@ -214,16 +214,27 @@ def read_upload(content: bytes, name: str) -> PlanRequest:
     except UnicodeDecodeError as error:
         raise InputError(f"{shown} is not UTF-8 text (byte {error.start}); a plan file in TOML is needed.") from None
     data = parse_toml(text, source=shown)
+    _leave_profile(data, shown, profile)
     _refuse_paths(data, shown)
     request = _of_bearable_size(plan_request(data, source=shown))
     try:
         load_architecture(request.model)
-        plan_cluster(request)
+        plan_cluster(request, None)
         load_stack(request.training.stack)
         load_grid(request.site.grid)
     except InputError as error:
         raise InputError(f"{shown}: {for_page(str(error))}") from None
     return request
+
+
+def _leave_profile(data: dict[str, Any], name: str, profile: str) -> None:
+    """Take out the profile that a plan names, where it is the one that every plan of its GPU stands on here."""
+    cluster = data.get("cluster")
+    if not isinstance(cluster, dict) or not isinstance(asked := cluster.get("profile"), str) or not asked:
+        return
+    if Path(asked).name != profile:
+        raise InputError(f"{name} names the profile '{asked[:60]}'; bring that to the page Profile, then this plan.")
+    data["cluster"] = {key: value for key, value in cluster.items() if key != "profile"}
 
 
 def _refuse_paths(data: object, name: str) -> None:

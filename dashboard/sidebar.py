@@ -20,6 +20,9 @@ def sidebar() -> None:
         gpus, tokens, layout = machine_keys(state.chosen())
         st.selectbox("GPU", names("gpus"), format_func=lambda name: load_gpu(name).label, key="gpu",
                      on_change=_whole_nodes)  # fmt: skip
+        own = state.own_profile()
+        if own is not None and own.speaks_for(st.session_state.gpu):
+            ui.note(f"As measured: {own.name}")
         st.number_input("GPUs", 1, MOST_GPUS, step=1024, key=gpus, on_change=_search_again)
         st.text_input("Tokens", key=tokens, max_chars=24, help="Such as 15T, 800B or 15e12.")
         if st.session_state[layout]:
@@ -52,7 +55,8 @@ def _whole_nodes() -> None:
 
 
 def _take(content: bytes, name: str) -> None:
-    state.take_upload(read_upload(content, name))
+    own = state.own_profile()
+    state.take_upload(read_upload(content, name, own.name if own else ""))
 
 
 def _money() -> None:

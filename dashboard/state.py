@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from dashboard import address
-from dashboard.plans import plan_of
+from dashboard.plans import Asked, plan_of
 from dashboard.scenarios import LABELS, MODELS, UPLOADED, for_page, shared_of
+from dashboard.uploads import UploadedProfile
 from planner.plan import Plan
 from planner.plan_file import PlanRequest
 from profiler.files import InputError
@@ -135,10 +136,29 @@ def request_of(key: str) -> PlanRequest:
     return address.request_of(values(), key)
 
 
+def own_profile() -> UploadedProfile | None:
+    """The profile that this person brought; it lives as long as the session."""
+    found: UploadedProfile | None = st.session_state.get("own_profile")
+    return found
+
+
+def put_profile(own: UploadedProfile | None) -> None:
+    """Let every plan on its GPU stand on a profile, or on none that was brought."""
+    st.session_state.own_profile = own
+
+
+def asked(request: PlanRequest) -> Asked:
+    """A request, on the person's own profile where that is of its GPU."""
+    own = own_profile()
+    if own is None or not own.speaks_for(request.cluster.gpu):
+        return request, None
+    return own.named_in(request), own.profile
+
+
 def outcome(key: str) -> Outcome:
     """The plan of a model as the widgets have it, or why there is none."""
     try:
-        return Outcome(label=LABELS[key], plan=plan_of(request_of(key)))
+        return Outcome(label=LABELS[key], plan=plan_of(*asked(request_of(key))))
     except InputError as error:
         return Outcome(label=LABELS[key], problem=for_page(str(error)))
 

@@ -1,15 +1,18 @@
 """Files that people upload beside plans: profiles and runs. Wrong, huge or hostile ones get a sentence."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from planner.plan_file import PlanRequest
 from planner.quantities import significant
 from planner.runs.rows import read_runs
 from planner.runs.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError
 from profiler.profile import Profile, read_profile
+from sim.hardware import load_gpu
 
 Found = TypeVar("Found")
 
@@ -18,13 +21,30 @@ MOST_RUNS = 2000
 LONGEST_NAME = 60
 
 
-def read_profile_upload(content: bytes, name: str) -> Profile:
+@dataclass(frozen=True, kw_only=True)
+class UploadedProfile:
+    """A profile that a person brought, and the name of its file."""
+
+    name: str
+    profile: Profile
+
+    def speaks_for(self, gpu: str) -> bool:
+        """Whether plans on a GPU can stand on it: it was measured, or scaled from what was, on that GPU."""
+        came = self.profile.provenance
+        return came.origin != "roofline" and came.gpu == load_gpu(gpu).name
+
+    def named_in(self, request: PlanRequest) -> PlanRequest:
+        """The request, naming this profile as its GPU's."""
+        return replace(request, cluster=replace(request.cluster, profile=self.name))
+
+
+def read_profile_upload(content: bytes, name: str) -> UploadedProfile:
     """An uploaded profile, checked with its digest.
 
     Raises:
         InputError: too large, or not a profile; one sentence.
     """
-    return _read(content, name, ".json", read_profile)
+    return UploadedProfile(name=shown(Path(name).name), profile=_read(content, name, ".json", read_profile))
 
 
 def read_runs_upload(content: bytes, name: str) -> tuple[list[TrainingRun], list[UnreadableRun]]:

@@ -279,16 +279,18 @@ def _levels(cost: CostBreakdown | None) -> dict[str, float] | None:
 
 
 @of_the_plan()
-def make_plan(request: PlanRequest) -> Plan:
+def make_plan(request: PlanRequest, profile: Profile | None = None) -> Plan:
     """Plan a training run.
+
+    `profile` is the one that the plan names as its GPU's, where it was read already, as from an upload.
 
     Raises:
         InputError: an unknown model or part, a layout that cannot be built or does not fit, a run that would
             never finish, or a price that is not to be had.
     """
     architecture = load_architecture(request.model)
-    cluster = plan_cluster(request)
-    profile = plan_profile(request)
+    profile = plan_profile(request, profile)
+    cluster = plan_cluster(request, profile)
     phases = planned_phases(request, architecture, cluster, profile)
     setup = campaign_setup(request, architecture, cluster, phases)
     typical = typical_campaign(setup, request.seed, request.replicas)

@@ -19,8 +19,10 @@ SAME_LIMIT = 0.02
 """Relative difference of two power limits that are the same."""
 
 
-def plan_profile(request: PlanRequest) -> Profile | None:
+def plan_profile(request: PlanRequest, read: Profile | None = None) -> Profile | None:
     """The profile of a plan's GPU; `None` where none is given and none ships.
+
+    `read` is the one that the plan names, where it was read already, as from an upload.
 
     Raises:
         InputError: a file that is no profile, was computed and not measured, or is of another GPU.
@@ -29,7 +31,7 @@ def plan_profile(request: PlanRequest) -> Profile | None:
     if not request.cluster.profile:
         return load_profile(gpu)
     path = Path(request.cluster.profile)
-    profile = _read(path)
+    profile = read or _read(path)
     came = profile.provenance
     if came.origin == "roofline":
         raise InputError(f"{KEY}: {path} was computed from a datasheet, not measured; leave the key out for that.")

@@ -156,6 +156,17 @@ def energy(mwh: float, *, digits: int = 3) -> str:
     return f"{significant(mwh / scale, digits)} {unit}"
 
 
+def power_unit(most_mw: float) -> tuple[float, str]:
+    """The unit in which so much power is written: what it is in MW, and its name."""
+    return (1.0, "MW") if abs(most_mw) >= 1 else (1e-3, "kW")
+
+
+def power(mw: float, *, digits: int = 3) -> str:
+    """MW as kW or MW."""
+    scale, unit = power_unit(mw)
+    return f"{significant(mw / scale, digits)} {unit}"
+
+
 def percent(share: float, digits: int = 1, *, signed: bool = False) -> str:
     """`0.3987` → `39.9 %`; with `signed`, `0.02` → `+2.0 %`."""
     return f"{signed_number(share * 100, f'.{digits}f') if signed else f'{share * 100:.{digits}f}'} %"

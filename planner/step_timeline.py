@@ -11,6 +11,7 @@ from planner.quantities import counted, significant
 from planner.refusal import of_the_plan
 from profiler.architecture import load_architecture
 from profiler.files import InputError
+from profiler.profile import Profile
 from sim.estimate import step_case
 from sim.hardware import Cluster
 from sim.schedule.events import Timeline, simulate_step
@@ -80,14 +81,15 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
         InputError: a plan that cannot be built, a phase it does not have, or a straggler beyond its pipeline.
     """
     with of_the_plan():
-        cluster = plan_cluster(request)
+        profile = plan_profile(request)
+        cluster = plan_cluster(request, profile)
         architecture, stack = load_architecture(request.model), load_stack(request.training.stack)
-        phases = plan_phases(request, architecture, cluster, stack, plan_profile(request))
+        phases = plan_phases(request, architecture, cluster, stack, profile)
     if phase is not None and not 1 <= phase <= len(phases):
         listed = ", ".join(f"{number} ({one.name})" for number, one in enumerate(phases, 1))
         raise InputError(f"phase is {phase}; the plan has {listed}.")
     chosen = max(phases, key=lambda one: one.tokens) if phase is None else phases[phase - 1]
-    work = phase_work(request, cluster, chosen)
+    work = phase_work(request, cluster, chosen, profile)
     plain = simulate_step(work)
     disturbed = noise.jitter > 0 or bool(noise.stragglers)
     return PlanTimeline(
@@ -99,8 +101,8 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
     )
 
 
-def phase_work(request: PlanRequest, cluster: Cluster, phase: PlannedPhase) -> StepWork:
-    """What one replica does in a step of the phase."""
+def phase_work(request: PlanRequest, cluster: Cluster, phase: PlannedPhase, profile: Profile | None) -> StepWork:
+    """What one replica does in a step of the phase, with the kernels of the plan's profile."""
     case, _ = step_case(
         architecture=load_architecture(request.model),
         cluster=cluster,
@@ -109,7 +111,7 @@ def phase_work(request: PlanRequest, cluster: Cluster, phase: PlannedPhase) -> S
         seq_len=phase.seq_len,
         global_batch=phase.global_batch,
         precision=request.training.precision,
-        profile=plan_profile(request),
+        profile=profile,
     )
     return step_work(case)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from planner.assumption import Kind
 from planner.plan import Plan
-from planner.quantities import energy, human, money, significant
+from planner.quantities import energy, human, money, power, significant
 from planner.report.words import known
 from planner.validation import ErrorSummary, Validation
 from planner.water import site_only
@@ -101,7 +101,7 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     _span("cost_usd", lambda usd: money(usd, digits=2)),
     ("Electricity", lambda p: energy(p.energy_mwh.expected)),
     _span("energy_mwh", lambda mwh: energy(mwh, digits=2)),
-    ("Peak power", lambda p: f"{significant(p.peak_power_mw)} MW"),
+    ("Peak power", lambda p: power(p.peak_power_mw)),
     ("Emissions", lambda p: f"{significant(p.carbon.location_based_tco2e)} tCO2e"),
     _span("tco2e", lambda tonnes: significant(tonnes, 2)),
     ("  by the card's TDP rule", lambda p: f"{significant(p.tdp_accounting_tco2e)} tCO2e"),

@@ -8,7 +8,7 @@ from planner.assumption import Kind as AssumptionKind
 from planner.money.costs import CostLine
 from planner.phases import PlannedPhase, fitted_on
 from planner.plan import Plan
-from planner.quantities import energy, human, money, significant
+from planner.quantities import energy, human, money, power, significant
 from planner.step_constants import constant_text, meanings, used_constants
 from planner.water import site_only
 from profiler.files import InputError, nearest
@@ -275,7 +275,7 @@ def _peak(plan: Plan) -> Reason:
     rows = ("Node beside its GPUs", "Spare nodes", "Switches, optics, storage", "PUE")
     return Reason(
         what="Peak power",
-        value=f"{significant(plan.peak_power_mw)} MW",
+        value=power(plan.peak_power_mw),
         amount=plan.peak_power_mw,
         how="GPUs and nodes, what is above them, times PUE",
         parts=(gpu, _given("GPUs", f"{plan.cluster.gpus:,}"), *_assumed(plan, *rows)),

@@ -9,7 +9,7 @@ from dashboard import address, state, ui
 from dashboard.downloads import downloads
 from dashboard.plans import plan_of
 from planner.plan import Plan
-from planner.quantities import energy, money, significant
+from planner.quantities import energy, money, power, significant
 from planner.report import comparison_charts, words
 from profiler.files import InputError
 
@@ -23,7 +23,7 @@ def _saved() -> list[tuple[str, Plan]]:
         name = "A saved scenario"
         try:
             name, values = address.open_saved(line)
-            found.append((name, plan_of(address.request_of(values, str(values["model"])))))
+            found.append((name, plan_of(*state.asked(address.request_of(values, str(values["model"]))))))
         except InputError as error:
             ui.problem(f"{name}: {error}")
         _row(name, line)
@@ -76,7 +76,7 @@ def _table(plans: list[tuple[str, Plan]]) -> None:
         ("Days", lambda p: f"{significant(p.days.expected)} ({words.span(p.days, significant)})"),
         ("Cost", lambda p: money(p.cost.expected)),
         ("Electricity", lambda p: energy(p.energy_mwh.expected)),
-        ("Peak power", lambda p: f"{significant(p.peak_power_mw)} MW"),
+        ("Peak power", lambda p: power(p.peak_power_mw)),
         ("Emissions", lambda p: f"{words.tonnes(p.carbon.location_based_tco2e)}CO2e"),
         ("MFU", lambda p: words.share(p.mfu)),
         ("Effective time", lambda p: words.share(p.campaign.ettr)),

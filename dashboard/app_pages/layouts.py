@@ -7,12 +7,11 @@ import streamlit as st
 
 from dashboard import jobs, state, ui
 from dashboard.address import MOST_GPUS, machine_keys
-from dashboard.plans import search_of
+from dashboard.plans import asked_of, search_of
 from dashboard.scenarios import layout_text
 from planner.decide.pareto import ClusterComparison, compare_clusters
 from planner.phases import memory_notes
 from planner.plan import Plan
-from planner.plan_file import PlanRequest
 from planner.quantities import percent, significant
 from planner.report import charts, layout_charts, tables
 from planner.report.plan_text import plan_file_text
@@ -72,7 +71,8 @@ def _near(loss: LossReason) -> str:
     return f"{amount} {loss.unit} {'slower' if loss.unit == '%' else 'over'}"
 
 
-def _clusters(request: PlanRequest) -> None:
+def _clusters(plan: Plan) -> None:
+    request, profile = asked_of(plan)
     ui.heading("Another cluster?")
     ui.note("Each GPU at half, one and two times the number of GPUs, with its own fastest layout.")
     st.multiselect("GPUs to compare", names("gpus"), default=COMPARED, max_selections=6, key="compared",
@@ -84,10 +84,10 @@ def _clusters(request: PlanRequest) -> None:
     counts = sorted({min(max(round(request.cluster.gpus * factor), 1), MOST_GPUS) for factor in FACTORS})
     comparison: ClusterComparison | None = jobs.panel(
         "clusters",
-        about=f"{gpus} {counts} {plan_file_text(request)}",
+        about=f"{gpus} {counts} {profile and profile.digest} {plan_file_text(request)}",
         label=f"Compare {len(gpus) * len(counts)} clusters",
         total=len(gpus) * len(counts),
-        work=lambda tell: compare_clusters(request, gpus, counts, done=tell),
+        work=lambda tell: compare_clusters(request, gpus, counts, profile=profile, done=tell),
     )
     if comparison is None:
         return
@@ -104,7 +104,7 @@ plan = ui.chosen_plan()
 layout = plan.main_phase.step.layout
 try:
     with st.spinner("Comparing every layout …"):
-        result = search_of(plan.request)
+        result = search_of(plan)
 except InputError as error:
     ui.answer(f"This plan runs as {layout.label}.")
     ui.problem(str(error))
@@ -128,4 +128,4 @@ with left:
         ui.note(f"Note: {'; '.join(tight)}.")
     ui.chart("memory-bar", charts.memory_bar(plan, ui.theme(), "container"), partial(tables.memory_table, plan))
 with right:
-    _clusters(plan.request)
+    _clusters(plan)

@@ -10,7 +10,7 @@ from dashboard import ui
 from dashboard.downloads import downloads
 from dashboard.state import Outcome, chosen, models, outcome
 from planner.plan import Plan
-from planner.quantities import energy, money, significant
+from planner.quantities import energy, money, power, significant
 from planner.report import charts, tables, words
 
 
@@ -25,8 +25,8 @@ def _figures(plan: Plan) -> str:
     shown = (
         (significant(months.expected), f"months, {words.days(plan.days.expected)}", months, significant),
         (money(cost.expected), plan.paid, cost, money),
-        (energy(mwh.expected), f"peak {significant(plan.peak_power_mw)} MW", mwh, energy),
-        (words.tonnes(emitted.expected), "CO2e, location-based", emitted, words.tonnes),
+        (energy(mwh.expected), f"peak {power(plan.peak_power_mw)}", mwh, energy),
+        (words.tonnes(emitted.expected), "CO2e", emitted, words.tonnes),
     )
     return "".join(
         _figure(value, unit, (spread.low, spread.expected, spread.high), text) for value, unit, spread, text in shown

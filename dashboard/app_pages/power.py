@@ -5,14 +5,14 @@ from functools import partial
 import streamlit as st
 
 from dashboard import ui
-from planner.quantities import counted, energy, money, significant
+from planner.quantities import counted, energy, money, power, significant
 from planner.report import charts, money_charts, place_charts, tables, words
 
 plan = ui.chosen_plan()
 look, carbon = ui.theme(), plan.carbon
 ui.answer(
     f"{words.plan_label(plan)} draws {energy(plan.energy_mwh.expected)} ({words.energy_span(plan.energy_mwh)}), "
-    f"{plan.comparison.sentence.partition(' (')[0]}; the site needs {significant(plan.peak_power_mw)} MW and emits "
+    f"{plan.comparison.sentence.partition(' (')[0]}; the site needs {power(plan.peak_power_mw)} and emits "
     f"{significant(carbon.location_based_tco2e)} tCO2e."
 )
 ui.chart("power-whole", charts.power_whole(plan, look, "container"), partial(tables.power_table, plan))

@@ -2,30 +2,28 @@
 
 import streamlit as st
 
-from dashboard import ui
+from dashboard import state, ui
 from dashboard.plans import roofline_of
-from dashboard.uploads import read_profile_upload
+from dashboard.uploads import UploadedProfile, read_profile_upload
 from planner.plan import Plan, step_again
+from planner.plan_profile import profile_notes
 from planner.quantities import percent, significant
 from planner.report import profile_charts, words
 from profiler.files import InputError
 from profiler.profile import Profile
 from sim.hardware import load_gpu
+from sim.measured_gpu import measured_gpu
 
 
 def _take(content: bytes, name: str) -> None:
-    st.session_state.profile = read_profile_upload(content, name)
-
-
-def _drop() -> None:
-    st.session_state.profile = None
+    state.put_profile(read_profile_upload(content, name))
 
 
 def _shown(plan: Plan) -> tuple[Profile | None, str]:
     """The profile of the page, and how to speak of it."""
-    own: Profile | None = st.session_state.get("profile")
+    own = state.own_profile()
     if own is not None:
-        return own, "your profile"
+        return own.profile, "your profile"
     if plan.profile is not None:
         return plan.profile, "the profile that ships"
     try:
@@ -74,31 +72,31 @@ def _provenance(profile: Profile) -> None:
     ui.rows([("What", False), ("Value", False)], [[what, value] for what, value in facts if value])
 
 
-def _planned(plan: Plan, profile: Profile) -> None:
-    """What the plan's own step would take with the kernels of the person's profile."""
-    if profile.provenance.gpu != plan.cluster.gpu.name:
+def _planned(plan: Plan, own: UploadedProfile) -> None:
+    """What the plans of this session take from the person's profile, and what they do not."""
+    came, phase = own.profile.provenance, plan.main_phase
+    if came.origin == "roofline":
+        ui.note("This profile was computed, not measured: no plan stands on it.")
+        return
+    if came.gpu != plan.cluster.gpu.name:
         ui.note(
-            f"This profile is of {profile.provenance.device}; the plan is for {plan.cluster.gpu.label}. Choose the "
-            "same GPU on the left to see what a step would take with it."
+            f"This profile is of {came.device}; the plan is for {plan.cluster.gpu.label}. Choose the same GPU on the "
+            "left to plan with it."
         )
         return
-    try:
-        step = step_again(plan, plan.main_phase, profile=profile)
-    except InputError as error:
-        ui.problem(str(error))
-        return
-    if step.origin not in ("measured", "scaled"):
-        computed = profile.provenance.origin == "roofline"
-        layers = f"{plan.request.training.stack} as {plan.main_phase.step.layout.label}"
-        why = "computed, not measured" if computed else f"of FairScale’s layers, and the plan trains with {layers}"
-        ui.note(f"This plan’s step does not stand on it: it is {why}.")
-        return
-    before = plan.main_phase.step.step_time_s
-    change = step.step_time_s / before - 1
-    ui.note(
-        f"With these kernels a step of “{plan.main_phase.name}” takes {significant(step.step_time_s)} s "
-        f"({step.origin}), {percent(change, signed=True)} against {significant(before)} s in the plan."
-    )
+    if phase.origin in ("measured", "scaled"):
+        predicted_s = step_again(plan, phase).step_time_s
+        change = phase.step.step_time_s / predicted_s - 1
+        ui.note(
+            f"Every plan for this GPU stands on it now: a step of “{phase.name}” takes "
+            f"{significant(phase.step.step_time_s)} s ({words.known(phase)}), {percent(change, signed=True)} against "
+            f"{significant(predicted_s)} s predicted."
+        )
+    else:
+        watts = measured_gpu(load_gpu(came.gpu), own.profile).matmul_power_w
+        ui.note(f"No step of this plan stands on it{'; its watts do' if watts else ''}.")
+    for said in profile_notes(plan.request, own.profile, plan.phases):
+        ui.note(f"{words.sentence(said)}.")
 
 
 plan = ui.chosen_plan()
@@ -107,9 +105,10 @@ if profile is None:
     ui.answer(f"There is no profile of {plan.cluster.gpu.label}, and none can be computed.")
 else:
     ui.answer(_sentence(profile, what))
-    if st.session_state.get("profile") is not None:
-        _planned(plan, profile)
-        st.button("Back to the plan’s own", icon=":material/undo:", on_click=_drop)
+    own = state.own_profile()
+    if own is not None:
+        _planned(plan, own)
+        st.button("Plan without it", icon=":material/undo:", on_click=state.put_profile, args=(None,))
     table = profile_charts.kernel_table(profile)
     left, right = st.columns(2, gap="large")
     with left:
@@ -127,7 +126,8 @@ else:
         _provenance(profile)
 ui.heading("Measure your own")
 ui.note(
-    "On a node with GPUs: herdplan-profile run --out mine.json. To plan with it: herdplan plan my.toml --profile "
-    "mine.json. Nothing that is uploaded leaves this session."
+    "On a node with GPUs: herdplan-profile run --out mine.json. Plans of this session then stand on what is uploaded "
+    "here; in a terminal, herdplan plan my.toml --profile mine.json does the same. It stays in this session: the "
+    "address of the page does not carry it."
 )
 ui.upload("A profile (JSON)", "json", "profile_upload", _take)

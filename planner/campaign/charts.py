@@ -6,7 +6,7 @@ import pandas as pd
 
 from planner.campaign.files import gantt_frame
 from planner.campaign.text import ACTIVITY_NAMES
-from planner.quantities import percent, significant
+from planner.quantities import percent, power, power_unit
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.tables import ACTIVITIES
 from planner.report.theme import LIGHT, Theme
@@ -131,9 +131,11 @@ def power_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> S
             "high": grouped["MW"].max(),
         }
     )
+    scale, unit = power_unit(float(frame["high"].max()))
+    frame = frame.assign(**{name: frame[name] / scale for name in ("mean", "low", "high")})
     band = {"type": "area", "color": theme.gpu, "opacity": 0.3, "interpolate": "step-after"}
     line = {"type": "line", "color": theme.gpu, "strokeWidth": 1.5, "interpolate": "step-after"}
-    low, mean = quantity("low", "site power [MW]", ticks=5), {"field": "mean", "type": "quantitative"}
+    low, mean = quantity("low", f"site power [{unit}]", ticks=5), {"field": "mean", "type": "quantitative"}
     tooltip = tips(("Day", ".1f"), ("mean", ".2f"), ("low", ".2f"), ("high", ".2f"))
     body = {
         "data": data(frame),
@@ -143,13 +145,13 @@ def power_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> S
             {"mark": line, "encoding": {"y": mean, "tooltip": tooltip}},
         ],
     }
-    mean_mw, peak_mw = (significant(w / 1e6) for w in (campaign.mean_site_power_w, campaign.peak_site_power_w))
+    average, highest = (power(w / 1e6) for w in (campaign.mean_site_power_w, campaign.peak_site_power_w))
     return finished(
         sized(body, width, 260),
         theme,
-        title=f"The site draws {mean_mw} MW on average and {peak_mw} MW at most",
+        title=f"The site draws {average} on average and {highest} at most",
         subtitle=f"Mean of every {hours} h, between the lowest and the highest hour" if hours > 1 else "Hour by hour",
-        description=f"Site power over {duration(campaign.duration_s)}: mean {mean_mw} MW, highest {peak_mw} MW.",
+        description=f"Site power over {duration(campaign.duration_s)}: mean {average}, highest {highest}.",
     )
 
 

@@ -44,22 +44,22 @@ def plan_campaign(request: PlanRequest) -> CampaignSetup:
     Raises:
         InputError: see `planner.plan.make_plan`.
     """
-    architecture, cluster = load_architecture(request.model), plan_cluster(request)
+    architecture, cluster = load_architecture(request.model), plan_cluster(request, plan_profile(request))
     return campaign_setup(request, architecture, cluster, request_phases(request))
 
 
 @of_the_plan()
 def request_phases(request: PlanRequest) -> tuple[PlannedPhase, ...]:
     """The phases of a plan that says everything itself; see `planned_phases`."""
-    architecture, cluster = load_architecture(request.model), plan_cluster(request)
-    return planned_phases(request, architecture, cluster, plan_profile(request))
+    profile = plan_profile(request)
+    return planned_phases(request, load_architecture(request.model), plan_cluster(request, profile), profile)
 
 
-def plan_cluster(request: PlanRequest) -> Cluster:
+def plan_cluster(request: PlanRequest, profile: Profile | None) -> Cluster:
     """The machine that a plan asks for, its GPUs with the watts that the plan's profile measured."""
     c = request.cluster
     cluster = build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
-    return replace(cluster, gpu=measured_gpu(cluster.gpu, plan_profile(request)))
+    return replace(cluster, gpu=measured_gpu(cluster.gpu, profile))
 
 
 def planned_phases(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from planner.quantities import energy, human, money, percent, significant
+from planner.quantities import energy, human, money, percent, power, significant
 from planner.water import site_only
 from profiler.units import JOULES_PER_MWH, duration
 from sim.campaign import Campaign
@@ -40,7 +40,7 @@ FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
     "goodput_tokens_per_s": ("tokens per second kept", lambda x: human(x)),
     "unexpected_interruptions": ("failures", lambda x: f"{x:,.0f}"),
     "energy_mwh": ("electricity", energy),
-    "peak_power_mw": ("highest power", lambda x: f"{significant(x)} MW"),
+    "peak_power_mw": ("highest power", power),
     "electricity_usd": ("electricity bill", money),
     "cost_usd": ("cost", money),
     "emissions_tco2e": ("emissions", lambda x: f"{significant(x)} t"),
@@ -78,8 +78,8 @@ def cause_lines(campaign: Campaign) -> list[str]:
 def swing_lines(found: Iterable[Swing]) -> list[str]:
     """How the site's power jumps."""
     return [
-        f"  {swing.name}: {swing.largest_w / 1e6:+.3g} MW, {swing.times:,} x, at least "
-        f"{abs(swing.ramp_w_per_s) / 1e6:.2g} MW/s"
+        f"  {swing.name}: {'+' if swing.largest_w > 0 else ''}{power(swing.largest_w / 1e6)}, {swing.times:,} x, "
+        f"at least {power(abs(swing.ramp_w_per_s) / 1e6, digits=2)}/s"
         for swing in found
     ]
 
@@ -89,7 +89,7 @@ def explained(campaign: Campaign, setup: CampaignSetup) -> str:
     stops = campaign.stops
     lost_s = campaign.duration_s - campaign.seconds["training"]
     each = f", {duration(lost_s / len(stops))} for each of its {len(stops):,} interruptions" if len(stops) else ""
-    mean, peak = (significant(w / 1e6) for w in (campaign.mean_site_power_w, campaign.peak_site_power_w))
+    mean, peak = (power(w / 1e6) for w in (campaign.mean_site_power_w, campaign.peak_site_power_w))
     used = energy(campaign.total_energy_j / JOULES_PER_MWH)
     paragraphs: list[Sequence[str]] = [
         (
@@ -104,7 +104,7 @@ def explained(campaign: Campaign, setup: CampaignSetup) -> str:
         )
     paragraphs.append(
         (
-            f"The site drew {mean} MW on average and {peak} MW at most, {used} in all:",
+            f"The site drew {mean} on average and {peak} at most, {used} in all:",
             *swing_lines(swings(campaign, setup)),
         )
     )

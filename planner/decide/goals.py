@@ -14,7 +14,7 @@ import numpy as np
 from planner.campaign.planned import first_moment
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
-from planner.quantities import human, money, significant
+from planner.quantities import human, money, power, significant
 from planner.refusal import PlanError
 from profiler.files import InputError, nearest
 from sim.hardware import load_gpu, load_node, names
@@ -85,7 +85,7 @@ class Shortfall:
 SHOWN: dict[str, Callable[[float], str]] = {
     "days": lambda x: f"{significant(x)} days",
     "cost_usd": money,
-    "peak_mw": lambda x: f"{significant(x)} MW",
+    "peak_mw": power,
     "tco2e": lambda x: f"{human(x)} tCO2e",
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.refusal import PlanError
 from profiler.files import InputError
+from profiler.profile import Profile
 from sim.case import Array
 from sim.hardware import load_gpu
 from sim.replicas import fan_out
@@ -88,6 +90,7 @@ def compare_clusters(
     gpus: Sequence[str],
     counts: Sequence[int],
     *,
+    profile: Profile | None = None,
     workers: int = 1,
     scheduler: str = "",
     done: Callable[[int], object] = lambda _: None,
@@ -95,9 +98,9 @@ def compare_clusters(
     """Plan the request on every GPU type in every number, each with its own fastest layout.
 
     Of the Llama 3.1 models none has a layout that takes 0.5 % less energy than its fastest one: the front needs no
-    other. A layout or throughput that the request states is left out, for it belongs to one cluster. `workers`,
-    `scheduler` and `done` are those of `sim.replicas.fan_out`; after Ctrl-C what was planned is compared, and the
-    rest is named.
+    other. A layout or throughput that the request states is left out, for it belongs to one cluster; so does a
+    profile, to one GPU (`profile` is as `make_plan` takes it). `workers`, `scheduler` and `done` are those of
+    `sim.replicas.fan_out`; after Ctrl-C what was planned is compared, and the rest is named.
 
     Raises:
         PlanError: no cluster can run it (the first one's reason).
@@ -107,7 +110,8 @@ def compare_clusters(
     for name in gpus:
         load_gpu(name)
     requests = list(_on_clusters(request, gpus, counts))
-    results = fan_out(_plan_on, requests, workers=workers, scheduler=scheduler, done=done)
+    plan_on = partial(_plan_on, profile=profile)
+    results = fan_out(plan_on, requests, workers=workers, scheduler=scheduler, done=done)
     clusters = [f"{asked.cluster.gpus:,} x {asked.cluster.gpu}" for asked in requests]
     found = [result for result in results if isinstance(result, Contender)]
     impossible = [
@@ -121,10 +125,10 @@ def compare_clusters(
     return replace(compare(found, impossible), interrupted=tuple(interrupted))
 
 
-def _plan_on(request: PlanRequest) -> Contender | str:
+def _plan_on(request: PlanRequest, profile: Profile | None) -> Contender | str:
     """A cluster's plan, or why there is none."""
     try:
-        return _contender(make_plan(request))
+        return _contender(make_plan(request, profile if request.cluster.profile else None))
     except InputError as error:
         return str(error)
 
@@ -136,9 +140,11 @@ def _on_clusters(request: PlanRequest, gpus: Sequence[str], counts: Sequence[int
         phases=tuple(replace(phase, layout=None) for phase in request.phases),
         stated=replace(request.stated, tflops_per_gpu=None),
     )
+    measured = load_gpu(request.cluster.gpu)
     for gpu in dict.fromkeys(gpus):
+        profile = request.cluster.profile if load_gpu(gpu) == measured else ""
         for count in sorted(set(counts)):
-            yield replace(open_ended, cluster=replace(request.cluster, gpu=gpu, gpus=count))
+            yield replace(open_ended, cluster=replace(request.cluster, gpu=gpu, gpus=count, profile=profile))
 
 
 def _contender(plan: Plan) -> Contender:

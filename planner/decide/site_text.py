@@ -13,7 +13,7 @@ from planner.money.costs import CostBreakdown
 from planner.money.pricing import tariff_notes
 from planner.money.spot import spot_notes
 from planner.plan import Plan
-from planner.quantities import energy, money, significant
+from planner.quantities import energy, money, power, significant
 from planner.report.words import break_even
 from planner.terminal import console
 
@@ -95,7 +95,7 @@ def print_caps(sweep: CapSweep) -> None:
             f"+{option.slowdown - 1:.{0 if option.slowdown >= 2 else 1}%}",  # whole on 80 columns
             significant(option.days),
             energy(option.energy_mwh),
-            f"{significant(option.peak_mw)} MW",
+            power(option.peak_mw),
             _or_nothing(option.rent_usd, money),
             _or_nothing(option.own_usd, money),
             significant(option.emissions_t),

@@ -13,7 +13,7 @@ from planner.decide.goals import SHOWN, GoalResult
 from planner.decide.sensitivity import SobolIndex, Swing
 from planner.explain import Taken
 from planner.plan import Plan
-from planner.quantities import counted, human, significant
+from planner.quantities import counted, human, power, significant
 from planner.terminal import console
 from planner.tracking import Tracking
 from planner.uncertainty import OUTCOMES, Uncertainty
@@ -206,7 +206,7 @@ def print_tracking(t: Tracking) -> None:
     )
     if t.power_mw is not None and t.energy_mwh is not None:
         screen.print(
-            f"Power: {significant(t.power_mw)} MW, {significant(t.planned_power_mw)} MW planned; "
+            f"Power: {power(t.power_mw)}, {power(t.planned_power_mw)} planned; "
             f"{human(t.energy_mwh)} MWh in all at this power."
         )
     for note in t.notes:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from planner.plan import Interval, Plan
-from planner.quantities import energy, human, money, significant
+from planner.quantities import energy, human, money, power, significant
 from planner.report import words
 from planner.report.document import Bar, Cell, Column, Section, Table
 from planner.report.words import share, span
@@ -77,11 +77,11 @@ def _energy(p: Plan) -> Cell:
 
 
 def _peak(p: Plan) -> Cell:
-    mean, interval = p.campaign.mean_site_power_w / 1e6, p.intervals["peak_mw"]
+    mean_mw, interval = p.campaign.mean_site_power_w / 1e6, p.intervals["peak_mw"]
     return _interval(
         interval,
-        f"{significant(p.peak_power_mw)} MW",
-        f"{span(interval, significant)} MW; mean {significant(mean)} MW",
+        power(p.peak_power_mw),
+        f"{words.power_span(interval)}; mean {power(mean_mw)}",
     )
 
 

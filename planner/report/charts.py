@@ -10,7 +10,7 @@ import pandas as pd
 
 from planner.decide.sensitivity import Swing
 from planner.plan import Plan
-from planner.quantities import energy, energy_unit, human, money, money_unit, significant
+from planner.quantities import energy, energy_unit, human, money, money_unit, power, power_unit, significant
 from planner.report import tables
 from planner.report.spec import (
     BARE,
@@ -57,8 +57,8 @@ def campaign_strip(plan: Plan, theme: Theme = LIGHT, width: Width = WIDE) -> Spe
         f"{share(1 - plan.campaign.ettr)} of the time lost",
         subtitle="Share of the tokens trained, when training stopped, and the site’s power",
         description=f"Progress rises almost evenly to 100 % in {length}; {unplanned:,} unplanned and "
-        f"{len(stops) - unplanned:,} planned interruptions; site power averages {significant(mean_mw)} MW and peaks "
-        f"at {significant(peak_mw)} MW.",
+        f"{len(stops) - unplanned:,} planned interruptions; site power averages {power(mean_mw)} and peaks at "
+        f"{power(peak_mw)}.",
     )
 
 
@@ -98,7 +98,9 @@ def _ticks(plan: Plan, theme: Theme, width: Width) -> Spec:
 
 def _band(plan: Plan, theme: Theme, width: Width, *, height: int) -> Spec:
     frame = tables.power_table(plan).set_axis(["Day", "mean", "low", "high"], axis=1)
-    low = quantity("low", "site power [MW]", ticks=3)
+    scale, unit = power_unit(float(frame["high"].max()))
+    frame = frame.assign(**{name: frame[name] / scale for name in ("mean", "low", "high")})
+    low = quantity("low", f"site power [{unit}]", ticks=3)
     mean = {"field": "mean", "type": "quantitative"}
     tooltip = tips(("Day", ".1f"), ("mean", ".2f"), ("low", ".2f"), ("high", ".2f"))
     line = {"type": "line", "color": theme.gpu, "strokeWidth": 1.5}
@@ -124,21 +126,27 @@ def power_whole(plan: Plan, theme: Theme = LIGHT, width: Width = WIDE) -> Spec:
     return finished(
         _band(plan, theme, width, height=200),
         theme,
-        title=f"The site draws {significant(mean_mw)} MW on average and {significant(peak_mw)} MW at most",
+        title=f"The site draws {power(mean_mw)} on average and {power(peak_mw)} at most",
         subtitle="Line: mean of each interval. Band: its lowest to its highest hour",
-        description=f"Site power over {days(plan.days.expected)}, mean {significant(mean_mw)} MW.",
+        description=f"Site power over {days(plan.days.expected)}, mean {power(mean_mw)}.",
     )
 
 
-def _curve(frame: pd.DataFrame, x: Spec, theme: Theme, width: Width, *, line: Spec, tooltip: list[Spec]) -> Spec:
-    """Power over time with its area beneath."""
+def _curve(
+    frame: pd.DataFrame, x: Spec, theme: Theme, width: Width, *, line: Spec, told: Sequence[tuple[str, str]]
+) -> Spec:
+    """Power over time with its area beneath; `told` is what a tooltip says beside the power."""
     colour = {"color": theme.gpu, **line}
+    scale, unit = power_unit(float(frame["MW"].max()))
     body = {
-        "data": data(frame),
-        "encoding": {"x": x, "y": quantity("MW", "site power [MW]")},
+        "data": data(frame.rename(columns={"MW": unit}).assign(**{unit: frame["MW"] / scale})),
+        "encoding": {"x": x, "y": quantity(unit, f"site power [{unit}]")},
         "layer": [
             {"mark": {"type": "area", "opacity": 0.15, **colour}},
-            {"mark": {"type": "line", "strokeWidth": 1.5, **colour}, "encoding": {"tooltip": tooltip}},
+            {
+                "mark": {"type": "line", "strokeWidth": 1.5, **colour},
+                "encoding": {"tooltip": tips(*told, (unit, ".2f"))},
+            },
         ],
     }
     return sized(body, width, 250)
@@ -147,10 +155,9 @@ def _curve(frame: pd.DataFrame, x: Spec, theme: Theme, width: Width, *, line: Sp
 def power_first_week(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """Site power of the first seven days, hour by hour."""
     frame = tables.first_week_table(plan)
-    between = f"between {significant(frame['MW'].min())} and {significant(frame['MW'].max())} MW"
-    tooltip = tips(("Day", ".2f"), ("MW", ".2f"))
+    between = f"between {power(frame['MW'].min())} and {power(frame['MW'].max())}"
     return finished(
-        _curve(frame, _days(), theme, width, line={"interpolate": "step-after"}, tooltip=tooltip),
+        _curve(frame, _days(), theme, width, line={"interpolate": "step-after"}, told=[("Day", ".2f")]),
         theme,
         title=f"First week: hours {between}",
         subtitle="Site power, mean of each hour; dips are interruptions",
@@ -165,13 +172,12 @@ def power_failure(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec
         return None
     lowest, highest = float(frame["MW"].min()), float(frame["MW"].max())
     x = quantity("Minute", "minutes since the failure", ticks=6, scale={"zero": False, "nice": False}, grid=False)
-    tooltip = tips(("Activity", ""), ("Minute", ".1f"), ("MW", ".2f"))
     return finished(
-        _curve(frame, x, theme, width, line={}, tooltip=tooltip),
+        _curve(frame, x, theme, width, line={}, told=[("Activity", ""), ("Minute", ".1f")]),
         theme,
-        title=f"One failure: {significant(highest - lowest, 2)} MW gone at once, and back",
+        title=f"One failure: {power(highest - lowest, digits=2)} gone at once, and back",
         subtitle="Site power around the first unplanned interruption",
-        description=f"Power falls from {significant(highest)} to {significant(lowest)} MW and returns.",
+        description=f"Power falls from {power(highest)} to {power(lowest)} and returns.",
     )
 
 

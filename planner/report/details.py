@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from planner.comparisons import emitted_as_much_as, water_as_much_as
 from planner.money.costs import CostBreakdown
 from planner.plan import Plan
-from planner.quantities import counted, energy, human, money, significant
+from planner.quantities import counted, energy, human, money, power, significant
 from planner.report import charts, finish_charts, money_charts, place_charts, tables, words
 from planner.report.document import Block, Cell, Code, Figure, Part, Role, Section, Table, Text, table
 from planner.report.plan_text import plan_file_text
@@ -24,7 +24,7 @@ OUTCOME_TEXTS: dict[str, Callable[[float], str]] = {
     "cost_usd": money,
     "energy_mwh": energy,
     "tco2e": words.tonnes,
-    "peak_mw": lambda megawatts: f"{significant(megawatts)} MW",
+    "peak_mw": power,
 }
 """How each outcome of `planner.uncertainty.OUTCOMES` is written."""
 

@@ -5,7 +5,7 @@ import pandas as pd
 from planner.carbon import grids
 from planner.comparisons import countries, generates, in_sentence
 from planner.plan import Plan
-from planner.quantities import energy, energy_unit, significant
+from planner.quantities import energy, energy_unit, power, power_unit, significant
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
@@ -96,7 +96,8 @@ def swing_bars(table: pd.DataFrame, peak_mw: float, theme: Theme = LIGHT, width:
     if table.empty:
         return None
     frame = table.set_axis(["Swing", "Times", "mean", "largest", "ramp"], axis=1)
-    frame = frame.assign(size=frame["largest"], label=[_swing(row) for row in frame.itertuples(index=False)])
+    scale, unit = power_unit(float(frame["largest"].max()))
+    frame = frame.assign(size=frame["largest"] / scale, label=[_swing(row) for row in frame.itertuples(index=False)])
     frame = frame.sort_values("size", ascending=False, kind="stable")
     most = float(frame["size"].max())
     bar = {"type": "bar", "height": 16, "color": theme.gpu}
@@ -104,7 +105,7 @@ def swing_bars(table: pd.DataFrame, peak_mw: float, theme: Theme = LIGHT, width:
         "data": data(frame[["Swing", "size", "label"]]),
         "encoding": {
             "y": names("Swing", frame["Swing"].tolist()),
-            "x": quantity("size", "MW at once", scale={"domain": [0, max(most, 1e-9) * 2.1], "nice": False}),
+            "x": quantity("size", f"{unit} at once", scale={"domain": [0, max(most, 1e-9) * 2.1], "nice": False}),
         },
         "layer": [
             {"mark": bar, "encoding": {"tooltip": tips(("Swing", ""), ("label", ""))}},
@@ -114,7 +115,7 @@ def swing_bars(table: pd.DataFrame, peak_mw: float, theme: Theme = LIGHT, width:
     return finished(
         sized(body, width, 30 * len(frame) + 104),
         theme,
-        title=f"The grid sees {significant(most)} MW come or go at once, of {significant(peak_mw)} MW",
+        title=f"The grid sees {power(most * scale)} come or go at once, of {power(peak_mw)}",
         subtitle="Largest jump of the site’s power by cause, how often, and how fast at least",
         description="; ".join(f"{name} {label}" for name, label in zip(frame["Swing"], frame["label"], strict=True)),
     )
@@ -122,4 +123,4 @@ def swing_bars(table: pd.DataFrame, peak_mw: float, theme: Theme = LIGHT, width:
 
 def _swing(row: object) -> str:
     largest, times, ramp = (getattr(row, name) for name in ("largest", "Times", "ramp"))
-    return f"{largest:.3g} MW · {times:,}× · {ramp:.2g} MW/s"
+    return f"{power(largest)} · {times:,}× · {power(ramp, digits=2)}/s"

@@ -8,7 +8,7 @@ from datetime import date
 from planner.assumption import Assumption
 from planner.phases import PlannedPhase
 from planner.plan import Interval, Plan
-from planner.quantities import NAMES, energy, energy_unit, human, money, percent, significant
+from planner.quantities import NAMES, energy, energy_unit, human, money, percent, power_unit, significant
 from profiler.units import DAY_S
 
 KINDS = {
@@ -104,6 +104,12 @@ def _short(value: float) -> str:
 def energy_span(interval: Interval) -> str:
     """`24.5–36.0 GWh`."""
     scale, unit = energy_unit(interval.high)
+    return f"{significant(interval.low / scale)}–{significant(interval.high / scale)} {unit}"
+
+
+def power_span(interval: Interval) -> str:
+    """`16.9–18.2 MW`."""
+    scale, unit = power_unit(interval.high)
     return f"{significant(interval.low / scale)}–{significant(interval.high / scale)} {unit}"
 
 

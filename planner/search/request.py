@@ -3,20 +3,25 @@
 from planner.campaign.planned import plan_cluster
 from planner.phases import asked_phases, layout_space
 from planner.plan_file import PlanRequest
+from planner.plan_profile import plan_profile
 from planner.refusal import of_the_plan
 from planner.search.ranking import SearchResult, kept_search
 from profiler.architecture import load_architecture
+from profiler.profile import Profile
 from sim.stacks.stack import load_stack
 
 
 @of_the_plan()
-def search_request(request: PlanRequest, keep: int) -> SearchResult:
+def search_request(request: PlanRequest, keep: int, profile: Profile | None = None) -> SearchResult:
     """Rank the layouts of the phase that holds most tokens, and count why the others lose.
+
+    `profile` is as `planner.plan.make_plan` takes it.
 
     Raises:
         InputError: as `planner.search.search_layouts`, or an unknown name.
     """
     phase = max(asked_phases(request), key=lambda phase: phase.tokens)
-    architecture, cluster = load_architecture(request.model), plan_cluster(request)
+    architecture = load_architecture(request.model)
+    cluster = plan_cluster(request, plan_profile(request, profile))
     space = layout_space(phase, request, architecture, cluster, load_stack(request.training.stack))
     return kept_search(space, keep)

@@ -266,7 +266,7 @@ def test_an_uploaded_profile_is_shown_and_stays_in_its_session(start: Start) -> 
     app.file_uploader(key="profile_upload").upload("mine.json", profile_text().encode(), "application/json").run()
     assert not app.exception
     assert "your profile" in texts(app)
-    assert "does not stand on it: it is computed, not measured" in texts(app)
+    assert "computed, not measured: no plan stands on it" in texts(app)
     assert "your profile" not in texts(other.run())
 
 

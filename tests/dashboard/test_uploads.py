@@ -24,7 +24,9 @@ def profile_text() -> str:
 
 
 def test_a_profile_is_read() -> None:
-    assert read_profile_upload(profile_text().encode(), "mine.json").provenance.gpu == "h100-sxm"
+    own = read_profile_upload(profile_text().encode(), "mine.json")
+    assert own.name == "mine.json"
+    assert own.profile.provenance.gpu == "h100-sxm"
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,7 @@ def test_track_compares_a_log_with_the_plan(plan: str, tmp_path: Path) -> None:
         "Interruptions",
         "Pauses",
         "Finish: 2026-01",
-        "Power: 0.0800 MW",
+        "Power: 80.0 kW",
     ):
         assert words in text, words
     found = data("track", plan, "--log", str(log))

@@ -192,7 +192,7 @@ def test_spares_that_nobody_stated_are_seldom_too_few(nodes: int, record: str) -
     """Nodes under repair are Poisson's by Palm's theorem: 95 of 100 moments find no more of them than spares."""
     data = {**SMALL, "cluster": {"gpus": 8 * nodes}, "reliability": {"record": record}}
     request = plan_request(data, source="test")
-    spares, cluster = spare_nodes(request, plan_cluster(request)), plan_cluster(request)
+    spares, cluster = spare_nodes(request, plan_cluster(request, None)), plan_cluster(request, None)
     away = load_reliability(record).nodes_in_repair(cluster)
     assert poisson.cdf(spares, away) >= 0.95
     assert spares >= 0.01 * nodes

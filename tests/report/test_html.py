@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.plan import Plan
-from planner.quantities import energy, money, significant
+from planner.quantities import energy, money, power, significant
 from planner.report.contents import document
 from planner.report.document import Figure, clean
 from planner.report.html import render_html
@@ -38,7 +38,7 @@ def test_says_what_the_plan_says(plan: Plan, report: str) -> None:
         money(plan.cost.expected),
         money(plan.cost.high),
         energy(plan.energy_mwh.expected),
-        f"{significant(plan.peak_power_mw)} MW",
+        power(plan.peak_power_mw),
         f"{significant(plan.carbon.location_based_tco2e)} tCO2e",
         f"{significant(plan.tdp_accounting_tco2e)}",
         f"{significant(plan.water.total_m3)} m3",
