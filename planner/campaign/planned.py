@@ -119,7 +119,7 @@ def campaign_setup(
         effective_time_ratio=request.stated.effective_time_ratio,
     )
     owned = Charges(setup=setup, money=request.money).owned_share if request.money.mode == "mixed" else 0.0
-    setup = replace(setup, reliability=with_spot(setup.reliability, request.money, 1 - owned))
+    setup = replace(setup, reliability=with_spot(setup.reliability, request.money, cluster, 1 - owned))
     if (
         request.reliability.checkpoint_interval_s is None
         and not setup.checkpoints.in_memory

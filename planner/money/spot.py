@@ -6,6 +6,7 @@ from dataclasses import replace
 from planner.plan_file import MoneyRequest, PlanRequest
 from profiler.units import HOUR_S, MONTH_DAYS
 from sim.campaign.failure_record import FailureCause, Reliability
+from sim.hardware import Cluster
 
 RECLAIMED = "Spot capacity taken back"
 
@@ -33,18 +34,21 @@ def spot_notes(request: PlanRequest) -> tuple[str, ...]:
     return (NOT_ALIKE[money.mode],)
 
 
-def with_spot(reliability: Reliability, money: MoneyRequest, rented_share: float) -> Reliability:
+def with_spot(reliability: Reliability, money: MoneyRequest, cluster: Cluster, rented_share: float) -> Reliability:
     """The failure record of a run whose rented nodes are spot capacity; the same one where they are not.
 
-    A share s of nodes taken back in a month is -ln(1 - s) / 30.44 a node-day. The cloud gives notice (two minutes at
-    AWS), so nothing has to be detected, but a job of thousands of GPUs restarts all the same.
+    A share s of nodes taken back in a month is -ln(1 - s) / 30.44 a node-day, of the cluster's nodes and whatever the
+    size of the job: the record counts nodes of its own size, and multiplies its rates by what jobs of a size add. The
+    cloud gives notice (two minutes at AWS), so nothing has to be detected, but a job of thousands of GPUs restarts
+    all the same.
     """
     if money.mode == "own" or money.commitment != "spot" or not money.spot_reclaimed_per_month:
         return reliability
+    of_record = cluster.nodes * reliability.gpus_per_node / cluster.gpus / reliability.job_size_factor(cluster.gpus)
     cause = FailureCause(
         name=RECLAIMED,
         category="Capacity",
-        rate_per_node_day=rented_share * -math.log1p(-money.spot_reclaimed_per_month) / MONTH_DAYS,
+        rate_per_node_day=rented_share * -math.log1p(-money.spot_reclaimed_per_month) / MONTH_DAYS * of_record,
         detection_s=0.0,
         nodes_lost=1,
         repair_s=RETURN_S,

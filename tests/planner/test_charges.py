@@ -1,5 +1,6 @@
 """What is charged: mixed clusters lie between rent and ownership, and waiting costs."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +14,13 @@ from planner.market.prices import Level, PriceRange
 from planner.money.charges import Charges
 from planner.money.costs import total_usd
 from planner.money.pricing import Prices, load_prices
-from planner.money.spot import RECLAIMED
+from planner.money.spot import RECLAIMED, with_spot
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
 from planner.priors import price_ranges
 from profiler.files import InputError
 from sim.campaign import expected_ettr, simulate_campaign
+from sim.hardware import build_cluster
 
 SMALL: dict[str, Any] = {
     "model": "llama3.1-8b",
@@ -182,14 +184,17 @@ def test_a_term_that_is_paid_whole_costs_the_term() -> None:
 # Spot
 
 
-def test_spot_nodes_are_taken_back_on_top_of_failures() -> None:
-    spot, firm = plan_campaign(asked(commitment="spot")), plan_campaign(asked())
-    [cause] = [c for c in spot.reliability.causes if c.name == RECLAIMED]
-    # 15 % of 1,000 nodes in 30.44 days, compounded
-    left = (1 - cause.rate_per_node_day / 1000) ** (1000 * 365.25 / 12)
-    assert left == pytest.approx(0.85, abs=1e-4)
-    assert spot.mtbf_s < firm.mtbf_s
-    assert expected_ettr(spot) < expected_ettr(firm)
+@pytest.mark.parametrize(("gpu", "gpus"), [("h100-sxm", 256), ("h100-sxm", 16384), ("gb200", 2016)])
+def test_spot_nodes_are_taken_back_on_top_of_failures_whatever_the_size_of_job_and_node(gpu: str, gpus: int) -> None:
+    cluster, firm = build_cluster(gpu, gpus), SETUP.reliability
+    spot = with_spot(firm, asked(commitment="spot").money, cluster, 1.0)
+    taken_back_per_day = (1 / spot.mtbf_s(cluster) - 1 / firm.mtbf_s(cluster)) * 86_400
+    # of each node 15 % in 30.44 days, compounded
+    assert math.exp(-taken_back_per_day / cluster.nodes * 365.25 / 12) == pytest.approx(0.85)
+
+
+def test_a_run_on_spot_nodes_trains_less_of_the_time() -> None:
+    assert expected_ettr(plan_campaign(asked(commitment="spot"))) < expected_ettr(plan_campaign(asked()))
 
 
 @settings(max_examples=10, deadline=None)
