@@ -23,6 +23,7 @@ from planner.quantities import percent
 from profiler.files import InputError
 from profiler.units import DAY_S, JOULES_PER_MWH
 from sim.campaign.record import LOST, TRAINING
+from sim.clocks import speed_at_power
 
 if TYPE_CHECKING:
     from planner.plan import Plan
@@ -207,11 +208,13 @@ class Response:
 
     def outcomes(self, factors: Mapping[str, Array]) -> dict[str, Array]:
         """Every outcome for arrays of factors by the names of priors; a name left out is 1 (chance: 0)."""
-        duration_s, working_s = self._durations_s(factors)
         watts = self._power_factor(factors)
-        energy_mwh = (
-            watts * (self.working_w * working_s + self.standing_w * (duration_s - working_s)) / JOULES_PER_MWH
-        )
+        allowed = self._allowed(watts)
+        slower = 1 / np.maximum(speed_at_power(allowed), LEAST_SHARE)
+        duration_s, working_s = self._durations_s({**factors, "step_time": factors.get("step_time", 1.0) * slower})
+        peak_mw = self.plan.peak_power_mw * allowed * watts
+        working_w, standing_w = allowed * watts * self.working_w, np.minimum(watts * self.standing_w, peak_mw * 1e6)
+        energy_mwh = (working_w * working_s + standing_w * (duration_s - working_s)) / JOULES_PER_MWH
         days = duration_s / DAY_S
         intensity = self.plan.carbon.location_based_tco2e * JOULES_PER_MWH / self.plan.campaign.total_energy_j
         found = {
@@ -220,7 +223,7 @@ class Response:
             "cost_usd": self._cost_usd(factors, days, energy_mwh),
             "energy_mwh": energy_mwh,
             "tco2e": energy_mwh * intensity * factors.get("grid_intensity", 1.0),
-            "peak_mw": self.plan.peak_power_mw * watts,
+            "peak_mw": peak_mw,
         }
         size = max((np.size(values) for values in factors.values()), default=1)
         return {name: np.broadcast_to(values, (size,)) for name, values in found.items()}
@@ -284,6 +287,17 @@ class Response:
         nodes, share, cooling = (factors.get(name, one) for name in ("node_power", "above_node_share", "cooling"))
         grown: Array = nodes * (1 + above * share) * (1 + overhead * cooling) / (1 + above) / (1 + overhead)
         return grown
+
+    def _allowed(self, watts: Array) -> Array:
+        """The share of its power that a site with a limit may draw while it works; GPUs are capped to it and slower.
+
+        Where it would draw less than planned its GPUs keep the plan's caps: they are not set higher.
+        """
+        limit_mw = self.plan.request.site.power_limit_mw
+        if limit_mw is None:
+            return np.ones(1)
+        share: Array = np.minimum(max(limit_mw / self.plan.peak_power_mw, 1.0) / watts, 1.0)
+        return share
 
     def _cost_usd(self, factors: Mapping[str, Array], days: Array, energy_mwh: Array) -> Array:
         """The cost as asked, by the very items that priced the plan, all samples at once."""

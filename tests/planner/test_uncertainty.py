@@ -148,6 +148,21 @@ RENTED = ["tokens", "step_time", "failures", "restart_time", "detection_time", "
           "cooling", "grid_intensity", "rent_price"]  # fmt: skip
 
 
+@pytest.mark.parametrize("limit_mw", [0.45, 0.6, 1.5])
+def test_a_sites_limit_holds_in_every_sample_and_costs_time_instead(limit_mw: float) -> None:
+    free, held = small(), small(("site.power_limit_mw", limit_mw))
+    found, without = sample_plan(held).drawn, sample_plan(free).drawn
+    assert found["peak_mw"].max() <= max(limit_mw, held.peak_power_mw) * (1 + 1e-9)
+    assert (found["energy_mwh"] <= found["peak_mw"] * found["days"] * 24 * (1 + 1e-9)).all()
+    thirsty = {"node_power": np.array([1.0, 1.1, 1.3])}
+    days = held.response.outcomes(thirsty)["days"]
+    binds = held.peak_power_mw * thirsty["node_power"] > limit_mw
+    assert (np.diff(days)[binds[1:]] > 0).all()
+    assert days[0] == held.response.at_plan()["days"]
+    if limit_mw >= without["peak_mw"].max():
+        assert found["days"] == pytest.approx(without["days"])
+
+
 def test_a_rented_plan_has_these_assumptions() -> None:
     assert set(plan_priors(small())) == {*RENTED, "chance"}
 
