@@ -7,8 +7,9 @@ ratio, v the speed, and T = K + L + S + P (steps kept, steps lost to going back,
 
     W_p - W = (1 - v) K  +  (L + S - (1 - e) T)  +  P,
 
-slower steps, more interruptions than planned, and pauses: exact, so that the parts add up to the gap. Where power is
-logged, slower steps are shared out between the power that is missing while they run and everything else.
+slower steps, more interruptions than planned, and pauses: exact, so that the parts add up to the gap, to which a
+start that is not the plan's is added. Where power is logged, slower steps are shared out between the power that is
+missing while they run and everything else.
 """
 
 import math
@@ -50,6 +51,9 @@ ON_PLAN_DAYS_SHARE = 0.01
 POWER_ERROR = 0.05
 """Less power by up to this share says nothing: the gain of a board's own reading is off by 5 % (arXiv:2312.02741)."""
 
+BEYOND = 3.0
+"""Times the planned speed or power, or as many times less, that no run of the plan has: another run's, or unit's."""
+
 Array = NDArray[np.float64]
 
 
@@ -81,7 +85,7 @@ class Tracking:
     gap_days: float
     """Behind the plan; negative when ahead."""
     gap_parts_days: Mapping[str, float]
-    """Slower steps, less power, interruptions, pauses: they add up to the gap."""
+    """Slower steps, less power, interruptions, pauses, a later start: they add up to the gap."""
     power_mw: float | None
     """Mean over the rows that state it."""
     planned_power_mw: float
@@ -97,7 +101,7 @@ class Tracking:
     @property
     def verdict(self) -> str:
         """On plan, ahead or behind, with the forecast."""
-        late = self.days[1] - self.planned_days
+        late = (self.finish[1] - self.planned_finish) / timedelta(days=1)
         if abs(late) <= ON_PLAN_DAYS_SHARE * self.planned_days:
             return "on plan"
         return f"{significant(abs(late), 2)} days {'later' if late > 0 else 'earlier'} than planned"
@@ -139,8 +143,10 @@ def track(plan: Plan, log: RunLog, *, samples: int = SAMPLES) -> Tracking:
     left_s = work.total_s - float(done_s[-1])
     learnt = None if coarse else standstill
     days = _forecast(plan, left_s, elapsed_s, speed, spread, learnt, samples) + float(done_s[0]) / ettr / DAY_S
-    start = log.start or datetime.fromisoformat(plan.request.start)
-    began = start - timedelta(days=float(done_s[0]) / ettr / DAY_S)
+    planned_start = datetime.fromisoformat(plan.request.start)
+    began = log.start - timedelta(days=float(done_s[0]) / ettr / DAY_S) if log.start else planned_start
+    gap_days = {name: s / ettr / DAY_S for name, s in parts_s.items()}
+    gap_days["later_start"] = (began - planned_start) / timedelta(days=1)
     known = np.isfinite(log.power_w)
     power_w = float(log.power_w[known].mean()) if known.any() else None
     low, middle, high = (float(x) for x in np.quantile(days, (0.05, 0.5, 0.95)))
@@ -151,16 +157,16 @@ def track(plan: Plan, log: RunLog, *, samples: int = SAMPLES) -> Tracking:
         planned_tokens=work.tokens_at(min(done_s[0] + ettr * elapsed_s, work.total_s)),
         speed=speed,
         standstill=standstill,
-        gap_days=math.fsum(parts_s.values()) / ettr / DAY_S,
-        gap_parts_days={name: s / ettr / DAY_S for name, s in parts_s.items()},
+        gap_days=math.fsum(gap_days.values()),
+        gap_parts_days=gap_days,
         power_mw=None if power_w is None else power_w / 1e6,
         planned_power_mw=plan.campaign.mean_site_power_w / 1e6,
         days=(low, middle, high),
         planned_days=plan.campaign.duration_s / DAY_S,
         finish=(_after(began, low), _after(began, middle), _after(began, high)),
-        planned_finish=_after(datetime.fromisoformat(plan.request.start), plan.campaign.duration_s / DAY_S),
+        planned_finish=_after(planned_start, plan.campaign.duration_s / DAY_S),
         energy_mwh=None if power_w is None else power_w / 1e6 * middle * 24,
-        notes=(*log.notes, *_log_notes(plan, log, coarse), *_power_note(plan, power_w, speed)),
+        notes=(*log.notes, *_log_notes(log, coarse), *_speed_note(speed), *_power_note(plan, power_w, speed)),
     )
 
 
@@ -310,18 +316,23 @@ def _speed_by_power(plan: Plan, log: RunLog, done_s: Array, speed: float) -> flo
     return float(speed_at_power(np.array([1 - missing / gpu_share]))[0])
 
 
-def _log_notes(plan: Plan, log: RunLog, coarse: bool) -> Iterator[str]:
-    """What the log cannot show, and a start that is not the plan's."""
+def _log_notes(log: RunLog, coarse: bool) -> Iterator[str]:
+    """What the log cannot show."""
     if coarse:
         apart = significant(float(np.median(np.diff(log.times_s))) / HOUR_S, 2)
         yield (
             f"rows are {apart} h apart, too far to tell short interruptions from slower steps; the planned ones "
             "are taken to have happened"
         )
-    planned = datetime.fromisoformat(plan.request.start)
-    if log.start and abs(log.start - planned) >= timedelta(days=1):
-        late = (log.start - planned) / timedelta(days=1)
-        yield f"the log begins {significant(abs(late))} days {'after' if late > 0 else 'before'} the plan's start"
+    if not log.start:
+        yield "the log's times are no dates: the run is taken to have begun as planned"
+
+
+def _speed_note(speed: float) -> tuple[str, ...]:
+    """A speed that no run of this plan has."""
+    if 1 / BEYOND <= speed <= BEYOND:
+        return ()
+    return (f"steps run at {significant(speed)} times the planned speed; is the log of this plan's run?",)
 
 
 def _power_note(plan: Plan, power_w: float | None, speed: float) -> tuple[str, ...]:
@@ -329,6 +340,10 @@ def _power_note(plan: Plan, power_w: float | None, speed: float) -> tuple[str, .
     planned_w = plan.campaign.mean_site_power_w
     if power_w is None or abs(power_w / planned_w - 1) < POWER_ERROR:
         return ()
+    if power_w > BEYOND * planned_w or power_w < planned_w / BEYOND:
+        times = significant(power_w / planned_w)
+        unit = "is the column in its unit (power_w, power_kw, power_mw)?"
+        return (f"the site draws {times} times the planned power; {unit}",)
     differs = f"the site draws {abs(power_w / planned_w - 1):.0%} {'less' if power_w < planned_w else 'more'} than"
     if power_w < planned_w and speed < 1 - ON_PLAN_DAYS_SHARE:
         return (

@@ -50,7 +50,10 @@ class Scenario:
 
     def replica(self, seed: int) -> "Replica":
         """One campaign in figures."""
-        campaign = simulate_campaign(self.setup, seed)
+        return self.figures(simulate_campaign(self.setup, seed), seed)
+
+    def figures(self, campaign: Campaign, seed: int) -> "Replica":
+        """A campaign of this scenario in figures."""
         days = campaign.duration_s / DAY_S
         electricity_usd = campaign_bill(self.request, campaign, self.prices).total_usd
         charges = Charges(setup=self.setup, money=self.request.money)

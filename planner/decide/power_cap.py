@@ -1,7 +1,6 @@
 """Power as a choice: what a lower cap on every GPU does to time, energy and money, and which cap is best."""
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -13,7 +12,6 @@ from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
 from planner.power_limit import cap_for_site, hold
 from profiler.files import InputError, nearest
-from sim.campaign import replica_seeds
 from sim.power import least_cap_w
 
 Goal = Literal["cost", "energy", "carbon", "time"]
@@ -25,7 +23,7 @@ CAPS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class CapOption:
-    """One cap on every GPU and what becomes of the plan: means over the simulated campaigns."""
+    """One cap on every GPU and what becomes of the plan: its campaign of median length, as the plan has it."""
 
     cap_w: float
     """Of the main phase, where a site's limit gives each phase its own."""
@@ -181,25 +179,20 @@ def _sweep(
 
 
 def _option(ready: Scenario, cap_w: float, gpu_power_w: float, slowdown: float, limit_mw: float | None) -> CapOption:
-    replicas = [ready.replica(seed) for seed in replica_seeds(ready.request.seed, ready.request.replicas)]
-
-    def mean(figure: str) -> float:
-        return statistics.fmean(getattr(one, figure) for one in replicas)
-
-    days, electricity_usd = mean("training_days"), mean("electricity_usd")
+    found = ready.figures(ready.typical, ready.request.seed)
     charges = Charges(setup=ready.setup, money=ready.request.money)
-    rent, own = charges.rent(ready.prices, days), charges.own(ready.prices, days, electricity_usd)
-    peak_mw = max(one.peak_power_mw for one in replicas)
+    rent = charges.rent(ready.prices, found.training_days)
+    own = charges.own(ready.prices, found.training_days, found.electricity_usd)
     return CapOption(
         cap_w=cap_w,
         gpu_power_w=gpu_power_w,
         slowdown=slowdown,
-        days=days,
-        energy_mwh=mean("energy_mwh"),
-        peak_mw=peak_mw,
-        cost_usd=mean("cost_usd"),
+        days=found.training_days,
+        energy_mwh=found.energy_mwh,
+        peak_mw=found.peak_power_mw,
+        cost_usd=found.cost_usd,
         rent_usd=rent.expected if rent else None,
         own_usd=own.expected if own else None,
-        emissions_t=mean("emissions_tco2e"),
-        keeps_limit=limit_mw is None or peak_mw <= limit_mw * (1 + 1e-9),
+        emissions_t=found.emissions_tco2e,
+        keeps_limit=limit_mw is None or found.peak_power_mw <= limit_mw * (1 + 1e-9),
     )

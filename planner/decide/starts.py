@@ -117,7 +117,7 @@ def rank_starts(
         done(count)
     if goal == "cost" and options[0].cost_usd is None:
         raise InputError(f"no price of {ready.setup.cluster.gpu.label} is known for money.mode {request.money.mode}.")
-    return StartRanking(name=ready.name, goal=goal, options=tuple(options), why_alike=_alike(request, goal, options))
+    return StartRanking(name=ready.name, goal=goal, options=tuple(options), why_alike=_alike(ready, goal, options))
 
 
 def _moved(ready: Scenario, days: int) -> Scenario:
@@ -130,14 +130,18 @@ def _moved(ready: Scenario, days: int) -> Scenario:
     return replace(ready, request=replace(ready.request, start=start.isoformat()), setup=setup)
 
 
-def _alike(request: PlanRequest, goal: Goal, options: list[StartOption]) -> str:
+def _alike(ready: Scenario, goal: Goal, options: list[StartOption]) -> str:
     values = [getattr(option, FIGURE[goal]) for option in options]
     if max(values) - min(values) > ALIKE * max(values):
         return ""
     if goal == "carbon":
+        if ready.grid.hourly_kg_per_kwh:
+            return f"over the run's days the hours of {ready.grid.label} come out alike."
         return "the grid's intensity is the same at every hour; give site.grid a CSV file with a year's hours."
-    if request.money.mode == "rent":
+    if ready.request.money.mode == "rent":
         return "rent has the electricity in its price, which is the same on every day."
+    if not ready.prices.tariff.flat:
+        return f"over the run's days the hours of {ready.prices.tariff.label} come out alike."
     return (
         "the tariff is the same at every hour; give site.tariff one with windows, or a CSV file with a year's hours."
     )

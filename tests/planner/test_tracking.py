@@ -1,5 +1,6 @@
 """Tracking: a run as planned is on plan, and what was put into a log is what is found in it."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -170,12 +171,24 @@ def test_rows_a_day_apart_do_not_make_interruptions_slower_steps() -> None:
 def test_a_log_that_begins_in_the_middle_and_one_that_starts_late() -> None:
     run = as_simulated(big(), 0.5)
     half = run.times_s.size // 2
-    later = log(run.times_s[half:] - run.times_s[half], run.progress[half:], start=START)
-    found = track(big(), later)
-    assert found.verdict == "on plan"
-    late = log(run.times_s, run.progress, start=START + timedelta(days=10))
-    assert track(big(), late).finish[1] - track(big(), run).finish[1] == timedelta(days=10)
-    assert any("10.0 days after the plan's start" in note for note in track(big(), late).notes)
+    since = timedelta(seconds=float(run.times_s[half]))
+    for start in (START + since, None):  # a log without dates is of a run that began as planned
+        later = log(run.times_s[half:] - run.times_s[half], run.progress[half:], start=start)
+        assert track(big(), later).verdict == "on plan"
+    late = track(big(), log(run.times_s, run.progress, start=START + timedelta(days=10)))
+    check_parts(late)
+    assert late.finish[1] - track(big(), run).finish[1] == timedelta(days=10)
+    assert late.gap_parts_days["later_start"] == 10
+    assert late.verdict.endswith("days later than planned")
+    assert float(late.verdict.split()[0]) == pytest.approx(10, abs=1)
+
+
+def test_what_no_run_of_the_plan_does_is_asked_about() -> None:
+    run = steady(small(), 1.0)
+    hundredfold = log(run.times_s / 100, run.progress)
+    assert any("100 times the planned speed; is the log of this plan" in n for n in track(small(), hundredfold).notes)
+    kilowatts = replace(run, power_w=np.full(run.times_s.size, small().campaign.mean_site_power_w * 1000))
+    assert any("times the planned power; is the column in its unit" in n for n in track(small(), kilowatts).notes)
 
 
 def test_power_is_compared_and_the_energy_forecast() -> None:
