@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from planner.runs.cells import Cells
+from planner.runs.framework import named_stack
 from sim.hardware import Gpu, TrainingPrecision
 from sim.stacks.stack import DEFAULT_STACK, Selective, SoftwareStack, load_stack, stack_of_framework
 
@@ -14,6 +15,19 @@ FLASH_ATTENTION_2 = "2023-07"
 CUDNN_ATTENTION = "2024-06"
 """The month from which cuDNN's attention is taken on Hopper: what NVIDIA's documentation says Transformer Engine
 prefers there changed in May 2024 (github.com/NVIDIA/NeMo/pull/9188), and NeMo 24.05 still switched it off."""
+
+FLASH_ATTENTION_IN_FRAMEWORKS = "2023"
+"""The year from which a framework is taken to have fused attention: Megatron-LM took it up in January 2023 (pull
+request 267), torch in 2.0 in March."""
+
+MEGATRON_CORE = "2024"
+"""The year from which Megatron-LM is taken to train on Megatron-Core (its default since core 0.6, early in 2024)."""
+
+TORCHTITAN_COMPILES = "2025"
+"""The year from which torchtitan is taken as its stack of today; its presets of 2024 did not compile."""
+
+NEMO_CUDNN_ATTENTION = "2024-10"
+"""The month of NeMo 24.09, whose launcher no longer switched cuDNN's attention off."""
 
 UNKNOWN_STACK = "plain"
 """What a framework is taken for of which only the name is known."""
@@ -36,26 +50,27 @@ REMAT_POLICY = r"\bremat(?:[ _]policy)?[ :=]+(minimal(?:[ _-](?:flash|with[ _-]c
 
 def read_stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
     """The framework's stack, with what the row's date, flags and attention columns say about it."""
-    stack = _of_its_kind(_of_its_time(_named(c, gpu), c.text("date")), c, precision)
+    named = _named(c)
+    stack = _of_its_kind(_of_its_time(named, c, gpu), c, precision)
+    if named is named_stack(c.text("framework")) is not stack_of_framework(c.text("framework")):
+        c.notes.append(f"framework '{c.text('framework')}' taken for stack {stack.name}")
     for said in (_attention, _fusion, _overlap, _gradients, _fp8, _remat):
         stack = said(stack, c)
     return stack
 
 
-def _named(c: Cells, gpu: Gpu) -> SoftwareStack:
+def _named(c: Cells) -> SoftwareStack:
     framework = c.text("framework")
-    stack = stack_of_framework(framework)
+    stack = named_stack(framework)
     if stack is None:
         related = any(word in framework.lower() for word in NVIDIAS)
         stack = load_stack(DEFAULT_STACK if related else UNKNOWN_STACK)
         named = f"framework '{framework}' has no stack of its own" if framework else "framework not stated"
         c.notes.append(f"{named}: stack {stack.name}")
-    if stack.name == "megatron-2022" and gpu.kernels != "a100":
-        return load_stack("megatron-core")  # plain "Megatron-LM" on Hopper is a later release
     return stack
 
 
-def _of_its_time(stack: SoftwareStack, date: str) -> SoftwareStack:
+def _of_its_time(stack: SoftwareStack, c: Cells, gpu: Gpu) -> SoftwareStack:
     """The stack as it was at a row's date (`2023-06`); as it is where the row has none.
 
     Until mid-2024 Transformer Engine took FlashAttention wherever it could, before cuDNN's (DotProductAttention in
@@ -63,12 +78,36 @@ def _of_its_time(stack: SoftwareStack, date: str) -> SoftwareStack:
     Dockerfile 5b62935) and ran Transformer Engine 0.8 in June (training_results_v3.0 Dockerfile 9f08e30), when there
     was no FlashAttention-2.
     """
-    month = _month(date)
+    month = _month(c.text("date"))
+    stack = _release(stack, c, month, gpu)
     if not month:
         return stack
-    if stack.name == "megatron-core" and month < CUDNN_ATTENTION:
-        stack = load_stack("nemo-early-2024")
+    if stack.name == "megatron-lm" and month < CUDNN_ATTENTION:
+        stack = replace(stack, attention="flash2")
+    if stack.attention in ("flash1", "flash2") and month < FLASH_ATTENTION_IN_FRAMEWORKS:
+        return replace(stack, attention="unfused")
     return replace(stack, attention="flash1") if stack.attention == "flash2" and month < FLASH_ATTENTION_2 else stack
+
+
+def _release(stack: SoftwareStack, c: Cells, month: str, gpu: Gpu) -> SoftwareStack:
+    """The release that a name without a version means in a month, or on a GPU."""
+    if stack.name == "megatron-2022":
+        if month >= MEGATRON_CORE or (not month and gpu.kernels != "a100"):
+            return load_stack("megatron-lm")
+        return load_stack("megatron-fork") if month >= FLASH_ATTENTION_IN_FRAMEWORKS else stack
+    if stack.name == "megatron-deepspeed":
+        later = month >= FLASH_ATTENTION_IN_FRAMEWORKS or gpu.kernels != "a100"
+        stack = replace(stack, attention="flash2") if later else stack
+        bloom = not later and "neox" not in c.text("framework").lower()  # its chronicles waited for every launch
+        return stack if bloom else replace(stack, launch_bound=False)
+    if stack.name == "megatron-core" and month:
+        submitted = "mlperf" in c.text("framework").lower()  # with attention as Transformer Engine has it
+        if month < CUDNN_ATTENTION:
+            return load_stack("nemo-early-2024")
+        return stack if submitted or month >= NEMO_CUDNN_ATTENTION else load_stack("nemo-mid-2024")
+    if stack.name == "torchtitan" and month and month < TORCHTITAN_COMPILES:
+        return load_stack("torchtitan-2024")
+    return stack
 
 
 def _month(date: str) -> str:

@@ -158,3 +158,91 @@ def test_a_remat_policy_is_read_where_it_is_named(tmp_path: Path, flags: str, se
 def test_policies_are_those_of_maxtext_alone(tmp_path: Path) -> None:
     said = run(tmp_path, framework="torchtitan", flags="minimal", recompute="selective")
     assert said.stack.selective == "operations"
+
+
+@pytest.mark.parametrize(
+    ("framework", "stack"),
+    [
+        ("NVIDIA NeMo 24.05", "nemo-early-2024"),
+        ("NeMo Framework 24.07", "nemo-mid-2024"),
+        ("nemo:24.07", "nemo-mid-2024"),
+        ("Hugging Face nanotron", "nanotron"),
+        ("Hugging Face Trainer", "deepspeed"),
+        ("PyTorch torchtitan", "torchtitan"),
+        ("PyTorch FSDP2", "plain"),
+        ("MosaicML LLM Foundry", "llm-foundry"),
+        ("BigScience Megatron-DeepSpeed", "megatron-deepspeed"),
+        ("DeepSpeed-Megatron", "megatron-deepspeed"),
+        ("NVIDIA JAX-Toolbox (MaxText)", "maxtext"),
+        ("Levanter", "maxtext"),
+        ("Megatron-LM (Megatron-Core 0.8)", "megatron-lm"),
+        ("MCore 0.9", "megatron-lm"),
+        ("NVIDIA Megatron-LM", "megatron-lm"),
+        ("Megatron", "megatron-lm"),
+        ("Megatron Bridge", "megatron-core"),
+        ("NeMo/Megatron (MLPerf submission)", "megatron-core"),
+        ("In-house (fork of Megatron-DeepSpeed)", "megatron-deepspeed"),
+        ("Colossal-AI", "plain"),
+    ],
+)
+def test_a_framework_is_known_by_other_spellings_and_with_its_publisher(
+    tmp_path: Path, framework: str, stack: str
+) -> None:
+    assert run(tmp_path, framework=framework).stack.name == stack
+
+
+@pytest.mark.parametrize(
+    ("gpu", "date", "stack", "attention"),
+    [
+        ("A100-SXM4-80GB", "2022-05", "megatron-2022", "unfused"),
+        ("A100-SXM4-80GB", "", "megatron-2022", "unfused"),
+        ("A100-SXM4-80GB", "2023-03", "megatron-fork", "flash1"),
+        ("A100-SXM4-80GB", "2023-11", "megatron-fork", "flash2"),
+        ("A100-SXM4-80GB", "2024-07", "megatron-lm", "flash3"),
+        ("H100-SXM5-80GB", "", "megatron-lm", "flash3"),
+        ("H100-SXM5-80GB", "2024-02", "megatron-lm", "flash2"),
+    ],
+)
+def test_megatron_lm_is_that_of_its_time(tmp_path: Path, gpu: str, date: str, stack: str, attention: str) -> None:
+    """It took up flash attention in January 2023 (pull request 267) and Megatron-Core by default early in 2024."""
+    found = run(tmp_path, framework="Megatron-LM", gpu=gpu, date=date).stack
+    assert (found.name, found.attention) == (stack, attention)
+
+
+@pytest.mark.parametrize(
+    ("framework", "date", "stack"),
+    [
+        ("torchtitan", "2024-08", "torchtitan-2024"),
+        ("torchtitan", "2025-06", "torchtitan"),
+        ("NeMo", "2024-08", "nemo-mid-2024"),
+        ("NeMo", "2024-12", "megatron-core"),
+    ],
+)
+def test_a_release_that_is_not_named_is_that_of_its_month(
+    tmp_path: Path, framework: str, date: str, stack: str
+) -> None:
+    assert run(tmp_path, framework=framework, date=date).stack.name == stack
+
+
+@pytest.mark.parametrize(
+    ("date", "attention"), [("2022-06", "unfused"), ("2023-02", "flash1"), ("2023-08", "flash2")]
+)
+def test_no_framework_had_flash_attention_in_2022(tmp_path: Path, date: str, attention: str) -> None:
+    assert run(tmp_path, framework="Mine", gpu="A100-SXM4-80GB", date=date).stack.attention == attention
+
+
+@pytest.mark.parametrize(
+    ("framework", "gpu", "date", "waits", "attention"),
+    [
+        ("Megatron-DeepSpeed", "A100-SXM4-80GB", "2022-02", True, "unfused"),
+        ("GPT-NeoX", "A100-SXM4-80GB", "2022-02", False, "unfused"),
+        ("Megatron-DeepSpeed", "A100-SXM4-80GB", "2024-02", False, "flash2"),
+        ("GPT-NeoX", "H100-SXM5-80GB", "", False, "flash2"),
+    ],
+)
+def test_only_bloom_waited_for_every_launch(
+    tmp_path: Path, framework: str, gpu: str, date: str, waits: bool, attention: str
+) -> None:
+    """CUDA_LAUNCH_BLOCKING=1 in BLOOM's chronicles; later releases take flash attention."""
+    stack = run(tmp_path, framework=framework, gpu=gpu, date=date).stack
+    assert (stack.name, stack.launch_bound, stack.attention) == ("megatron-deepspeed", waits, attention)

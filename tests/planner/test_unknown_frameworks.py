@@ -45,7 +45,7 @@ def test_an_unknown_framework_is_no_fast_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("framework", "stack"), [("Somebody's", "plain"), ("", "plain"), ("NVIDIA's own (NeMo fork)", "megatron-core")]
+    ("framework", "stack"), [("Somebody's", "plain"), ("", "plain"), ("NVIDIA's own", "megatron-core")]
 )
 def test_the_note_names_what_an_unknown_framework_is_taken_for(framework: str, stack: str) -> None:
     row = {"layers": "32", "hidden": "4096", "heads": "32", "gpu": "H100 SXM", "gpus": "8", "seq_len": "4096"}
@@ -53,3 +53,12 @@ def test_the_note_names_what_an_unknown_framework_is_taken_for(framework: str, s
     assert run.stack.name == stack
     named = f"framework '{framework}' has no stack of its own" if framework else "framework not stated"
     assert f"{named}: stack {stack}" in run.notes
+
+
+def test_the_note_names_what_a_name_was_found_to_mean() -> None:
+    row = {"layers": "32", "hidden": "4096", "heads": "32", "gpu": "H100 SXM", "gpus": "8", "seq_len": "4096"}
+    found, exact = (
+        parse_run({**row, "framework": name}, "row") for name in ("Our fork of Megatron-LM", "NeMo 24.09")
+    )
+    assert "framework 'Our fork of Megatron-LM' taken for stack megatron-lm" in found.notes
+    assert not any(note.startswith("framework") for note in exact.notes)

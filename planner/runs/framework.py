@@ -1,0 +1,36 @@
+"""Which software stack a framework's name means, whoever is named before it and however its version is written."""
+
+import re
+from collections.abc import Iterator
+
+from sim.stacks.stack import SoftwareStack, stack_of_framework
+
+PUBLISHERS = re.compile(r"(?:nvidia|hugging ?face|hf|microsoft|google|ibm|meta|mosaicml|databricks|pytorch)\b\W*")
+"""Whose a framework is; the name that follows says more."""
+
+SPELLINGS = (
+    (r"\bmegatron[ _]lm\b", "megatron-lm"),
+    (r"\bmegatron(?=$|[ ,;(]+(?!core|bridge|deepspeed|fsdp|lm))", "megatron-lm"),
+    (r"\bnemo(?:[ -](?:framework|megatron))?[-:/_ ]*v?(?=\d)", "nemo "),
+    (r"\bllm foundry\b", "llm-foundry"),
+    (r"\bgpt[ _]neox\b", "gpt-neox"),
+)
+"""What a name is rewritten to before it is looked up: `NeMo Framework 24.07` is nemo 24.07."""
+
+
+def named_stack(framework: str) -> SoftwareStack | None:
+    """The stack of a framework's name, or of a name that stands in it; `None` where none is known."""
+    name = framework.strip().lower()
+    for pattern, written in SPELLINGS:
+        name = re.sub(pattern, written, name)
+    return next(filter(None, map(stack_of_framework, _readings(name))), None)
+
+
+def _readings(name: str) -> Iterator[str]:
+    """The name, and what stands in it from each later word on; a publisher's own name comes last."""
+    published = PUBLISHERS.match(name)
+    if not published:
+        yield name
+    yield from (name[found.start() :] for found in re.finditer(r"(?<=[\s/,;+(])[a-z]", name))
+    if published:
+        yield name
