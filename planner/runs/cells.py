@@ -11,6 +11,10 @@ THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d*)?$")
 """A number whose commas part thousands; another comma may be a decimal one."""
 
 
+BLANKS = ("-", "--", "?", "n/a", "n.a.", "unknown", "not stated", "not reported", "unspecified", "tbd")
+"""What people write into a cell of which they know nothing."""
+
+
 class Cells:
     """Typed access to one row's cells; collects the assumptions made for the empty ones."""
 
@@ -20,7 +24,8 @@ class Cells:
         self.notes: list[str] = []
 
     def text(self, key: str) -> str:
-        return self._cells.get(key, "")
+        text = self._cells.get(key, "")
+        return "" if text.lower() in BLANKS else text
 
     def number(self, key: str) -> float | None:
         """A finite number, or `None` where the cell is empty."""

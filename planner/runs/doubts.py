@@ -1,11 +1,11 @@
 """What in a row of a runs file does not go together: refused where no step can be so, else noted."""
 
 from planner.runs.cells import Cells
-from planner.runs.layout import SCHEDULE_NAMES
+from planner.runs.layout import INTERLEAVED, SCHEDULE_NAMES
 from planner.runs.training_run import TrainingRun
 from profiler.files import InputError
 
-KNOWN_SCHEDULES = ("1f1b", "interleav", *(word for word, _ in SCHEDULE_NAMES))
+KNOWN_SCHEDULES = ("1f1b", *INTERLEAVED, *(word for word, _ in SCHEDULE_NAMES))
 LARGEST_STEP_TOKENS = 2**28
 """Four times what any published run takes in one step (DeepSeek-V3: 63 M, arXiv:2412.19437); more is likely a batch
 in tokens."""

@@ -1,11 +1,13 @@
 """The layout and batch of a runs file's row: as stated, or by the framework's documented habit, with a note."""
 
 import re
-from typing import cast, get_args
+from collections.abc import Mapping
+from math import gcd, prod
 
 from planner.runs.cells import Cells
+from planner.runs.words import OF_FLAGS, RECOMPUTES, SHARDINGS, meant, read_word
 from profiler.architecture import ModelArchitecture
-from profiler.files import InputError, nearest
+from profiler.files import InputError
 from profiler.profile import Recompute
 from sim.layout import ParallelLayout, Sharding, check_heads, node_shards
 from sim.schedule.order import PipelineSchedule, chunks_of
@@ -15,30 +17,32 @@ from sim.stacks.stack import SoftwareStack
 def _recompute(c: Cells, stack: SoftwareStack) -> Recompute:
     text = c.text("recompute").lower()
     if not text:
-        c.notes.append(f"recompute not stated: {stack.recompute} (habit of stack {stack.name})")
-        return stack.recompute
-    if text not in get_args(Recompute):
-        raise InputError(f"recompute '{text[:40]}' is not known; {nearest(text, get_args(Recompute))}")
-    return cast(Recompute, text)
+        said = meant(c.text("flags").lower(), OF_FLAGS)
+        why = "as the flags say" if said else f"habit of stack {stack.name}"
+        c.notes.append(f"recompute not stated: {said or stack.recompute} ({why})")
+        return said or stack.recompute
+    return read_word("recompute", text, RECOMPUTES)
 
 
 def _sharding(c: Cells, stack: SoftwareStack) -> Sharding:
     text = c.text("sharding").lower()
-    if not text:
-        habit = stack.shardings[0]
-        c.notes.append(f"sharding not stated: {habit} (habit of stack {stack.name})")
-        return habit
-    alias = {"zero3": "fsdp", "zero-1": "zero1", "zero-2": "zero2", "zero-3": "fsdp", "fsdp2": "fsdp"}
-    text = alias.get(text, text)
-    if text not in get_args(Sharding):
-        raise InputError(f"sharding '{text[:40]}' is not known; {nearest(text, get_args(Sharding))}")
-    return cast(Sharding, text)
+    if text:
+        return read_word("sharding", text, SHARDINGS)
+    said = meant(c.text("sharding_detail").lower(), SHARDINGS)
+    if said:
+        return said
+    habit = stack.shardings[0]
+    c.notes.append(f"sharding not stated: {habit} (habit of stack {stack.name})")
+    return habit
 
 
 USUAL_TOKENS = 2**22
 """Tokens of a step where nothing says so: GPT-3 took 3.2 M (arXiv:2005.14165), Llama 2 and 3 began with 4 M
 (arXiv:2307.09288, 2407.21783)."""
 
+
+LONG_SEQUENCE = 2**15
+"""Tokens from which a replica of many GPUs is taken to share out its sequences before its layers (assumed)."""
 
 STATED = (
     *("tp", "pp", "cp", "dp", "vp", "micro_batch", "grad_accum"),
@@ -55,7 +59,7 @@ def leaves_layout_open(c: Cells) -> bool:
 def read_layout(
     c: Cells, a: ModelArchitecture, stack: SoftwareStack, gpus: int, gpus_per_node: int
 ) -> ParallelLayout:
-    tp, pp, cp = c.count("tp", 1), c.count("pp", 1), c.count("cp", 1)
+    tp, pp, cp = _degrees(c, a, gpus, gpus_per_node)
     check_heads(tp, a)
     if gpus % (tp * pp * cp):
         raise InputError(f"tp {tp} x pp {pp} x cp {cp} does not divide {gpus} gpus.")
@@ -80,30 +84,59 @@ def read_layout(
         pp=pp,
         cp=cp,
         dp=dp,
-        vp=_virtual_stages(c, a, pp),
+        vp=_virtual_stages(c, a, pp, stack),
         micro_batch=_micro_batch(c, dp),
         schedule=_schedule(c, pp),
         sharding=sharding,
-        shard_degree=_shard_degree(c, sharding, dp * cp, node_shards(dp * cp, tp, gpus_per_node)),
+        shard_degree=_shard_degree(c, stack, sharding, dp * cp, node_shards(dp * cp, tp, gpus_per_node)),
         recompute=recompute,
         recompute_layers=min(int(layers), a.layers) if layers and recompute == "full" else None,
         sequence_parallel=sequence_parallel,
     )
 
 
-def _shard_degree(c: Cells, sharding: Sharding, ranks: int, in_node: int) -> int | None:
-    """Ranks that share out one copy: as stated; under HSDP those in a node; else `None`, all."""
+def _degrees(c: Cells, a: ModelArchitecture, gpus: int, gpus_per_node: int) -> tuple[int, int, int]:
+    """Ranks of tensor, pipeline and context parallelism: as stated; where `dp` replicas leave more GPUs to each than
+    those make, the open ones are so many: tensor parallelism within a node, then stages, with long sequences context
+    parallelism before them."""
+    found = {name: c.count(name, 1) for name in ("tp", "pp", "cp")}
+    left = _left_open(c, gpus, found)
+    if left > 1:
+        orders = ("tp", "cp", "pp") if c.count("seq_len") >= LONG_SEQUENCE else ("tp", "pp", "cp")
+        order = [name for name in orders if not c.text(name)]
+        for name in order:
+            within = {"tp": gcd(gpus_per_node, a.heads), "pp": a.layers, "cp": left}[name]
+            share = left if name == order[-1] else gcd(left, within)
+            found[name], left = share, left // share
+            if share > 1:
+                c.notes.append(f"{name} not stated: {share} (dp {c.text('dp')} of {gpus} gpus)")
+    return found["tp"], found["pp"], found["cp"]
+
+
+def _left_open(c: Cells, gpus: int, found: Mapping[str, int]) -> int:
+    """GPUs of a replica over those that its stated degrees make; 1 where none is open or nothing tells."""
+    if not c.text("dp") or all(c.text(name) for name in found):
+        return 1
+    ranks = c.count("dp") * prod(found.values())
+    shards = c.number("shard_degree") or 0  # replicas of what is sharded may be meant: dp x shard_degree are all
+    return gpus // ranks if gpus % ranks == 0 and ranks * shards != gpus else 1
+
+
+def _shard_degree(c: Cells, stack: SoftwareStack, sharding: Sharding, ranks: int, in_node: int) -> int | None:
+    """Ranks that share out one copy: as stated; under HSDP, or by the stack's habit, those in a node; else `None`,
+    all."""
     stated = c.number("shard_degree")
     if stated:
         return int(min(max(stated, 1), ranks))
-    if sharding != "hsdp":
+    if sharding != "hsdp" and not (sharding == "zero1" and stack.shares_state_in_node):
         return None
     c.notes.append(f"shard_degree not stated: {in_node} (the ranks in a node)")
     return in_node
 
 
-def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:
-    """As stated; else the most, up to eight, that split the layers (or the layers plus embedding and head)."""
+def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int, stack: SoftwareStack) -> int:
+    """As stated; else the most, up to eight, that split the layers (or the layers plus embedding and head), where the
+    schedule, or without its name the stack, interleaves."""
     if pp == 1:
         return 1
     chunks = chunks_of(_schedule(c, pp))
@@ -114,13 +147,16 @@ def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int) -> int:
         return stated
     if chunks is not None:
         return chunks
+    if not stack.interleaves and not c.text("pp_schedule"):
+        c.notes.append(f"vp not stated: 1 (habit of stack {stack.name})")
+        return 1
     vp = max(_chunkings(c, a, pp))
     c.notes.append(f"vp not stated: {vp} (the most chunks, up to 8, that split the layers)")
     return vp
 
 
 SCHEDULE_NAMES: tuple[tuple[str, PipelineSchedule], ...] = (
-    ("gpipe", "gpipe"),
+    *((word, "gpipe") for word in ("gpipe", "afab", "fill-drain", "all-forward")),
     ("zb-v", "zb-v"),
     ("zbv", "zb-v"),
     ("zb-h2", "zb-h2"),
@@ -131,6 +167,10 @@ SCHEDULE_NAMES: tuple[tuple[str, PipelineSchedule], ...] = (
 )
 """Schedules by what a row calls them; ZB-1p and ZB-2p are found by a solver within the memory of ZB-H1 and ZB-H2
 (arXiv:2401.10241 section 4)."""
+
+
+INTERLEAVED = ("interleav", "vpp", "virtual", "1f1b-i")
+"""Words that say that a schedule has virtual stages."""
 
 
 def _schedule(c: Cells, pp: int) -> PipelineSchedule:
@@ -149,7 +189,7 @@ def other_virtual_stages(c: Cells, a: ModelArchitecture, layout: ParallelLayout)
 def _chunkings(c: Cells, a: ModelArchitecture, pp: int) -> list[int]:
     """Virtual stages up to eight that the layers allow and the schedule's name does not rule out."""
     schedule = c.text("pp_schedule").lower()
-    if schedule and "interleav" not in schedule:
+    if schedule and not any(word in schedule for word in INTERLEAVED):
         return [chunks_of(_schedule(c, pp)) or 1]
     return [v for v in range(1, 9) if v == 1 or a.layers % (pp * v) == 0 or (a.layers + 2) % (pp * v) == 0]
 

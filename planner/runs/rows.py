@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
 
 from planner.runs.architecture import read_architecture
 from planner.runs.cells import Cells
@@ -21,7 +21,8 @@ from planner.runs.machine import read_gpu, read_node, read_power_cap_w
 from planner.runs.network import read_fabric
 from planner.runs.stack import read_stack
 from planner.runs.training_run import TrainingRun, UnreadableRun
-from profiler.files import InputError, nearest, read_text
+from planner.runs.words import PRECISIONS, meant, read_word
+from profiler.files import InputError, read_text
 from sim.estimate import check_precision
 from sim.hardware import Gpu, TrainingPrecision
 
@@ -149,12 +150,12 @@ def _observed_step_time_s(c: Cells, batch: int) -> float | None:
 def _precision(c: Cells, gpu: Gpu) -> TrainingPrecision:
     text = c.text("precision").lower()
     if not text:
-        c.notes.append("precision not stated: bf16")
-        return "bf16"
-    if text not in get_args(TrainingPrecision):
-        raise InputError(f"precision '{text[:40]}' is not known; {nearest(text, get_args(TrainingPrecision))}")
-    check_precision(cast(TrainingPrecision, text), gpu)
-    return cast(TrainingPrecision, text)
+        fp8 = gpu.peak_fp8_flops is not None and meant(c.text("flags").lower(), PRECISIONS[:1])
+        c.notes.append("precision not stated: fp8 (as the flags say)" if fp8 else "precision not stated: bf16")
+        return "fp8" if fp8 else "bf16"
+    precision = read_word("precision", text, PRECISIONS)
+    check_precision(precision, gpu)
+    return precision
 
 
 RunKind = Literal["all", "scored"]

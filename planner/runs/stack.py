@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from planner.runs.cells import Cells
 from planner.runs.framework import named_stack
+from planner.runs.words import SHARDINGS, meant
 from sim.hardware import Gpu, TrainingPrecision
 from sim.stacks.stack import DEFAULT_STACK, Selective, SoftwareStack, load_stack, stack_of_framework
 
@@ -119,6 +120,9 @@ def _month(date: str) -> str:
 def _of_its_kind(stack: SoftwareStack, c: Cells, precision: TrainingPrecision) -> SoftwareStack:
     """The stack that the same framework is for this layout, model, release or precision."""
     stages, flags = c.count("pp", 1), _flags(c)
+    if stack.name == UNKNOWN_STACK and meant(c.text("sharding").lower(), SHARDINGS) in ("fsdp", "hsdp"):
+        # torch's root group, and what is selected beside it: not Megatron's attention core
+        return replace(stack, root_gathers=1, selective="operations")
     if stack.name == "kempnerforge" and stages > 1:
         return load_stack("kempnerforge-pipeline")  # its stages go without sequence parallelism
     if stack.name == "megatron-2021" and stages == 1:
@@ -153,7 +157,8 @@ def _attention(stack: SoftwareStack, c: Cells) -> SoftwareStack:
 
 def _fusion(stack: SoftwareStack, c: Cells) -> SoftwareStack:
     flags = _flags(c)
-    if "torch.compile" in flags:
+    fp8 = c.text("precision").lower() == "fp8" and not flags  # its docs/float8.md: competitive only when compiled
+    if "torch.compile" in flags or (fp8 and stack.name.startswith("torchtitan")):
         return replace(stack, elementwise="compiled")
     unsaid = flags == "none" and stack.elementwise == "compiled"
     if unsaid or re.search(r"\beager\b|no compile", f"{flags} {c.text('framework').lower()}"):

@@ -85,6 +85,8 @@ class SoftwareStack:
     """False where the head is a group of its own, which moves beside other work as a block does."""
     keeps_gathered: bool = False
     """True where the stages of a pipeline gather sharded weights once a step, not with every pass."""
+    shares_state_in_node: bool = False
+    """True where ZeRO-1 shares out one copy of the state within a node, not over all replicas, unless said."""
     zero2_by_block: bool = False
     """True where ZeRO-2 is FSDP that keeps what it gathered until the backward pass (torch's SHARD_GRAD_OP,
     `reshard_after_forward=False`): block by block, with every micro-batch."""
@@ -120,6 +122,8 @@ class SoftwareStack:
     """Whether it can split sequences over several processes."""
     schedules: tuple[PipelineSchedule, ...] = ("1f1b",)
     """Pipeline schedules that it has, for a search to try."""
+    interleaves: bool = True
+    """Whether a pipeline of which neither schedule nor virtual stages are said has virtual stages."""
     shardings: tuple[Sharding, ...] = ("zero1", "zero2", "fsdp", "hsdp", "ddp")
     """What its data-parallel ranks can share out, for a search to try; the first is what it does when nothing is
     said."""
