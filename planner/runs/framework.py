@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from sim.stacks.stack import SoftwareStack, stack_of_framework
+from planner.runs.cells import Cells
+from sim.stacks.stack import SoftwareStack, load_stack, stack_of_framework
 
 PUBLISHERS = re.compile(r"(?:nvidia|hugging ?face|hf|microsoft|google|ibm|meta|mosaicml|databricks|pytorch)\b\W*")
 """Whose a framework is; the name that follows says more."""
@@ -16,6 +17,26 @@ SPELLINGS = (
     (r"\bgpt[ _]neox\b", "gpt-neox"),
 )
 """What a name is rewritten to before it is looked up: `NeMo Framework 24.07` is nemo 24.07."""
+
+
+HINTS = (
+    ("pp_schedule", r"deepspeed", "megatron-deepspeed"),
+    ("sharding_detail", r"distributed_fused_adam|distributed optimizer", "megatron-core"),
+    ("flags", r"userbuffers|tp[- ]comm[- ]overlap|nvte_|defer_embedding_wgrad", "megatron-core"),
+    ("flags", r"\bxla\b|gspmd|\bpgle\b|\bremat\b", "maxtext"),
+    ("flags", r"async ?tp|float8 (?:row|tensor)wise|\bac mode\b", "torchtitan"),
+)
+"""Words of other columns that are one framework's own, by column."""
+
+
+def hinted_stack(c: Cells) -> tuple[SoftwareStack, str] | None:
+    """The stack that a row without a framework lets expect, and the column that says so: a word that only one
+    framework has, or the repository that is the row's source."""
+    for column, pattern, name in HINTS:
+        if re.search(pattern, c.text(column).lower()):
+            return load_stack(name), column
+    found = named_stack(c.text("source_ref")) if c.text("source_ref").lower().startswith("github:") else None
+    return (found, "source_ref") if found else None
 
 
 def named_stack(framework: str) -> SoftwareStack | None:

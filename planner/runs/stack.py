@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from planner.runs.cells import Cells
-from planner.runs.framework import named_stack
+from planner.runs.framework import hinted_stack, named_stack
 from planner.runs.words import SHARDINGS, meant
 from sim.hardware import Gpu, TrainingPrecision
 from sim.stacks.stack import DEFAULT_STACK, Selective, SoftwareStack, load_stack, stack_of_framework
@@ -53,7 +53,9 @@ def read_stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStac
     """The framework's stack, with what the row's date, flags and attention columns say about it."""
     named = _named(c)
     stack = _of_its_kind(_of_its_time(named, c, gpu), c, precision)
-    if named is named_stack(c.text("framework")) is not stack_of_framework(c.text("framework")):
+    if c.text("framework") and named is named_stack(c.text("framework")) is not stack_of_framework(
+        c.text("framework")
+    ):
         c.notes.append(f"framework '{c.text('framework')}' taken for stack {stack.name}")
     for said in (_attention, _fusion, _overlap, _gradients, _fp8, _remat):
         stack = said(stack, c)
@@ -63,6 +65,10 @@ def read_stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStac
 def _named(c: Cells) -> SoftwareStack:
     framework = c.text("framework")
     stack = named_stack(framework)
+    hint = None if framework else hinted_stack(c)
+    if hint:
+        stack, column = hint
+        c.notes.append(f"framework not stated: stack {stack.name}, as {column} says")
     if stack is None:
         related = any(word in framework.lower() for word in NVIDIAS)
         stack = load_stack(DEFAULT_STACK if related else UNKNOWN_STACK)
