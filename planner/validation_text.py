@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from planner.runs.choices import WORTH_MORE_MEMORY
+from planner.runs.choices import WORTH_MORE_GATHERS, WORTH_MORE_MEMORY
 from planner.runs.training_run import TrainingRun
 from planner.validation import Comparison, ErrorSummary, Validation
 from sim.calibration import Calibration, load_calibration
@@ -86,7 +86,8 @@ def _unstated(runs: Sequence[Comparison]) -> list[str]:
         "## Where the layout is not wholly stated",
         "",
         "The prediction takes the most virtual stages, up to eight, that split the layers, and the smallest",
-        f"micro-batch that takes at most {100 * (WORTH_MORE_MEMORY - 1):.0f} % longer than the fastest; the band",
+        f"micro-batch that takes at most {100 * (WORTH_MORE_MEMORY - 1):.0f} % longer than the fastest",
+        f"({100 * (WORTH_MORE_GATHERS - 1):.0f} % where gradients or weights are shared out); the band",
         "holds all virtual stages, and all micro-batches up to the fastest.",
         "",
         "| run | layout taken | possible | observed s | predicted s | band s |",
