@@ -16,6 +16,8 @@ EXACT, ROUNDED = 0.01, 0.05
 """How far a count of parameters is off by its rounding (assumed): stated in billions, or part of a model's name."""
 RARER = 0.3
 """How many such roundings each later family or shape must be nearer by (assumed)."""
+FOREIGN = 0.3
+"""A count that no shape comes as near to is another model's: that of which the row's has fewer layers (assumed)."""
 ODD = 0.1
 """Parameters that are further off than this are worth a word."""
 
@@ -38,8 +40,22 @@ class Family:
 
 
 FAMILIES = (
-    Family("Llama 3", r"llama-?3|llama 3", True, ((3.5, 8), (3.25, 8), (4.0, 8)), 128_256, "arXiv:2407.21783"),
-    Family("Llama 2", r"llama", True, ((8 / 3, 0), (3.5, 8), (8 / 3, 8)), 32_000, "arXiv:2302.13971, 2307.09288"),
+    Family(
+        "Llama 3",
+        r"llama(?![- ]?[12](?!\d*\.?\d*b))",
+        True,
+        ((3.5, 8), (3.25, 8), (4.0, 8)),
+        128_256,
+        "arXiv:2407.21783",
+    ),
+    Family(
+        "Llama 2",
+        r"llama(?![- ]?3(?!\d*\.?\d*b))",
+        True,
+        ((8 / 3, 0), (3.5, 8), (8 / 3, 8)),
+        32_000,
+        "arXiv:2302.13971, 2307.09288",
+    ),
     Family("GPT-3", r"gpt|opt|pythia|neox|turing", False, ((4.0, 0),), 51_200, "arXiv:2005.14165", True, True),
     Family("Mistral", r"mistral", True, ((3.5, 8),), 32_000, "arXiv:2310.06825"),
     Family("MPT", r"mpt", False, ((4.0, 0),), 50_368, "llm-foundry scripts/train/yamls/pretrain", True, True),
@@ -62,13 +78,15 @@ def read_architecture(c: Cells) -> ModelArchitecture:
     if known is not None:
         return known
     parameters, doubt = _counted(c)
+    candidates = list(_candidates(c))
+    foreign = parameters and min(abs(a.parameters / parameters - 1) for _, _, a in candidates) > FOREIGN
 
     def strangeness(candidate: tuple[int, int, ModelArchitecture]) -> float:
         rank, shape, architecture = candidate
-        off = abs(architecture.parameters / parameters - 1) / doubt if parameters else 0.0
+        off = abs(architecture.parameters / parameters - 1) / doubt if parameters and not foreign else 0.0
         return off + RARER * (rank + shape)
 
-    rank, _, found = min(_candidates(c), key=strangeness)
+    rank, _, found = min(candidates, key=strangeness)
     _note(c, FAMILIES[rank], found, parameters)
     return found
 

@@ -23,6 +23,11 @@ class Cells:
         self._most = most
         self.notes: list[str] = []
 
+    @property
+    def cells(self) -> Mapping[str, str]:
+        """The row as it stands."""
+        return self._cells
+
     def text(self, key: str) -> str:
         text = self._cells.get(key, "")
         return "" if text.lower() in BLANKS else text

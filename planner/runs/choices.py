@@ -21,8 +21,8 @@ would be 3 and 9 %, but a tenth more for some of the 17 runs that really do not 
 
 WORTH_MORE_GATHERS = 1.03
 """The same where ranks share out gradients or weights, and every micro-batch moves them again: whoever trains so
-fills the memory first. With theirs hidden, those 135 runs are missed by 2.2 and 7.6 % so, and by 4.9 and 9.7 % at 1.1;
-ten sources of eleven come nearer or stay. None of the runs that really do not state it is of this kind."""
+fills the memory first. With theirs hidden, those 135 runs are missed by 2.2 and 7.6 % so, and by 4.9 and 10.4 % at
+1.1; ten sources of eleven come nearer or stay. None of the runs that really do not state it is of this kind."""
 
 LARGEST_MICRO_BATCH = 256
 """Four times what any published run takes; larger ones are not tried."""

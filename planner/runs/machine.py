@@ -15,12 +15,16 @@ for the better (1-5%)" (bigscience train/tr11-176B-ml/chronicles-prequel.md 9e64
 JEAN_ZAY_SLOWDOWN = 0.03
 """What a step lost before: the middle of that, not fitted."""
 
+LARGEST_MEMORY_GB = 300
 ODD_MEMORY = 0.15
 """A stated memory this far off is worth a word; GB and GiB are 7 % apart."""
 SAME_LIMIT = 0.02
 """A stated power limit this near to the GPU's own is that."""
 OTHER_PARTS = re.compile(r"pci-?e|nvl(?!72)|gh200", re.IGNORECASE)
 """Parts of a family that are slower, or hang on other links, than those in the catalogue."""
+
+EXPORTED = {"a800": ("a100", 200e9), "h800": ("h100", 200e9)}
+"""Parts for export by what they are but for NVLink's speed: 400 GB/s both ways (their datasheets)."""
 
 RACK = re.compile(r"nvl\d")
 """Nodes whose NVLink goes beyond a server: what Slurm and recipes call a node is one of a rack's trays of four."""
@@ -41,7 +45,14 @@ def _found_gpu(c: Cells) -> Gpu:
     wanted = re.sub(r"[^a-z0-9]", "", text.lower())
     if re.search(r"\bmig\b|mig \d", text.lower()):
         raise InputError(f"gpu '{text[:40]}' is a part of one; whole GPUs are predicted.")
-    memory_gb, limit_w = (c.positive(name) for name in ("gpu_mem_gb", "gpu_power_limit_w"))
+    limit_w = c.positive("gpu_power_limit_w")
+    memory_gb = c.positive("gpu_mem_gb") or _named_memory_gb(text)
+    exported = next((name for name in EXPORTED if name in wanted), "")
+    if exported:
+        family, link_bytes_per_s = EXPORTED[exported]
+        found = _found_gpu(Cells({**c.cells, "gpu": text.lower().replace(exported, family)}))
+        c.notes.append(f"gpu '{text[:40]}' taken as {found.label} with NVLink at {link_bytes_per_s / 1e9:.0f} GB/s")
+        return replace(found, link_bandwidth_bytes_per_s=link_bytes_per_s)
     catalogue = [load_gpu(name) for name in names("gpus")]
     for gpu in catalogue:
         if wanted in {re.sub(r"[^a-z0-9]", "", x.lower()) for x in (gpu.name, gpu.label, *gpu.aliases)}:
@@ -62,6 +73,11 @@ def _found_gpu(c: Cells) -> Gpu:
             c.notes.append(f"gpu '{text[:40]}' taken as {pick.label}{other}")
             return _with_memory(c, pick, memory_gb)
     raise InputError(f"gpu '{text[:40]}' is not in the catalogue; {nearest(text, names('gpus'))}")
+
+
+def _named_memory_gb(text: str) -> float | None:
+    named = re.search(r"(?<![\d.])(\d{2,3}) ?gi?b", text.lower())
+    return float(named[1]) if named and 0 < float(named[1]) <= LARGEST_MEMORY_GB else None  # GH200's 480: a CPU's
 
 
 def _with_memory(c: Cells, gpu: Gpu, memory_gb: float | None) -> Gpu:
@@ -100,7 +116,7 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
     if _is_early_jean_zay(c, gpu):
         c.notes.append(f"Jean Zay before {JEAN_ZAY_MENDED}: {JEAN_ZAY_SLOWDOWN:.0%} slower, by its chronicle")
         node = replace(node, slowdown=JEAN_ZAY_SLOWDOWN)
-    stated = c.count("gpus_per_node", node.gpus_per_node)
+    stated = c.count("gpus_per_node", _gpus_of_a_node(c.text("interconnect")) or node.gpus_per_node)
     if stated == node.gpus_per_node:
         return node
     if RACK.search(node.name) and node.gpus_per_node % stated == 0:
@@ -114,6 +130,12 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
         host_load_power_w=share * node.host_load_power_w,
         host_idle_power_w=share * node.host_idle_power_w,
     )
+
+
+def _gpus_of_a_node(text: str) -> int | None:
+    """GPUs of a node where the words of its network count them: `NVLink (4 GPUs/node)`."""
+    counted = re.search(r"\b([1-9]\d?) gpus? ?(?:/|per|a|in a|in each) ?(?:node|server|host)", text.lower())
+    return int(counted[1]) if counted else None
 
 
 def _is_early_jean_zay(c: Cells, gpu: Gpu) -> bool:

@@ -10,9 +10,23 @@ from sim.hardware import Fabric, Gpu, load_fabric, load_node
 
 GENERATIONS_GBIT = {
     **{"edr": 100.0, "hdr100": 100.0, "hdr": 200.0, "hdr200": 200.0, "ndr200": 200.0, "ndr": 400.0, "ndr400": 400.0},
-    **{"xdr": 800.0, "opa100": 100.0, "omni-path 100": 100.0, "omnipath 100": 100.0},
+    **{
+        "xdr": 800.0,
+        "opa100": 100.0,
+        "slingshot-11": 200.0,
+        "slingshot 11": 200.0,
+        "omni-path 100": 100.0,
+        "omnipath 100": 100.0,
+    },
 }
 """Names of a port's speed (InfiniBand Trade Association roadmap; Intel Omni-Path 100)."""
+
+INSTANCES_GBIT = {
+    **{r"\bp4de?\b": 400.0, r"\bp5(?:e|en)?\b": 3200.0, r"\bnd\w* ?a100|ndm?_?a100|\bnd96am?sr": 1600.0},
+    **{r"\bnd\w* ?h[12]00|\bnd96isr": 3200.0, r"\ba3[- ]?high": 800.0, r"\ba3[- ]?mega": 1600.0},
+    **{r"\ba3[- ]?ultra": 3200.0},
+}
+"""What the network of a cloud's instance carries, all its ports together (AWS, Azure and Google Cloud's lists)."""
 
 FASTEST_PORT_GBIT = 800.0
 """More than any one GPU's port; a faster speed is a whole node's."""
@@ -70,7 +84,7 @@ def read_fabric(c: Cells, gpu: Gpu, gpus_per_node: int) -> Fabric:
     """
     usual = load_fabric(load_node(gpu.node).fabric)
     text = c.text("interconnect")
-    speed = _fabric_speed(text)
+    speed = _instance_speed(text, gpu) or _fabric_speed(text)
     between = c.count("gpus") > gpus_per_node
     if speed is None:
         if between:
@@ -97,6 +111,15 @@ def _fabric_speed(text: str) -> Speed | None:
         return _named_speed(text)
     speed = next((one for one in speeds if one.ports), speeds[0])
     return replace(speed, of_a_node=False) if PER_GPU.search(text) and not speed.ports else speed
+
+
+def _instance_speed(text: str, gpu: Gpu) -> Speed | None:
+    """All the ports of a cloud's instance, where the text names it. EFA is AWS's, and its A100s are in p4d."""
+    lower = text.lower()
+    named = next((gbit for pattern, gbit in INSTANCES_GBIT.items() if re.search(pattern, lower)), None)
+    if named is None and gpu.kernels == "a100" and re.search(r"\befa", lower):
+        named = INSTANCES_GBIT[r"\bp4de?\b"]
+    return _speed(named, None, " per node") if named else None
 
 
 def _named_speed(text: str) -> Speed | None:

@@ -104,3 +104,21 @@ def test_parameters_that_do_not_add_up_are_said() -> None:
 def test_no_model_has_no_parameters(stated: str) -> None:
     with pytest.raises(InputError, match=f"column 'params_b' is {stated}; a number above 0"):
         read_architecture(Cells({**ROW, "params_b": stated}))
+
+
+@pytest.mark.parametrize(
+    ("cells", "kv_heads", "vocab"),
+    [
+        ({"model": "llama3.1-405b-proxy42L", "layers": "42", "hidden": "16384", "heads": "128"}, 8, 128_256),
+        ({"model": "llama3-13b", "layers": "40", "hidden": "5120", "heads": "40"}, 8, 128_256),
+        ({"model": "llama-7b", "layers": "32", "hidden": "4096", "heads": "32"}, 32, 32_000),
+        ({"model": "llama-3b", "layers": "26", "hidden": "3200", "heads": "32"}, 8, 32_000),
+        ({"model": "llama2-70b", "layers": "80", "hidden": "8192", "heads": "64"}, 8, 32_000),
+    ],
+)
+def test_a_name_says_which_llama_and_a_foreign_count_nothing(
+    cells: dict[str, str], kv_heads: int, vocab: int
+) -> None:
+    """A proxy with fewer layers has not the parameters that its name counts."""
+    found = read_architecture(Cells({**ROW, **cells}))
+    assert (found.kv_heads, found.vocab) == (kv_heads, vocab)

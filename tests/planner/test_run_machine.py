@@ -196,3 +196,42 @@ def test_a_rack_of_trays_is_one_nvlink_domain(tmp_path: Path) -> None:
     gb200 = {"gpu": "GB200 NVL72", "gpu_mem_gb": "186", "gpus": "144", "tp": "8", "global_batch": "144"}
     tray, rack = estimate_runs([run(tmp_path, **gb200, gpus_per_node=stated) for stated in ("4", "72")])
     assert tray.step_time_s == rack.step_time_s
+
+
+@pytest.mark.parametrize(
+    ("gpu", "like", "link_bytes_per_s", "memory_gib"),
+    [
+        ("A800-SXM4-80GB", "A100 SXM 80 GB", 200e9, 80),
+        ("NVIDIA H800", "H100 SXM 80 GB", 200e9, 80),
+        ("A100-PCIe-40GB", "A100 SXM 40 GB", 300e9, 40),
+        ("A100-SXM-64GB", "A100 SXM 80 GB", 300e9, 64),
+        ("GH200 480GB", "H200 SXM 141 GB", 450e9, 141),
+    ],
+)
+def test_parts_by_another_name(
+    tmp_path: Path, gpu: str, like: str, link_bytes_per_s: float, memory_gib: float
+) -> None:
+    found = run(tmp_path, gpu=gpu, gpu_mem_gb="", gpu_power_limit_w="").gpu
+    assert (found.label, found.link_bandwidth_bytes_per_s, found.memory_gib) == (like, link_bytes_per_s, memory_gib)
+
+
+@pytest.mark.parametrize(
+    ("text", "gpu", "gbit"),
+    [
+        ("AWS p4d EFA 400Gbps", "A100-SXM4-80GB", 50),
+        ("AWS EFA", "A100-SXM4-80GB", 50),
+        ("p5.48xlarge", "H100-SXM5-80GB", 400),
+        ("AWS p5 EFA 3200 Gbps", "H100-SXM5-80GB", 400),
+        ("Azure ND A100 v4", "A100-SXM4-80GB", 200),
+        ("GCP a3-mega", "H100-SXM5-80GB", 200),
+        ("Slingshot-11", "A100-SXM4-80GB", 200),
+    ],
+)
+def test_a_clouds_instance_says_what_its_network_carries(tmp_path: Path, text: str, gpu: str, gbit: float) -> None:
+    assert run(tmp_path, interconnect=text, gpu=gpu).fabric.bandwidth_bytes_per_s == gbit / 8 * 1e9
+
+
+def test_the_network_may_say_how_many_gpus_a_node_has(tmp_path: Path) -> None:
+    words = {"interconnect": "NVLink (4 GPUs/node) + IB NDR 400Gb/s", "gpus_per_node": ""}
+    assert run(tmp_path, **words).gpus_per_node == 4
+    assert run(tmp_path, **{**words, "gpus_per_node": "8"}).gpus_per_node == 8
