@@ -118,8 +118,9 @@ def _left_open(c: Cells, gpus: int, found: Mapping[str, int]) -> int:
     if not c.text("dp") or all(c.text(name) for name in found):
         return 1
     ranks = c.count("dp") * prod(found.values())
-    shards = c.number("shard_degree") or 0  # replicas of what is sharded may be meant: dp x shard_degree are all
-    return gpus // ranks if gpus % ranks == 0 and ranks * shards != gpus else 1
+    if ranks * (c.number("shard_degree") or 0) == gpus and not any(c.text(name) for name in found):
+        return 1  # `dp` counts the copies of what `shard_degree` ranks share out
+    return gpus // ranks if gpus % ranks == 0 else 1
 
 
 def _shard_degree(c: Cells, stack: SoftwareStack, sharding: Sharding, ranks: int, in_node: int) -> int | None:
