@@ -12,6 +12,7 @@ from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Profile
 from profiler.units import GIB
+from sim.allowed_power import AllowedPower
 from sim.calibration import load_calibration, unfitted_note
 from sim.campaign import Phase
 from sim.estimate import StepEstimate, estimate_step
@@ -109,15 +110,17 @@ def plan_phases(
     cluster: Cluster,
     stack: SoftwareStack,
     profile: Profile | None,
+    allowed: AllowedPower,
 ) -> tuple[PlannedPhase, ...]:
-    """Each phase with its layout, stated or searched, and its step.
+    """Each phase with its layout, stated or the best within `allowed`, and its step, undisturbed by that.
 
     Raises:
         InputError: a layout that cannot be built, runs on no stack of this kind, or does not fit in memory; fewer
         tokens than one step; a stated throughput that no program can reach.
     """
     return tuple(
-        _plan_phase(phase, request, architecture, cluster, stack, profile) for phase in asked_phases(request)
+        _plan_phase(phase, layout_space(phase, request, architecture, cluster, stack, allowed), request, profile)
+        for phase in asked_phases(request)
     )
 
 
@@ -139,20 +142,22 @@ kept_step = kept(256)(estimate_step)
 
 
 def default_batch(gpus: int, seq_len: int) -> int:
-    """Sequences in a step where nothing is said: 4 M tokens, or 16 M from 4,096 GPUs on."""
-    tokens = LARGE_BATCH_TOKENS if gpus >= LARGE_CLUSTER_GPUS else SMALL_BATCH_TOKENS
-    return max(tokens // seq_len, 1)
+    """Sequences in a step where nothing is said: about 4 M tokens, or 16 M from 4,096 GPUs on.
+
+    A power of two times the odd part of the GPUs, so that replicas of any number have as many, in micro-batches of
+    any power of two; of those the nearest. An odd part beyond twice the sequences is left out.
+    """
+    wanted = (LARGE_BATCH_TOKENS if gpus >= LARGE_CLUSTER_GPUS else SMALL_BATCH_TOKENS) / seq_len
+    odd = gpus // (gpus & -gpus)
+    odd = odd if odd <= 2 * wanted else 1
+    return int(odd * 2 ** max(round(math.log2(wanted / odd)), 0))
 
 
 def _plan_phase(
-    phase: PhaseRequest,
-    request: PlanRequest,
-    architecture: ModelArchitecture,
-    cluster: Cluster,
-    stack: SoftwareStack,
-    profile: Profile | None,
+    phase: PhaseRequest, space: LayoutSpace, request: PlanRequest, profile: Profile | None
 ) -> PlannedPhase:
-    layout, searched = _layout(phase, request, architecture, cluster, stack)
+    architecture, cluster, stack = space.architecture, space.cluster, space.stack
+    layout, searched = _layout(phase, space, request)
     step = kept_step(
         architecture=architecture,
         cluster=cluster,
@@ -198,6 +203,7 @@ def layout_space(
     architecture: ModelArchitecture,
     cluster: Cluster,
     stack: SoftwareStack,
+    allowed: AllowedPower,
 ) -> LayoutSpace:
     """The layouts among which a phase that states none has its own searched."""
     return LayoutSpace(
@@ -207,23 +213,18 @@ def layout_space(
         seq_len=phase.seq_len,
         global_batch=phase.global_batch,
         precision=request.training.precision,
+        allowed=allowed,
     )
 
 
-def _layout(
-    phase: PhaseRequest,
-    request: PlanRequest,
-    architecture: ModelArchitecture,
-    cluster: Cluster,
-    stack: SoftwareStack,
-) -> tuple[ParallelLayout, int]:
+def _layout(phase: PhaseRequest, space: LayoutSpace, request: PlanRequest) -> tuple[ParallelLayout, int]:
     """The layout stated, or the best one, and how many were compared."""
-    choice = phase.layout or request.training.layout
+    choice, stack = phase.layout or request.training.layout, space.stack
     if choice is None:
-        layout, searched = kept_fastest(layout_space(phase, request, architecture, cluster, stack))
+        layout, searched = kept_fastest(space)
     else:
-        check_heads(choice.tp, architecture)
-        layout, searched = stated_layout(choice, cluster, stack), 0
+        check_heads(choice.tp, space.architecture)
+        layout, searched = stated_layout(choice, space.cluster, stack), 0
     for has, key, degree, what in (
         (stack.has_pipeline, "pp", layout.pp, "pipeline"),
         (stack.has_context_parallel, "cp", layout.cp, "context parallelism"),

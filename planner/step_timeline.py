@@ -1,10 +1,13 @@
 """One step of a plan, event by event: its timeline beside the closed form."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from planner.campaign.planned import plan_cluster
-from planner.phases import PlannedPhase, plan_phases
+import numpy as np
+
+from planner.campaign.planned import plan_cluster, planned_phases
+from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
 from planner.plan_profile import plan_profile
 from planner.quantities import counted, significant
@@ -12,13 +15,15 @@ from planner.refusal import of_the_plan
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
-from sim.estimate import step_case
+from sim.estimate import StepEstimate, step_case
 from sim.hardware import Cluster
+from sim.power import COMMUNICATION, COMPUTE
 from sim.schedule.events import Timeline, simulate_step
 from sim.schedule.noise import Noise
 from sim.schedule.trace import FIXED, StageSummary, stage_summaries
 from sim.schedule.work import StepWork, step_work
 from sim.stacks.stack import load_stack
+from sim.step import StepTimes, step_times
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,8 +88,7 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
     with of_the_plan():
         profile = plan_profile(request)
         cluster = plan_cluster(request, profile)
-        architecture, stack = load_architecture(request.model), load_stack(request.training.stack)
-        phases = plan_phases(request, architecture, cluster, stack, profile)
+        phases = planned_phases(request, load_architecture(request.model), cluster, profile)
     if phase is not None and not 1 <= phase <= len(phases):
         listed = ", ".join(f"{number} ({one.name})" for number, one in enumerate(phases, 1))
         raise InputError(f"phase is {phase}; the plan has {listed}.")
@@ -102,7 +106,7 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
 
 
 def phase_work(request: PlanRequest, cluster: Cluster, phase: PlannedPhase, profile: Profile | None) -> StepWork:
-    """What one replica does in a step of the phase, with the kernels of the plan's profile."""
+    """What one replica does in a step of the phase, with the kernels of the plan's profile and within its power."""
     case, _ = step_case(
         architecture=load_architecture(request.model),
         cluster=cluster,
@@ -113,7 +117,17 @@ def phase_work(request: PlanRequest, cluster: Cluster, phase: PlannedPhase, prof
         precision=request.training.precision,
         profile=profile,
     )
-    return step_work(case)
+    return step_work(case).slowed(*_slower(step_times(case), phase.step))
+
+
+def _slower(free: StepTimes, held: StepEstimate) -> tuple[float, float, float]:
+    """How many times as long a step computes, communicates and updates weights within the power it is allowed."""
+
+    def times(parts: Sequence[str]) -> float:
+        free_s = sum(float(np.squeeze(getattr(free, part))) for part in parts)
+        return sum(held.parts_s[part] for part in parts) / free_s if free_s else 1.0
+
+    return times(COMPUTE), times(COMMUNICATION), times(("optimizer",))
 
 
 def summary_lines(found: PlanTimeline) -> list[str]:

@@ -39,6 +39,7 @@ ACTIVITIES: Mapping[str, Activity] = {
 }
 """What a GPU does in each part of a step (`StepTimes`); in the other parts it waits."""
 
+COMMUNICATION = tuple(part for part, activity in ACTIVITIES.items() if activity == "communication")
 COMPUTE = ("matmul", "head", "recompute", "attention", "elementwise")
 """What a pipeline stage computes, and others wait for in a bubble."""
 

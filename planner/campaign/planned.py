@@ -17,6 +17,7 @@ from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
 from profiler.units import DAY_S
+from sim.allowed_power import AllowedPower, allowed_power
 from sim.campaign import CampaignSetup
 from sim.campaign.setup import enough_spares
 from sim.hardware import Cluster, build_cluster
@@ -70,9 +71,17 @@ def planned_phases(
     Raises:
         InputError: see `planner.phases.plan_phases` and `planner.power_limit.limit_power`.
     """
-    phases = plan_phases(request, architecture, cluster, load_stack(request.training.stack), profile)
+    stack, allowed = load_stack(request.training.stack), plan_power(request, cluster)
+    phases = plan_phases(request, architecture, cluster, stack, profile, allowed)
     site, spares = _site(request), spare_nodes(request, cluster)
     return tuple(limit_power(phase, request.site, cluster, site, spares) for phase in phases)
+
+
+def plan_power(request: PlanRequest, cluster: Cluster) -> AllowedPower:
+    """What the GPUs of a plan may draw: its cap on each, and what its site's limit leaves them."""
+    cap_w, limit_mw = request.site.gpu_power_cap_w, request.site.power_limit_mw
+    limit_w = None if limit_mw is None else limit_mw * 1e6
+    return allowed_power(cap_w, limit_w, cluster, _site(request), spare_nodes(request, cluster))
 
 
 def site_pue(site: SiteRequest) -> float:

@@ -1,8 +1,9 @@
 """The search: the fastest layouts that fit, and why every other loses."""
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -13,11 +14,16 @@ from planner.search.losses import LossReason, explain_losses, loss_sentence
 from planner.search.space import CHUNK, LayoutSpace, shape_of
 from profiler.files import InputError
 from profiler.units import GIB, JOULES_PER_KWH
+from sim.case import Array
 from sim.estimate import check_precision
 from sim.layout import ParallelLayout
 from sim.memory import fit, memory_use
 from sim.power import step_power_w
-from sim.step import step_times
+from sim.step import StepTimes, step_times
+
+HELD = 64
+"""Of so many fastest layouts the one is taken that is fastest within what GPUs may draw: a cap slows each by what it
+computes, so that those that communicate more lose less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +67,12 @@ def fastest_layout(space: LayoutSpace) -> tuple[ParallelLayout, int]:
         InputError: no layout divides the batch and the GPUs, none fits in memory (says by how much), or a precision
         that the GPU lacks.
     """
-    fastest, evaluated = _find(space, 1)
-    return space.layout(fastest.rows[0]), evaluated
+    fastest, evaluated = _find(space, 1 if space.allowed.free else HELD)
+    layouts = [space.layout(row) for row in fastest.rows]
+    if len(layouts) == 1:
+        return layouts[0], evaluated
+    times, _ = held_times(space, step_times(space.case(layouts)), len(layouts))
+    return layouts[int(np.argmin(times.total))], evaluated
 
 
 kept_fastest = kept(128)(fastest_layout)
@@ -78,9 +88,17 @@ def search_layouts(space: LayoutSpace, keep: int = 20, chunk: int = CHUNK) -> Se
         InputError: as `fastest_layout`.
     """
     started = time.perf_counter()
-    fastest, evaluated = _find(space, keep)
+    fastest, evaluated = _find(space, keep if space.allowed.free else max(keep, HELD))
     layouts = [space.layout(row) for row in fastest.rows]
     losses, misses = explain_losses(space, layouts[0], chunk, keep)
+    if not space.allowed.free:
+        held_s = held_times(space, step_times(space.case(layouts)), len(layouts))[0].total
+        if np.isinf(held_s).all():
+            raise InputError(
+                f"no cap holds {space.cluster.gpus:,} x {space.cluster.gpu.label} to the site's power_limit_mw while "
+                "they train; fewer GPUs or more power are needed."
+            )
+        layouts = [layouts[i] for i in np.argsort(held_s, kind="stable")[:keep] if np.isfinite(held_s[i])]
     return SearchResult(
         space=space,
         evaluated=evaluated,
@@ -123,14 +141,31 @@ def _none_found(space: LayoutSpace, evaluated: int) -> str:
     )
 
 
+def held_times(space: LayoutSpace, times: StepTimes, count: int) -> tuple[StepTimes, Array]:
+    """The steps of `count` layouts on GPUs that draw no more than is allowed, and a GPU's mean watts; infinite where
+    no cap makes it so.
+
+    Raises:
+        InputError: a cap that no such GPU can be given.
+    """
+    gpu, names = space.cluster.gpu, [f.name for f in fields(StepTimes) if f.name != "total"]
+    if space.allowed.free:
+        return times, np.broadcast_to(step_power_w(gpu, times), count)
+    free = {name: np.broadcast_to(getattr(times, name), count) for name in names}
+    steps = [space.allowed.held(gpu, {name: float(free[name][i]) for name in names}) for i in range(count)]
+    held = {name: np.array([math.inf if step is None else step.parts_s[name] for step in steps]) for name in names}
+    power_w = np.array([math.nan if step is None else step.gpu_power_w for step in steps])
+    return StepTimes(**held, total=sum(held.values(), np.zeros(count))), power_w
+
+
 def rank(space: LayoutSpace, layouts: Sequence[ParallelLayout]) -> tuple[RankedLayout, ...]:
     """What each layout would do, and why it loses against the first."""
     case = space.case(list(layouts))
-    times, memory = step_times(case), memory_use(case)
+    memory = memory_use(case)
+    times, power_w = held_times(space, step_times(case), len(layouts))
     gpu, gpus = space.cluster.gpu, space.cluster.gpus
     count = len(layouts)
     total, memory_bytes = np.broadcast_to(times.total, count), np.broadcast_to(memory.total, count)
-    power_w = np.broadcast_to(step_power_w(gpu, times), count)
     flops = space.architecture.flops_per_token(space.seq_len, "noncausal")
     rate = space.seq_len * space.global_batch / total / gpus
     mfu = flops * rate / case.peak_flops

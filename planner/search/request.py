@@ -1,6 +1,6 @@
 """A search as a person asks for it: the main phase of a plan, its layout left open."""
 
-from planner.campaign.planned import plan_cluster
+from planner.campaign.planned import plan_cluster, plan_power
 from planner.phases import asked_phases, layout_space
 from planner.plan_file import PlanRequest
 from planner.plan_profile import plan_profile
@@ -23,5 +23,6 @@ def search_request(request: PlanRequest, keep: int, profile: Profile | None = No
     phase = max(asked_phases(request), key=lambda phase: phase.tokens)
     architecture = load_architecture(request.model)
     cluster = plan_cluster(request, plan_profile(request, profile))
-    space = layout_space(phase, request, architecture, cluster, load_stack(request.training.stack))
+    stack, allowed = load_stack(request.training.stack), plan_power(request, cluster)
+    space = layout_space(phase, request, architecture, cluster, stack, allowed)
     return kept_search(space, keep)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.architecture import ModelArchitecture
+from sim.allowed_power import AllowedPower
 from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
 from sim.case_columns import build_case
 from sim.hardware import Cluster, TrainingPrecision
@@ -58,6 +59,8 @@ class LayoutSpace:
     seq_len: int
     global_batch: int
     precision: TrainingPrecision = "bf16"
+    allowed: AllowedPower = field(default_factory=AllowedPower)
+    """What its GPUs may draw."""
 
     def blocks(self, chunk: int = CHUNK) -> Iterator[Columns]:
         """The layouts, some `chunk` of them at a time, each block of one pipeline depth.

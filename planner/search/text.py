@@ -66,10 +66,11 @@ def _fits(table: Table, screen: Console) -> bool:
 def _ranking_table(result: SearchResult, *, apart: bool) -> Table:
     """Layouts with their figures; what holds each back in a column of its own, or below its layout."""
     space = result.space
+    within = f", {space.allowed.text}" if space.allowed.text else ""
     table = Table(
         title=f"{escape(space.architecture.name)} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, "
         f"{space.stack.name}, {space.precision}, {space.global_batch:,} sequences of {space.seq_len:,} tokens a "
-        f"step: {result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit",
+        f"step{within}: {result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit",
         title_justify="left",
     )
     against = ("against the fastest",) if apart else ()
@@ -91,7 +92,9 @@ def _ranking_table(result: SearchResult, *, apart: bool) -> Table:
 
 
 def _loss_table(result: SearchResult) -> Table:
-    table = Table(title="Why the others lose", title_justify="left")
+    free = result.space.allowed.free
+    title = "Why the others lose" if free else "Why the others lose, with nothing held back"
+    table = Table(title=title, title_justify="left")
     for column in ("reason", "layouts", "nearest"):
         table.add_column(column, justify="left" if column == "reason" else "right")
     for loss in result.losses:

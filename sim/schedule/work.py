@@ -80,6 +80,12 @@ class OperationWork:
         )
         object.__setattr__(self, "beside", tuple(sorted(one for one in streams if one[2] > 0)))
 
+    def slowed(self, compute: float, communication: float) -> "OperationWork":
+        """See `StepWork.slowed`."""
+        computed = ("compute_s", "context_behind_s", "shard_behind_s")
+        seconds = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return OperationWork(**{n: s * (compute if n in computed else communication) for n, s in seconds.items()})
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkWork:
@@ -110,6 +116,16 @@ class ChunkWork:
         }
         for name, operation in made.items():
             object.__setattr__(self, name, operation)
+
+    def slowed(self, compute: float, communication: float) -> "ChunkWork":
+        """See `StepWork.slowed`."""
+        last_s = self.last_shard_s
+        return ChunkWork(
+            forward=self.forward.slowed(compute, communication),
+            backward=self.backward.slowed(compute, communication),
+            weight=self.weight.slowed(compute, communication),
+            last_shard_s=None if last_s is None else communication * last_s,
+        )
 
 
 def _added(one: OperationWork, other: OperationWork) -> OperationWork:
@@ -155,6 +171,18 @@ class StepWork:
     """Share of the passes by which the slowest of many GPUs delays them all."""
     slowdown: float = 0.0
     """Share of the whole step by which nodes that are not in order delay it."""
+
+    def slowed(self, compute: float, communication: float, optimizer: float) -> "StepWork":
+        """The same on GPUs that take so many times as long to compute, to communicate and to update weights."""
+        chunks = {chunk: chunk.slowed(compute, communication) for chunk in set(self.chunks)}
+        moved = {name: communication * getattr(self, name) for name in ("p2p_s", "reduce_s", "gather_s")}
+        return replace(
+            self,
+            chunks=tuple(chunks[chunk] for chunk in self.chunks),
+            deferred_s=compute * self.deferred_s,
+            optimizer_s=optimizer * self.optimizer_s,
+            **moved,
+        )
 
     @property
     def reduced_after(self) -> tuple[int, ...]:
