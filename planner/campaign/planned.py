@@ -7,7 +7,6 @@ from datetime import datetime
 from planner.campaign.recovery import plan_checkpoints, plan_pauses, plan_reliability
 from planner.money.charges import Charges
 from planner.money.spot import with_spot
-from planner.money.tariffs import LONGEST_DAYS
 from planner.phases import PlannedPhase, plan_phases
 from planner.plan_file import PlanRequest, SiteRequest
 from planner.plan_profile import plan_profile
@@ -29,6 +28,9 @@ from sim.stacks.stack import load_stack
 
 USUAL_PUE = 1.09
 """Site power over machine power where nothing is said: Google's fleet (company report)."""
+
+LONGEST_DAYS = 36_525.0
+"""A century; a longer run is a mistake."""
 
 SPARE_SHARE = 0.01
 """Spare nodes over the job's nodes where nothing is said, more where these would often be too few; OPT-175B kept 4 to

@@ -1,14 +1,13 @@
 """Electricity bills: energy by the hour, demand by the calendar month, and fixed charges.
 
-Hours are the site's local clock hours. Energy is what the site meter reads [kWh], demand its highest power in
-the month [kW].
+Hours are the site's local clock hours. Energy is what the site meter reads [kWh], demand its highest hour in the
+month [kW].
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -33,8 +32,6 @@ LOWEST_USD_PER_KWH, HIGHEST_USD_PER_KWH = -1.0, 10.0
 """No wholesale market has gone beyond: caps of -500 EUR/MWh (Europe) and 9,000 USD/MWh (Texas, until 2021)."""
 HIGHEST_USD_PER_KW_MONTH, HIGHEST_USD_PER_MONTH = 1_000.0, 1e9
 """Far beyond any demand charge (tens of USD) and any fixed one."""
-LONGEST_DAYS = 36_525.0
-"""A century; a longer load is a mistake."""
 
 
 def price(key: str, usd_per_kwh: float) -> float:
@@ -240,13 +237,13 @@ def _us_industrial(name: str) -> Tariff:
     )
 
 
-def flat_tariff(usd_per_kwh: float, *, source: str = "given by the user") -> Tariff:
+def flat_tariff(usd_per_kwh: float) -> Tariff:
     """One price for every hour and nothing else; raises `InputError` for a price that is no finite amount."""
     return Tariff(
         name="flat",
         label=f"{usd_per_kwh:g} USD per kWh",
         energy_usd_per_kwh=price("usd_per_kwh", usd_per_kwh),
-        source=source,
+        source="given by the user",
         date="",
     )
 
@@ -257,32 +254,34 @@ def _whole_hour(start: datetime) -> datetime:
     return start.replace(tzinfo=None)  # the site's clock, whatever zone it keeps
 
 
-def bill(
-    tariff: Tariff,
-    start: datetime,
-    hourly_kwh: Sequence[float] | Array,
-    peak_kw_by_month: Mapping[str, float] | None = None,
-) -> Bill:
+def bill(tariff: Tariff, start: datetime, hourly_kwh: Sequence[float] | Array) -> Bill:
     """Bill a load given hour by hour from `start`.
 
-    Energy: each hour at its price. Demand: the peak of each calendar month touched, from `peak_kw_by_month`
-    (YYYY-MM → kW), or where it is silent the month's highest hour. Demand and fixed charges are due in full
-    for every month touched, however briefly.
+    Energy: each hour at its price. Demand: the highest hour of each calendar month touched. Demand and fixed charges
+    are due in full for every month touched, however briefly.
 
     Raises:
-        InputError: a start that is not a whole hour, an energy or peak that is no finite amount, or a peak
-            below the month's highest hour.
+        InputError: a start that is not a whole hour, or an energy that is no finite amount.
     """
     start = _whole_hour(start)
     kwh = _amounts(hourly_kwh)
     usd = kwh * tariff.usd_per_kwh(start, len(kwh))
     month_of = (np.datetime64(start, "h") + np.arange(len(kwh))).astype("datetime64[M]")
-    highest: dict[str, float] = {}
+    peak_kw: dict[str, float] = {}
     energy_usd: dict[str, float] = {}
     for month in np.unique(month_of):
         within = month_of == month
-        highest[str(month)], energy_usd[str(month)] = float(kwh[within].max()), math.fsum(usd[within])
-    return _billed(tariff, math.fsum(kwh), energy_usd, _peaks(highest, peak_kw_by_month or {}))
+        peak_kw[str(month)], energy_usd[str(month)] = float(kwh[within].max()), math.fsum(usd[within])
+    demand_usd = {month: tariff.demand_usd_per_kw_month * kw for month, kw in peak_kw.items()}
+    fixed_usd = tariff.fixed_usd_per_month
+    return Bill(
+        tariff=tariff.name,
+        energy_kwh=math.fsum(kwh),
+        energy_usd=math.fsum(energy_usd.values()),
+        demand_usd=math.fsum(demand_usd.values()),
+        fixed_usd=fixed_usd * len(peak_kw),
+        usd_by_month={month: energy_usd[month] + demand_usd[month] + fixed_usd for month in peak_kw},
+    )
 
 
 def _amounts(hourly_kwh: Sequence[float] | Array) -> Array:
@@ -291,62 +290,3 @@ def _amounts(hourly_kwh: Sequence[float] | Array) -> Array:
     for i in np.flatnonzero(~(np.isfinite(kwh) & (kwh >= 0)))[:1].tolist():
         amount(f"hourly_kwh[{i}]", float(kwh[i]))
     return kwh
-
-
-def _peaks(highest: Mapping[str, float], given: Mapping[str, float]) -> dict[str, float]:
-    peaks = dict(highest)
-    for month, kw in given.items():
-        if month not in highest:
-            raise InputError(f"peak_kw_by_month has {month}; the load covers {', '.join(highest) or 'no month'}.")
-        if amount(f"peak_kw_by_month[{month}]", kw) < highest[month] * (1 - 1e-9):
-            raise InputError(
-                f"peak_kw_by_month[{month}] is {kw}; an hour of that month averages {highest[month]:g} kW, "
-                "which the peak cannot be below."
-            )
-        peaks[month] = kw
-    return peaks
-
-
-def _billed(tariff: Tariff, energy_kwh: float, energy_usd: Mapping[str, float], peaks: Mapping[str, float]) -> Bill:
-    demand_usd = {month: tariff.demand_usd_per_kw_month * kw for month, kw in peaks.items()}
-    fixed_usd = tariff.fixed_usd_per_month
-    return Bill(
-        tariff=tariff.name,
-        energy_kwh=energy_kwh,
-        energy_usd=math.fsum(energy_usd.values()),
-        demand_usd=math.fsum(demand_usd.values()),
-        fixed_usd=fixed_usd * len(peaks),
-        usd_by_month={month: energy_usd[month] + demand_usd[month] + fixed_usd for month in peaks},
-    )
-
-
-def steady_bill(tariff: Tariff, start: datetime, days: float, energy_kwh: float, peak_kw: float) -> Bill:
-    """Bill `energy_kwh` spread evenly over `days` from `start`, with the same peak every month.
-
-    The shortcut for a load whose hours are not known.
-    """
-    hours = 24 * amount("days", days, most=LONGEST_DAYS)
-    if not hours:
-        raise InputError("days is 0; more than 0 is needed.")
-    energy_kwh = amount("energy_kwh", energy_kwh)
-    mean_kw = energy_kwh / hours
-    if amount("peak_kw", peak_kw) < mean_kw * (1 - 1e-9):
-        raise InputError(f"peak_kw is {peak_kw:g}; {energy_kwh:g} kWh in {days:g} days average {mean_kw:g} kW.")
-    start = _whole_hour(start)
-    usd: dict[str, float] = defaultdict(float)
-    for first, length_h in _months_of(start, hours):
-        prices = tariff.usd_per_kwh(first, math.ceil(length_h))
-        whole = int(length_h)
-        usd[f"{first:%Y-%m}"] = mean_kw * (math.fsum(prices[:whole]) + (length_h - whole) * float(prices[-1]))
-    return _billed(tariff, energy_kwh, usd, dict.fromkeys(usd, peak_kw))
-
-
-def _months_of(start: datetime, hours: float) -> Iterator[tuple[datetime, float]]:
-    """The start, then the first of every later month that a load of `hours` reaches, with the hours in each."""
-    end = start + timedelta(hours=hours)
-    moment = start
-    while moment < end:
-        year, month = moment.year + moment.month // 12, moment.month % 12 + 1
-        following = datetime(year, month, 1)
-        yield moment, (min(following, end) - moment) / timedelta(hours=1)
-        moment = following

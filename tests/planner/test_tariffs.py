@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.money.tariffs import Tariff, Window, bill, flat_tariff, load_tariff, names, steady_bill
+from planner.money.tariffs import Tariff, Window, bill, flat_tariff, load_tariff, names
 from profiler.files import InputError
 
 AFTERNOON = Window(label="afternoon", days="weekdays", from_hour=14, to_hour=20, usd_per_kwh=0.20)
@@ -54,11 +54,6 @@ def test_months_have_their_own_peaks() -> None:
     assert made.fixed_usd == 200.0
 
 
-def test_a_measured_peak_replaces_the_highest_hour() -> None:
-    made = bill(TWO_RATES, FRIDAY.replace(hour=22), [50.0, 50.0, 80.0], {"2025-03": 95.0})
-    assert made.demand_usd == pytest.approx((50 + 95) * 10)
-
-
 def test_the_edges_of_a_window() -> None:
     assert not holds(AFTERNOON, FRIDAY.replace(hour=13))
     assert holds(AFTERNOON, FRIDAY.replace(hour=14))
@@ -82,21 +77,20 @@ def test_the_first_window_wins() -> None:
 
 
 @given(
-    start=st.datetimes(datetime(2024, 1, 1), datetime(2026, 1, 1)),
-    hours=st.integers(1, 2000),
-    kw=st.floats(0, 1e5),
-    extra=st.floats(0, 1e4),
+    start=st.datetimes(datetime(2024, 1, 1), datetime(2026, 1, 1)), hours=st.integers(1, 2000), kw=st.floats(0, 1e5)
 )
-def test_the_steady_bill_is_the_hourly_bill(start: datetime, hours: int, kw: float, extra: float) -> None:
+def test_a_steady_load_by_the_calendar(start: datetime, hours: int, kw: float) -> None:
     start = start.replace(minute=0, second=0, microsecond=0)
-    for tariff in (TWO_RATES, load_tariff("us-industrial")):
-        hourly = bill(tariff, start, [kw] * hours)
-        peaks = dict.fromkeys(hourly.months, kw + extra)
-        hourly = bill(tariff, start, [kw] * hours, peaks)
-        steady = steady_bill(tariff, start, hours / 24, kw * hours, kw + extra)
-        assert steady.months == hourly.months
-        for key in ("energy_usd", "demand_usd", "fixed_usd", "total_usd"):
-            assert getattr(steady, key) == pytest.approx(getattr(hourly, key), rel=1e-9, abs=1e-6)
+    times = [start + timedelta(hours=i) for i in range(hours)]
+    afternoons = sum(time.weekday() < 5 and 14 <= time.hour < 20 for time in times)
+    months = sorted({f"{time:%Y-%m}" for time in times})
+    made = bill(TWO_RATES, start, [kw] * hours)
+    assert made.months == tuple(months)
+    assert made.energy_usd == pytest.approx(kw * (0.20 * afternoons + 0.05 * (hours - afternoons)))
+    assert made.demand_usd == pytest.approx(10 * kw * len(months))
+    assert made.fixed_usd == 100 * len(months)
+    assert sum(made.usd_by_month.values()) == pytest.approx(made.total_usd)
+    assert bill(flat_tariff(0.08), start, [kw] * hours).total_usd == pytest.approx(0.08 * kw * hours)
 
 
 @given(load=st.lists(st.floats(0, 1e5), max_size=100), price=st.floats(0, 1), cheaper=st.floats(0, 1))
@@ -106,15 +100,10 @@ def test_cheaper_never_costs_more(load: list[float], price: float, cheaper: floa
     assert dear.total_usd == pytest.approx(price * math.fsum(load))
 
 
-def test_part_of_an_hour_is_billed_for_its_part() -> None:
-    made = steady_bill(TWO_RATES, FRIDAY.replace(hour=13), 1.5 / 24, 150.0, 100.0)
-    assert made.energy_usd == pytest.approx(100 * 0.05 + 50 * 0.20)
-
-
 def test_the_example_costs_a_steady_load_what_industry_pays() -> None:
     example, industry = load_tariff("tou-example"), load_tariff("us-industrial-2025")
     assert example.assumed
-    year = steady_bill(example, datetime(2025, 1, 1), 365, 365 * 24 * 20_000, 20_000)
+    year = bill(example, datetime(2025, 1, 1), [20_000.0] * 365 * 24)
     assert year.average_usd_per_kwh == pytest.approx(industry.energy_usd_per_kwh, rel=0.01)
 
 
@@ -176,10 +165,6 @@ def test_what_is_no_amount_is_refused(wrong: float) -> None:
         flat_tariff(wrong)
     with pytest.raises(InputError, match=r"^hourly_kwh\[1\] is "):
         bill(TWO_RATES, FRIDAY, [1.0, wrong])
-    with pytest.raises(InputError, match=r"^peak_kw_by_month\[2025-02\] is "):
-        bill(TWO_RATES, FRIDAY, [1.0], {"2025-02": wrong})
-    with pytest.raises(InputError, match=r"^energy_kwh is "):
-        steady_bill(TWO_RATES, FRIDAY, 1, wrong, 1.0)
 
 
 def test_what_cannot_be_is_refused() -> None:
@@ -187,11 +172,3 @@ def test_what_cannot_be_is_refused() -> None:
         load_tariff("us-industrail")
     with pytest.raises(InputError, match="a whole hour is needed"):
         bill(TWO_RATES, FRIDAY.replace(minute=30), [1.0])
-    with pytest.raises(InputError, match="the peak cannot be below"):
-        bill(TWO_RATES, FRIDAY, [10.0], {"2025-02": 5.0})
-    with pytest.raises(InputError, match="the load covers 2025-02"):
-        bill(TWO_RATES, FRIDAY, [10.0], {"2025-07": 50.0})
-    with pytest.raises(InputError, match="average 10 kW"):
-        steady_bill(TWO_RATES, FRIDAY, 1, 240.0, 5.0)
-    with pytest.raises(InputError, match="more than 0 is needed"):
-        steady_bill(TWO_RATES, FRIDAY, 0, 0.0, 5.0)
