@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from functools import cache
 from typing import ClassVar
 
@@ -161,25 +160,17 @@ def quotes() -> tuple[Quote, ...]:
     return tuple(sorted(made, key=lambda quote: (quote.date, quote.gpu, quote.vendor)))
 
 
-def _day(as_of: str) -> str:
-    try:
-        return date.fromisoformat(as_of).isoformat()
-    except ValueError:
-        raise InputError(f"as_of is '{as_of}'; a day such as 2025-06-30 is needed.") from None
-
-
 def _months(day: str) -> int:
     year, month = day.split("-")[:2]
     return 12 * int(year) + int(month)
 
 
-def recent(gpu: str, kind: str, *, vendor: str = "", as_of: str = "") -> tuple[Quote, ...]:
+def recent(gpu: str, kind: str, *, vendor: str = "") -> tuple[Quote, ...]:
     """Quotes of a kind no older than `WINDOW_MONTHS` before the newest, oldest first.
 
-    Rents: the newest of each vendor. Purchases: all. `as_of` (YYYY-MM-DD) leaves out what came later.
+    Rents: the newest of each vendor. Purchases: all.
     """
     found = [q for q in quotes() if q.gpu == gpu and q.kind == kind and vendor in ("", q.vendor)]
-    found = [q for q in found if not as_of or q.date <= _day(as_of)]
     if not found:
         return ()
     newest = _months(found[-1].date)

@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from planner.market import amount
 from planner.market.prices import Level, Quote, Value, assumptions, given_price, how_spread, recent, spread, vendors
 from planner.market.prices import PriceRange as PriceRange
 from planner.quantities import human, percent
@@ -35,7 +34,6 @@ class Rental:
     price_usd_per_gpu_hour: PriceRange
     how: str
     quotes: tuple[Quote, ...] = ()
-    includes_electricity: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,13 +153,12 @@ def priced_as(gpu: Gpu) -> tuple[str, str]:
     return (stand_in.gpu, f"; {stand_in.why}") if stand_in else (gpu.name, "")
 
 
-def load_rental(gpu: Gpu | str, commitment: str = "on-demand", *, vendor: str = "", as_of: str = "") -> Rental:
+def load_rental(gpu: Gpu | str, commitment: str = "on-demand", *, vendor: str = "") -> Rental:
     """The rent of `gpu` from published prices.
 
     On demand and spot: 10th percentile, median and 90th percentile over vendors, each with its newest price.
     One and three years: the same on-demand prices less the mean published discount, or the published
-    commitment prices where no on-demand price is known. A `vendor` asks for its own price only, and `as_of`
-    (YYYY-MM-DD) for what was published by then.
+    commitment prices where no on-demand price is known. A `vendor` asks for its own price only.
 
     Raises:
         InputError: an unknown GPU or commitment, or no published price.
@@ -172,9 +169,9 @@ def load_rental(gpu: Gpu | str, commitment: str = "on-demand", *, vendor: str = 
     scale, how = 1.0, f"{commitment} prices"
     found: tuple[Quote, ...] = ()
     if kind in TERM_YEARS and not vendor:
-        found = recent(name, "on-demand", as_of=as_of)
+        found = recent(name, "on-demand")
         scale, how = _discounted(kind) if found else (scale, how)
-    found = found or recent(name, kind, vendor=vendor, as_of=as_of)
+    found = found or recent(name, kind, vendor=vendor)
     if not found:
         raise InputError(_no_rent(part, commitment, vendor, vendors(name, kind)))
     price = spread(found, "USD per GPU-hour", scale=scale, exact=bool(vendor))
@@ -206,11 +203,6 @@ def given_rental(gpu: str, price_usd_per_gpu_hour: float, *, commitment: Commitm
     """A rent the user states; it has no spread. Raises `InputError` for a negative or non-finite price."""
     price = given_price("price_usd_per_gpu_hour", price_usd_per_gpu_hour, "USD per GPU-hour")
     return Rental(gpu=gpu, commitment=commitment, price_usd_per_gpu_hour=price, how="given by the user")
-
-
-def rental_cost(rental: Rental, gpu_hours: float) -> CostBreakdown:
-    """The rent of `gpu_hours` [h]; electricity is in the price."""
-    return broken_down([rent_item(rental, amount("gpu_hours", gpu_hours))])
 
 
 def rent_item(rental: Rental, gpu_hours: Value) -> CostItem:

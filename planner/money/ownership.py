@@ -16,13 +16,10 @@ from planner.carbon import HARDWARE_LIFETIME_YEARS
 from planner.market import amount
 from planner.market.prices import Level, Quote, Value, assumptions, given_price, how_spread, recent, spread
 from planner.money.costs import (
-    HOURS_PER_YEAR,
     YEAR_DAYS,
-    CostBreakdown,
     CostItem,
     Items,
     PriceRange,
-    broken_down,
     known_gpu,
     priced_as,
 )
@@ -101,8 +98,8 @@ def _held(years: Value, life_years: float) -> Value:
     return used - used**2 / (2 * life_years)
 
 
-def load_ownership(gpu: Gpu | str, *, node: Node | None = None, as_of: str = "") -> Ownership:
-    """What owning `gpu` takes, from purchase prices published (by `as_of`, YYYY-MM-DD).
+def load_ownership(gpu: Gpu | str, *, node: Node | None = None) -> Ownership:
+    """What owning `gpu` takes, from purchase prices published.
 
     Its `node` is the one that it is usually sold in, unless another is given. Prices of whole servers are preferred;
     where there are none, prices of GPUs times the server overhead.
@@ -114,7 +111,7 @@ def load_ownership(gpu: Gpu | str, *, node: Node | None = None, as_of: str = "")
     key = "money.server_usd_per_gpu"
     part = known_gpu(gpu)
     name, note = priced_as(part)
-    found = recent(name, "purchase", as_of=as_of)
+    found = recent(name, "purchase")
     if not found:
         raise InputError(
             f"no purchase price of '{part.name}' is published in the catalogue; set {key} to your own in {unit}, "
@@ -163,29 +160,11 @@ def hardware_usd(ownership: Ownership, gpus: float, at: Level) -> tuple[Value, V
     return servers, servers * share / (1 - share)
 
 
-def purchase_usd(ownership: Ownership, gpus: int) -> CostBreakdown:
-    """What buying the cluster takes on the first day [USD]: servers and interconnect."""
-    amount("gpus", gpus)
-    price, share = ownership.server_usd_per_gpu, ownership.interconnect_share
-    servers = CostItem(
-        name="Servers",
-        usd=lambda at: hardware_usd(ownership, gpus, at)[0],
-        how=lambda: f"{gpus:,} GPUs at {price.expected:,.0f} USD, server included ({ownership.how})",
-        ranges=(price,),
-    )
-    network = CostItem(
-        name="Interconnect",
-        usd=lambda at: hardware_usd(ownership, gpus, at)[1],
-        how=lambda: f"{percent(share.expected, 0)} of the cluster",
-        ranges=(share,),
-    )
-    return broken_down((servers, network))
-
-
-def ownership_cost(
-    ownership: Ownership, gpus: float, days: float, electricity_usd: float, keeping: Keeping | None = None
-) -> CostBreakdown:
-    """What `days` cost on a cluster bought new for them and used on, sold or written off after them [USD].
+def ownership_items(
+    ownership: Ownership, gpus: float, days: Value, electricity_usd: Value, keeping: Keeping
+) -> Items:
+    """What `days` cost on a cluster bought new for them and used on, sold or written off after them [USD]; for one
+    outcome or for many at once.
 
     Args:
         ownership: prices.
@@ -193,19 +172,6 @@ def ownership_cost(
         days: from the purchase to the end.
         electricity_usd: the bill of the same days.
         keeping: how it is housed, run and written off.
-
-    Raises:
-        InputError: what is no amount.
-    """
-    for key, value in (("gpus", gpus), ("days", days), ("electricity_usd", electricity_usd)):
-        amount(key, value)
-    return broken_down(ownership_items(ownership, gpus, days, electricity_usd, keeping or Keeping()))
-
-
-def ownership_items(
-    ownership: Ownership, gpus: float, days: Value, electricity_usd: Value, keeping: Keeping
-) -> Items:
-    """The same item by item, for one outcome or for many at once.
 
     Raises:
         InputError: what is no amount.
@@ -348,32 +314,3 @@ def electricity_item(usd: Value) -> CostItem:
         source="the plan's tariff",
         paid="as billed",
     )
-
-
-def study_amortised_cost(
-    ownership: Ownership, gpu_hours: float, electricity_usd: float, *, years_since_purchase: float = 0.0
-) -> CostBreakdown:
-    """Amortised hardware plus energy as arXiv:2405.21015 has it [USD], without financing or colocation.
-
-    An hour costs V·10^(−k·a)·k·ln 10 / 8,766 where V bought the GPU and its share of server a years ago and
-    k is 0.14 orders a year at every level; the interconnect adds s / (1 − s) of that.
-    """
-    for key, value in (("gpu_hours", gpu_hours), ("electricity_usd", electricity_usd)):
-        amount(key, value)
-    orders = ownership.value_loss.expected
-    aged = 10 ** (-orders * amount("years_since_purchase", years_since_purchase))
-    per_hour = aged * orders * math.log(10) / HOURS_PER_YEAR
-    servers = CostItem(
-        name="Servers, amortised",
-        usd=lambda at: hardware_usd(ownership, gpu_hours * per_hour, at)[0],
-        how=lambda: how,
-        ranges=(ownership.server_usd_per_gpu, ownership.value_loss),
-    )
-    network = CostItem(
-        name="Interconnect, amortised",
-        usd=lambda at: hardware_usd(ownership, gpu_hours * per_hour, at)[1],
-        how=lambda: how,
-        ranges=(ownership.interconnect_share,),
-    )
-    how = f"{gpu_hours:,.0f} GPU-hours at {per_hour * 1e6:.1f} millionths of the purchase price"
-    return broken_down((servers, network, electricity_item(electricity_usd)))

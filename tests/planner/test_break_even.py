@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.market.prices import Level
 from planner.money.break_even import RentOrBuy
-from planner.money.costs import given_rental, load_rental, rental_cost
-from planner.money.ownership import Keeping, load_ownership, ownership_cost, purchase_usd
+from planner.money.costs import broken_down, given_rental, load_rental, rent_item
+from planner.money.ownership import Keeping, hardware_usd, load_ownership, ownership_items
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
 
@@ -33,6 +34,11 @@ def day(either: RentOrBuy) -> float:
     return either.break_even_days
 
 
+def bought_usd(gpus: int) -> float:
+    """Servers and interconnect, prices as expected."""
+    return float(sum(hardware_usd(OWNED, gpus, Level())))
+
+
 def planned(**changes: Any) -> Plan:
     data = {"model": "llama3.1-8b", "tokens": "1T", "replicas": 1, "cluster": {"gpus": 256}}
     return make_plan(plan_request(data, list(changes.items()), source="test"))
@@ -41,10 +47,10 @@ def planned(**changes: Any) -> Plan:
 def test_break_even_is_where_both_have_cost_the_same() -> None:
     rental = load_rental("h100-sxm")
     days = day(compared(rental.price_usd_per_gpu_hour.expected))
-    own = ownership_cost(OWNED, 8, days, 25.0 * days)
+    own = broken_down(ownership_items(OWNED, 8, days, 25.0 * days, Keeping()))
     running = math.fsum(line.expected for line in own.lines if "value lost" not in line.name)
-    rent = rental_cost(rental, 24 * 8 * days).expected
-    assert purchase_usd(OWNED, 8).expected + running == pytest.approx(rent, rel=1e-6)
+    rent = rent_item(rental, 24 * 8 * days).line().expected
+    assert bought_usd(8) + running == pytest.approx(rent, rel=1e-6)
 
 
 def test_a_cheap_rent_never_breaks_even() -> None:
@@ -58,7 +64,7 @@ def test_what_is_written_off_whole_is_not_sold(resale: float, price: float, hous
 
 
 def test_before_the_first_day_hardware_and_its_building_are_paid_for() -> None:
-    hardware, rated_kw = purchase_usd(OWNED, 8).expected, 8 * OWNED.rated_kw_per_gpu
+    hardware, rated_kw = bought_usd(8), 8 * OWNED.rated_kw_per_gpu
     assert compared().buy_usd(0) == pytest.approx(hardware)
     assert compared(housing="building").buy_usd(0) == pytest.approx(hardware + rated_kw * OWNED.building.expected)
     assert compared(storage_tb=1000).buy_usd(0) == pytest.approx(hardware)
@@ -114,8 +120,8 @@ def test_rent_is_that_of_the_plan_and_whole_nodes_are_bought(gpus: int) -> None:
     assert plan.rent_or_buy
     assert plan.rent
     assert plan.rent_or_buy.rent_usd(plan.billed_days) == pytest.approx(plan.rent.lines[0].expected)
-    bought = purchase_usd(OWNED, 8 if gpus < 8 else plan.charges.gpus)
-    assert plan.rent_or_buy.buy_usd(0) == pytest.approx(bought.expected)
+    bought = bought_usd(8 if gpus < 8 else plan.charges.gpus)
+    assert plan.rent_or_buy.buy_usd(0) == pytest.approx(bought)
 
 
 def test_a_plan_keeps_what_it_buys_as_it_says() -> None:
