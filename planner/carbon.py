@@ -52,9 +52,6 @@ class Grid:
     hourly_kg_per_kwh: tuple[float, ...] = ()
     """Of each hour of a year from 1 January, local standard time; without, every hour is alike."""
 
-    def __post_init__(self) -> None:
-        amount("intensity_kg_per_kwh", self.intensity_kg_per_kwh)
-
     def intensities(self, start: datetime, hours: int) -> Array:
         """In each of `hours` hours from `start` [kgCO2e per kWh], shape (hours,)."""
         if not self.hourly_kg_per_kwh:
@@ -156,18 +153,6 @@ def _hourly(path: Path) -> Grid:
     )
 
 
-def given_grid(intensity_kg_per_kwh: float, *, label: str = "given by the user") -> Grid:
-    """A grid of the intensity that the user states [kgCO2e per kWh]."""
-    return Grid(
-        name="given",
-        label=label,
-        intensity_kg_per_kwh=intensity_kg_per_kwh,
-        year=None,
-        kind="given",
-        source="given by the user",
-    )
-
-
 def location_based(energy_kwh: float, grid: Grid) -> float:
     """Emissions of the electricity as the grid made it [tCO2e]."""
     return amount("energy_kwh", energy_kwh) * grid.intensity_kg_per_kwh / KG_PER_TONNE
@@ -182,13 +167,11 @@ def market_based(energy_kwh: float, grid: Grid, *, contracted_share: float = 0.0
     return (1 - share) * location_based(energy_kwh, grid)
 
 
-def embodied(gpus: int, kg_per_gpu: float, days: float, lifetime_years: float = HARDWARE_LIFETIME_YEARS) -> float:
+def embodied(gpus: int, kg_per_gpu: float, days: float) -> float:
     """The campaign's share of what making the hardware emitted: its days over the lifetime [tCO2e]."""
     for key, value in (("gpus", gpus), ("kg_per_gpu", kg_per_gpu), ("days", days)):
         amount(key, value)
-    if amount("lifetime_years", lifetime_years) == 0:
-        raise InputError("lifetime_years is 0; more than 0 is needed.")
-    return gpus * kg_per_gpu * days / (YEAR_DAYS * lifetime_years) / KG_PER_TONNE
+    return gpus * kg_per_gpu * days / (YEAR_DAYS * HARDWARE_LIFETIME_YEARS) / KG_PER_TONNE
 
 
 def account(
@@ -223,12 +206,11 @@ def model_card_intensity() -> float:
     return tonnes * KG_PER_TONNE / kwh
 
 
-def tdp_accounting(gpu_hours: float, tdp_w: float, intensity_kg_per_kwh: float | None = None) -> float:
+def tdp_accounting(gpu_hours: float, tdp_w: float) -> float:
     """Emissions as the Llama 3.1 model card counts them [tCO2e]: every GPU-hour at its TDP, nothing else.
 
     No host, network, cooling or idle time is in it: an accounting mode beside the metered energy, not an
-    estimate of it. The intensity defaults to the card's own, `model_card_intensity`.
+    estimate of it. The intensity is the card's own, `model_card_intensity`.
     """
-    intensity = model_card_intensity() if intensity_kg_per_kwh is None else intensity_kg_per_kwh
     joules = amount("gpu_hours", gpu_hours) * HOUR_S * amount("tdp_w", tdp_w)
-    return joules / JOULES_PER_KWH * amount("intensity_kg_per_kwh", intensity) / KG_PER_TONNE
+    return joules / JOULES_PER_KWH * model_card_intensity() / KG_PER_TONNE

@@ -5,7 +5,6 @@ Source: meta-llama/llama-models, models/llama3_1/MODEL_CARD.md, table "Training 
 
 from dataclasses import dataclass
 
-from planner.carbon import tdp_accounting
 from planner.market import rows
 from planner.quantities import human, significant
 from profiler.architecture import ModelArchitecture
@@ -24,11 +23,6 @@ class ModelCard:
     def implied_tflops_per_gpu(self, flops: float) -> float:
         """Model TFLOP/s per GPU if all the card's hours had been steps that do `flops` in total."""
         return flops / (self.gpu_hours * 3600) / 1e12
-
-    @property
-    def recomputed_tco2e(self) -> float:
-        """The card's way of counting with its one grid factor."""
-        return tdp_accounting(self.gpu_hours, self.tdp_w)
 
 
 TOKENS = (13e12, 18e12)
