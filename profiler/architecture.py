@@ -1,4 +1,4 @@
-"""The shape of a dense decoder and everything that follows from it: parameters, FLOPs and bytes.
+"""The shape of a dense decoder and everything that follows from it: parameters, FLOPs and what a block keeps.
 
 No torch here: planning needs the arithmetic, not the model.
 """
@@ -130,20 +130,6 @@ class ModelArchitecture:
     def flops_per_token(self, seq_len: int, convention: AttentionConvention) -> float:
         """Model FLOPs of one token's forward and backward pass: 6·(matmul parameters) + attention."""
         return 6.0 * self.matmul_parameters + self.attention_flops_per_token(seq_len, convention)
-
-    def activation_bytes_per_token(self, *, tp: int = 1, sequence_parallel: bool = False) -> float:
-        """Bytes that one block keeps per token and rank for its backward pass: 16-bit, nothing recomputed."""
-        over_sequence = tp if sequence_parallel else 1
-        shape = (self.hidden, self.attention_width, self.kv_width, self.ffn, 2 + self.gated_mlp)
-        kept: float = kept_elements(*shape, tp, over_sequence)
-        return 2.0 * kept
-
-    def state_bytes(self, *, gradient_bytes: int = 4) -> int:
-        """Bytes of the whole training state: 16-bit weights, gradients, fp32 master weights and two moments.
-
-        Mixed-precision Adam (ZeRO, arXiv:1910.02054 section 3.1): 2 + gradient + 12 bytes per parameter.
-        """
-        return (2 + gradient_bytes + 12) * self.parameters
 
 
 Number = TypeVar("Number", float, Any)

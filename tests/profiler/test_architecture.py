@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from planner.runs.rows import PUBLISHED_RUNS, read_runs
 from planner.runs.training_run import TrainingRun
-from profiler.architecture import ModelArchitecture, available_models, load_architecture
+from profiler.architecture import ModelArchitecture, available_models, kept_elements, load_architecture
 from profiler.files import InputError
 
 GPT3 = ModelArchitecture(
@@ -93,16 +93,15 @@ def test_a_causal_mask_halves_the_attention_and_nothing_else(layers: int, heads:
 
 def test_activations_of_a_gpt_block_are_korthikantis_less_dropout() -> None:
     """arXiv:2205.05198 eq. 1: 34 s b h bytes, of which 2 are dropout masks, beside the scores."""
-    assert GPT3.activation_bytes_per_token() == 32 * GPT3.hidden
+
+    def kept_bytes(tp: int, over_sequence: int) -> float:
+        a = GPT3
+        return 2.0 * kept_elements(a.hidden, a.attention_width, a.kv_width, a.ffn, 2, tp, over_sequence)
+
+    assert kept_bytes(1, 1) == 32 * GPT3.hidden
     # eq. 4: sequence parallelism divides all of it; eq. 2: without it 8 (10 less masks) stay whole
-    assert GPT3.activation_bytes_per_token(tp=8, sequence_parallel=True) == 32 * GPT3.hidden / 8
-    assert GPT3.activation_bytes_per_token(tp=8) == (8 + 24 / 8) * GPT3.hidden
-
-
-def test_training_state_is_zeros_sixteen_bytes_per_parameter() -> None:
-    """ZeRO, arXiv:1910.02054 section 3.1: mixed-precision Adam keeps 16 bytes with 16-bit gradients."""
-    a = load_architecture("llama3.1-8b")
-    assert a.state_bytes(gradient_bytes=2) == 16 * a.parameters
+    assert kept_bytes(8, 8) == 32 * GPT3.hidden / 8
+    assert kept_bytes(8, 1) == (8 + 24 / 8) * GPT3.hidden
 
 
 def test_a_model_can_be_added_as_a_file(tmp_path: Path) -> None:
