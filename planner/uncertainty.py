@@ -91,10 +91,6 @@ class Uncertainty:
             f"ends; upper ends of intervals stand for that, as if it worked {percent(LEAST_SHARE, 0)} of the time",
         )
 
-    def chance(self, outcome: str, most: float) -> float:
-        """The share of samples in which an outcome stays within `most`."""
-        return float(np.mean(self.drawn[outcome] <= most))
-
     def to_dict(self) -> dict[str, object]:
         """The stable form that scripts read."""
         return {
