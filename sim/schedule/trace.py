@@ -1,14 +1,11 @@
-"""A step's timeline as a table, as figures by stage, and as a trace that Perfetto and Chrome open."""
+"""A step's timeline as figures by stage, and as a trace that Perfetto and Chrome open."""
 
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sim.schedule.events import Timeline
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STREAMS = ("compute", "exposed", "host", "tensor", "context", "shard", "sync", "send")
 """The rows of a stage, in the order in which a trace shows them."""
@@ -59,15 +56,6 @@ def stage_summaries(timeline: Timeline) -> tuple[StageSummary, ...]:
             )
         )
     return tuple(found)
-
-
-def timeline_frame(timeline: Timeline) -> "pd.DataFrame":
-    """One row an event, as `sim.schedule.events.TimelineEvent` describes it."""
-    import pandas as pd
-
-    from sim.schedule.events import TimelineEvent
-
-    return pd.DataFrame(timeline.events, columns=list(TimelineEvent._fields))
 
 
 def chrome_trace(timeline: Timeline, *, name: str = "step") -> str:

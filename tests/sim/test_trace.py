@@ -1,7 +1,8 @@
-"""From a step's case to its timeline, as a table and as a trace."""
+"""From a step's case to its timeline and its trace."""
 
 import json
 from dataclasses import asdict, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from sim.layout import ParallelLayout, Sharding
 from sim.schedule.events import Timeline, simulate_step
 from sim.schedule.noise import Noise
-from sim.schedule.trace import HOLDING, STREAMS, chrome_trace, stage_summaries, timeline_frame
+from sim.schedule.trace import HOLDING, STREAMS, chrome_trace, stage_summaries
 from sim.schedule.work import OperationWork, StepWork, step_work
 from sim.step import step_times
 from tests.sim.steps import Situation, situations, total_s
@@ -79,16 +80,11 @@ def test_each_stage_accounts_for_the_whole_step(s: Situation, jitter: float) -> 
         assert min(asdict(stage).values()) >= 0
 
 
-def test_the_frame_holds_every_event() -> None:
+def test_the_events_are_the_whole_step() -> None:
     timeline = timeline_of(PIPELINED)
-    frame = timeline_frame(timeline)
-    assert list(frame) == [
-        *["stage", "stream", "name", "micro_batch", "chunk", "start_s", "end_s", "link", "alone_s"]
-    ]
-    assert len(frame) == len(timeline.events)
-    assert (frame["end_s"] >= frame["start_s"]).all()
-    assert frame["end_s"].max() == timeline.total_s
-    assert (frame["name"] == "forward").sum() == 16 * 4 * 5  # micro-batches, stages, chunks
+    assert all(event.end_s >= event.start_s for event in timeline.events)
+    assert max(event.end_s for event in timeline.events) == timeline.total_s
+    assert sum(event.name == "forward" for event in timeline.events) == 16 * 4 * 5  # micro-batches, stages, chunks
 
 
 def test_the_trace_is_what_perfetto_reads() -> None:
@@ -114,9 +110,10 @@ def test_the_trace_is_what_perfetto_reads() -> None:
 def test_a_threads_events_do_not_overlap() -> None:
     """Perfetto draws overlapping events of a thread on top of each other."""
     for situation in (PIPELINED, FSDP):
-        frame = timeline_frame(timeline_of(situation)).sort_values(["stage", "stream", "start_s"])
-        for _, rows in frame.groupby(["stage", "stream"]):
-            assert (rows["start_s"].to_numpy()[1:] >= rows["end_s"].to_numpy()[:-1] - 1e-9).all()
+        events = sorted(timeline_of(situation).events, key=lambda event: (event.stage, event.stream, event.start_s))
+        for one, following in pairwise(events):
+            same = (one.stage, one.stream) == (following.stage, following.stream)
+            assert not same or following.start_s >= one.end_s - 1e-9
     assert set(HOLDING) < set(STREAMS)
 
 
