@@ -14,6 +14,9 @@ from profiler.files import write_atomic
 from profiler.units import DAY_S, duration
 from sim.campaign import PLANNED, REJOIN, Campaign
 
+WIDTH = 720
+"""Of a figure in a file."""
+
 MOST_POINTS = 240
 """Intervals of a line: more cannot be told apart on a page."""
 
@@ -26,7 +29,7 @@ LONGEST = 30
 """Interruptions in the figure: more rows cannot be read on a page."""
 
 
-def time_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Spec:
+def time_chart(campaign: Campaign) -> Spec:
     """The days that went elsewhere than into training, most first."""
     spent = {name: s for name, s in campaign.seconds.items() if name != "training" and s > 0}
     ranked = sorted(spent, key=lambda name: -spent[name])
@@ -42,15 +45,15 @@ def time_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Sp
     )
     rows = "; ".join(f"{name} {label}" for name, label in zip(frame["Activity"], frame["label"], strict=True))
     return finished(
-        labelled_bars(frame, theme, width, y="Activity", x="Days", title="days"),
-        theme,
+        labelled_bars(frame, LIGHT, WIDTH, y="Activity", x="Days", title="days"),
+        LIGHT,
         title=f"{percent(campaign.ettr)} of {duration(campaign.duration_s)} trained what was kept",
         subtitle="Where the rest went",
         description=f"Time spent elsewhere than in training: {rows}",
     )
 
 
-def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = 720) -> Spec | None:
+def gantt_chart(campaign: Campaign, theme: Theme = LIGHT, width: int | str = WIDTH) -> Spec | None:
     """The longest interruptions, a row each from the last safe checkpoint to going on; `None` without any.
 
     Planned ones, which are all alike, are left out where others are.
@@ -116,7 +119,7 @@ def longest_table(campaign: Campaign) -> pd.DataFrame:
     return _longest(campaign)[0].rename(columns=names)[list(names.values())]
 
 
-def power_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> Spec:
+def power_chart(campaign: Campaign) -> Spec:
     """The site's power through the campaign: the mean of each interval between its lowest and its highest hour."""
     times_s, watts = campaign.power_series()
     hours = -(-len(watts) // MOST_POINTS)
@@ -133,8 +136,8 @@ def power_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> S
     )
     scale, unit = power_unit(float(frame["high"].max()))
     frame = frame.assign(**{name: frame[name] / scale for name in ("mean", "low", "high")})
-    band = {"type": "area", "color": theme.gpu, "opacity": 0.3, "interpolate": "step-after"}
-    line = {"type": "line", "color": theme.gpu, "strokeWidth": 1.5, "interpolate": "step-after"}
+    band = {"type": "area", "color": LIGHT.gpu, "opacity": 0.3, "interpolate": "step-after"}
+    line = {"type": "line", "color": LIGHT.gpu, "strokeWidth": 1.5, "interpolate": "step-after"}
     low, mean = quantity("low", f"site power [{unit}]", ticks=5), {"field": "mean", "type": "quantitative"}
     tooltip = tips(("Day", ".1f"), ("mean", ".2f"), ("low", ".2f"), ("high", ".2f"))
     body = {
@@ -147,8 +150,8 @@ def power_chart(campaign: Campaign, theme: Theme = LIGHT, width: int = 720) -> S
     }
     average, highest = (power(w / 1e6) for w in (campaign.mean_site_power_w, campaign.peak_site_power_w))
     return finished(
-        sized(body, width, 260),
-        theme,
+        sized(body, WIDTH, 260),
+        LIGHT,
         title=f"The site draws {average} on average and {highest} at most",
         subtitle=f"Mean of every {hours} h, between the lowest and the highest hour" if hours > 1 else "Hour by hour",
         description=f"Site power over {duration(campaign.duration_s)}: mean {average}, highest {highest}.",

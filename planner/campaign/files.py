@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from planner.campaign.text import ACTIVITY_NAMES
 from profiler.files import InputError, nearest, write_atomic
-from profiler.units import DAY_S, HOUR_S, JOULES_PER_MWH
+from profiler.units import DAY_S, JOULES_PER_MWH
 from sim.campaign import Campaign
 from sim.campaign.hours import hour_series
-from sim.campaign.record import ACTIVITIES
+from sim.campaign.record import ACTIVITIES, Interruption
 from sim.site.energy import PARTS
 
 if TYPE_CHECKING:
@@ -26,26 +26,20 @@ def event_frame(campaign: Campaign, start: datetime) -> "pd.DataFrame":
     """The event log: one row for each interruption, with the local time and what it cost in seconds."""
     import pandas as pd
 
-    frame = pd.DataFrame([stop._asdict() for stop in campaign.interruptions], columns=_stop_fields(campaign))
+    frame = pd.DataFrame([stop._asdict() for stop in campaign.interruptions], columns=list(Interruption._fields))
     frame.insert(0, "time", [start + timedelta(seconds=s) for s in frame["time_s"]])
     frame["planned"] = [stop.planned for stop in campaign.interruptions]
     return frame
 
 
-def _stop_fields(campaign: Campaign) -> list[str]:
-    from sim.campaign.record import Interruption
-
-    return list(Interruption._fields)
-
-
-def hour_frame(campaign: Campaign, start: datetime, step_s: float = HOUR_S) -> "pd.DataFrame":
+def hour_frame(campaign: Campaign, start: datetime) -> "pd.DataFrame":
     """One row for each hour: energy by part [MWh], mean power [MW], tokens, seconds of each activity.
 
     Columns add up to the campaign's totals; the last hour ends with the campaign.
     """
     import pandas as pd
 
-    hours = hour_series(campaign, step_s)
+    hours = hour_series(campaign)
     energy_mwh = {f"{part}_mwh": hours.energy_j[:, i] / JOULES_PER_MWH for i, part in enumerate(PARTS)}
     activities = {f"{name}_s": hours.activity_s[:, i] for i, name in enumerate(ACTIVITIES)}
     return pd.DataFrame(
