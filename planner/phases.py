@@ -236,7 +236,7 @@ def _layout(phase: PhaseRequest, space: LayoutSpace, request: PlanRequest) -> tu
 
 def _stated_s(tflops_per_gpu: float, step: StepEstimate, phase: str) -> float:
     """Seconds of a step at a stated throughput; refused where no program can be as quick (`sim.floor`)."""
-    flops = step.model_flops["noncausal"] / step.gpus
+    flops = step.model_flops / step.gpus
     seconds = flops / (tflops_per_gpu * 1e12)
     if seconds < step.floor_s:
         raise InputError(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from profiler.architecture import AttentionConvention, ModelArchitecture
+from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
 from profiler.profile import Profile
 from sim.case import Array, StepCase, entry
@@ -50,11 +50,10 @@ class StepEstimate:
     """One whole node at the wall, fans and conversion included."""
     tokens: float
     gpus: int
-    model_flops: Mapping[AttentionConvention, float]
-    """FLOPs of the step by convention, nothing counted twice for recompute."""
+    model_flops: float
+    """FLOPs of the step, non-causal, nothing counted twice for recompute."""
     peak_flops: float
     """Dense peak of one GPU in the precision used."""
-    peak_bf16_flops: float
     origin: KernelOrigin
     kernel_shares: KernelShares
     """How much of the time stands on measured, interpolated, published and guessed kernels."""
@@ -72,22 +71,9 @@ class StepEstimate:
         """The same, given how far the prediction is to be trusted."""
         return fit(self.peak_memory_bytes, self.capacity_bytes)
 
-    @property
-    def tokens_per_s_per_gpu(self) -> float:
-        """Throughput of one GPU."""
-        return self.tokens / self.step_time_s / self.gpus
-
-    def flops_per_s_per_gpu(self, convention: AttentionConvention = "noncausal") -> float:
-        """Model FLOP/s of one GPU."""
-        return self.model_flops[convention] / self.step_time_s / self.gpus
-
-    def mfu(self, convention: AttentionConvention = "noncausal") -> float:
+    def mfu(self) -> float:
         """Model FLOPs utilisation against the dense peak of the precision used."""
-        return self.flops_per_s_per_gpu(convention) / self.peak_flops
-
-    def mfu_bf16(self, convention: AttentionConvention = "noncausal") -> float:
-        """Utilisation against the 16-bit dense peak whatever the precision: comparable between runs."""
-        return self.flops_per_s_per_gpu(convention) / self.peak_bf16_flops
+        return self.model_flops / self.step_time_s / self.gpus / self.peak_flops
 
 
 def check_precision(precision: TrainingPrecision, gpu: Gpu) -> None:
@@ -182,17 +168,15 @@ def from_case(
     layout: ParallelLayout,
     *,
     measured: MeasuredStep,
-    index: int = 0,
 ) -> StepEstimate:
-    """Entry `index` of an evaluated case as a StepEstimate."""
+    """The only entry of an evaluated case as a StepEstimate."""
 
     def at(values: Array) -> float:
-        return entry(values, index)
+        return entry(values, 0)
 
     memory = memory_use(case)
     gpu_power_w = at(step_power_w(cluster.gpu, times))
     tokens = at(case.tokens)
-    seq_len = round(at(case.seq_len))
     parts_s = {f.name: at(getattr(times, f.name)) for f in fields(times) if f.name != "total"}
     return StepEstimate(
         step_time_s=at(times.total),
@@ -201,17 +185,13 @@ def from_case(
         memory_bytes={f.name: at(getattr(memory, f.name)) for f in fields(memory) if f.name != "total"},
         peak_memory_bytes=at(memory.total),
         capacity_bytes=cluster.gpu.memory_bytes,
-        largest_memory=largest_kind(memory, index),
+        largest_memory=largest_kind(memory),
         gpu_power_w=gpu_power_w,
         node_power_w=cluster.gpus_per_node * gpu_power_w + cluster.node.host_load_power_w,
         tokens=tokens,
         gpus=cluster.gpus,
-        model_flops={
-            "causal": architecture.flops_per_token(seq_len, "causal") * tokens,
-            "noncausal": architecture.flops_per_token(seq_len, "noncausal") * tokens,
-        },
+        model_flops=architecture.flops_per_token(round(at(case.seq_len)), "noncausal") * tokens,
         peak_flops=at(case.peak_flops),
-        peak_bf16_flops=cluster.gpu.peak_bf16_flops,
         origin=_origin(measured, cluster.gpu),
         kernel_shares=kernel_shares(parts_s, measured, timed_part=cluster.gpu.kernels != ""),
         bases=part_bases(measured, timed_part=cluster.gpu.kernels != ""),

@@ -7,9 +7,10 @@ The seconds come from the same functions as those of `sim/step.py`, so that the 
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.case import Array, StepCase, entry
 from sim.context import context_exposed, rings
@@ -213,15 +214,11 @@ class StepWork:
         return self.shape.schedule in ("zb-h2", "zb-v")
 
 
-def step_work(case: StepCase, index: int = 0) -> StepWork:
-    """All that one replica of step `index` does, for `sim.schedule.events.simulate_step`."""
-
-    def at(values: Array) -> float:
-        return entry(values, index)
-
-    stages, chunks, micro_batches = (round(at(n)) for n in (case.pp, case.vp, case.micro_batches))
+def step_work(case: StepCase) -> StepWork:
+    """All that one replica does in the only step of a case, for `sim.schedule.events.simulate_step`."""
+    stages, chunks, micro_batches = (round(_at(n)) for n in (case.pp, case.vp, case.micro_batches))
     shape = PipelineShape(
-        schedule=SCHEDULES[int(at(case.schedule))], stages=stages, chunks=chunks, micro_batches=micro_batches
+        schedule=SCHEDULES[int(_at(case.schedule))], stages=stages, chunks=chunks, micro_batches=micro_batches
     )
     head, deferred_s = head_chunk(case, head_s(case))
     parameters = rank_parameters(case, stage_layers(case)[0])
@@ -230,27 +227,32 @@ def step_work(case: StepCase, index: int = 0) -> StepWork:
     fsdp = exposed_fsdp_s(case, forward, backward, again)
     return StepWork(
         shape=shape,
-        chunks=_chunks(case, shape, index, head, parameters),
-        links=_links(case, index),
-        context_exposed=at(context_exposed(case)),
-        p2p_s=at(p2p_s(case)),
-        p2p_exposed=at(case.p2p_exposed),
-        deferred_s=at(deferred_s),
-        shard_exposed=at(case.fsdp_exposed),
-        reduce_s=at(reduction_s(case, parameters)),
-        by_round=at(np.where(reduces_by_round(case), 1.0, 0.0)) > 0,
-        gather_s=at(weight_gather_s(case, parameters)),
-        gathers_last=at(case.waits_for_weights) > 0,
-        overlaps=at(case.dp_overlap) > 0,
-        once_exposed=at(case.dp_exposed),
-        optimizer_s=at(optimizer_s(case, parameters) + tied_s(case)),
-        fixed_s=at(case.step_fixed_s + fsdp_root_s(case) + fsdp_late_s(case, parameters)),
-        slowest_gpu=at(slowest_gpu(case, forward, backward, again, fsdp[0] + fsdp[1])),
-        slowdown=at(case.slowdown),
+        chunks=_chunks(case, shape, head, parameters),
+        links=_links(case),
+        context_exposed=_at(context_exposed(case)),
+        p2p_s=_at(p2p_s(case)),
+        p2p_exposed=_at(case.p2p_exposed),
+        deferred_s=_at(deferred_s),
+        shard_exposed=_at(case.fsdp_exposed),
+        reduce_s=_at(reduction_s(case, parameters)),
+        by_round=_at(np.where(reduces_by_round(case), 1.0, 0.0)) > 0,
+        gather_s=_at(weight_gather_s(case, parameters)),
+        gathers_last=_at(case.waits_for_weights) > 0,
+        overlaps=_at(case.dp_overlap) > 0,
+        once_exposed=_at(case.dp_exposed),
+        optimizer_s=_at(optimizer_s(case, parameters) + tied_s(case)),
+        fixed_s=_at(case.step_fixed_s + fsdp_root_s(case) + fsdp_late_s(case, parameters)),
+        slowest_gpu=_at(slowest_gpu(case, forward, backward, again, fsdp[0] + fsdp[1])),
+        slowdown=_at(case.slowdown),
     )
 
 
-def _links(case: StepCase, index: int) -> Links:
+def _at(values: NDArray[Any]) -> float:
+    """What stands for the only step."""
+    return entry(values, 0)
+
+
+def _links(case: StepCase) -> Links:
     """Over which link each stream's slowest hop goes."""
     ranks, stride = case.dp * case.cp, replica_stride(case)
     shard = sharing_ranks(case)
@@ -263,38 +265,32 @@ def _links(case: StepCase, index: int) -> Links:
         "send": (case.pp, p2p_stride(case)),
     }
     names: dict[str, LinkName] = {
-        name: "nic" if entry(leaves_node(case, *group), index) else "nvlink" for name, group in groups.items()
+        name: "nic" if _at(leaves_node(case, *group)) else "nvlink" for name, group in groups.items()
     }
     return Links(**names)
 
 
-def _chunks(
-    case: StepCase, shape: PipelineShape, index: int, head: Chunk, parameters: Array
-) -> tuple[ChunkWork, ...]:
-    """The chunks of step `index` in the order of the forward pass."""
-
-    def at(values: Array) -> float:
-        return entry(values, index)
-
+def _chunks(case: StepCase, shape: PipelineShape, head: Chunk, parameters: Array) -> tuple[ChunkWork, ...]:
+    """The chunks in the order of the forward pass."""
     forward, back, weight_s = _block(case)
     moves = fsdp_moves_s(case)
-    once = at(pass_s(case)) / 2  # of each chunk and micro-batch, half with either pass
-    accumulated = at(accumulate_s(case, parameters)) / shape.chunks
+    once = _at(pass_s(case)) / 2  # of each chunk and micro-batch, half with either pass
+    accumulated = _at(accumulate_s(case, parameters)) / shape.chunks
 
     def operation(blocks: float, block: dict[str, Array], more_s: float) -> OperationWork:
-        seconds = {name: blocks * at(values) for name, values in block.items()}
+        seconds = {name: blocks * _at(values) for name, values in block.items()}
         return OperationWork(**{**seconds, "compute_s": seconds["compute_s"] + more_s})
 
     def chunk(blocks: float, extra: Chunk | None) -> ChunkWork:
-        ahead, behind, weights = (0.0,) * 3 if extra is None else (at(getattr(extra, f.name)) for f in fields(Chunk))
+        ahead, behind, weights = (0.0,) * 3 if extra is None else (_at(getattr(extra, f.name)) for f in fields(Chunk))
         return ChunkWork(
             forward=operation(blocks, forward, ahead + once),
             backward=operation(blocks, back, behind + once),
             weight=operation(blocks, {"compute_s": weight_s, "shard_behind_s": weight_s}, weights + accumulated),
-            last_shard_s=blocks * at(moves.last_s),
+            last_shard_s=blocks * _at(moves.last_s),
         )
 
-    first, middle, last = (at(x) for x in chunk_layers(case.layers, case.pp, case.vp, case.head_layers))
+    first, middle, last = (_at(x) for x in chunk_layers(case.layers, case.pp, case.vp, case.head_layers))
     if shape.depth == 1:
         return (chunk(first, head),)
     return (chunk(first, None), *[chunk(middle, None)] * (shape.depth - 2), chunk(last, head))

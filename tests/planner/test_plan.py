@@ -335,9 +335,11 @@ def test_simulated_replicas_are_of_the_plan() -> None:
 def test_a_stated_throughput_is_refused_between_what_was_reached_and_the_dense_peak() -> None:
     """489.1 TFLOP/s, non-causal, is the most published of an H100 in 16 bits (Megatron-LM's README, July 2024);
     989.4 is the datasheet's peak, of causal FLOPs, which are what a flash kernel computes."""
-    step = small().main_phase.step
-    most = step.model_flops["noncausal"] / step.gpus / step.floor_s / 1e12
-    assert 489.1 < most < 989.4 * step.model_flops["noncausal"] / step.model_flops["causal"]
+    plan = small()
+    step, seq_len = plan.main_phase.step, plan.main_phase.seq_len
+    most = step.model_flops / step.gpus / step.floor_s / 1e12
+    every, lower = (plan.architecture.flops_per_token(seq_len, half) for half in ("noncausal", "causal"))
+    assert 489.1 < most < 989.4 * every / lower
     assert small(("stated.tflops_per_gpu", most * 0.999)).tflops_per_gpu == pytest.approx(most * 0.999)
     with pytest.raises(InputError, match=f"allow {most:.0f} at most"):
         small(("stated.tflops_per_gpu", most * 1.001))
