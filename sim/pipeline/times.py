@@ -78,19 +78,13 @@ class PipelineCase:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineTimes:
-    """Seconds from the first forward to the last gradient, and where they go; the parts add up to `total_s`.
+    """Seconds from the first forward to the last gradient, and what of them the sends are.
 
     Under zb-h2 and zb-v the optimizer is checked after it ran (arXiv:2401.10241 section 4), so that stages begin the
     next step one after another as they began this one: `total_s` is then the longest stage from its own begin.
     """
 
     total_s: Array
-    work_s: Array
-    """The mean stage's computation."""
-    imbalance_s: Array
-    """What the slowest stage computes beyond the mean."""
-    bubble_s: Array
-    """What the slowest stage waits in all but for sends."""
     p2p_s: Array
     """What sends add."""
 
@@ -148,12 +142,7 @@ def pipeline_times(case: PipelineCase, most_s: Array | float = math.inf) -> Pipe
     arXiv:2401.10241 section 3; ZB-V arXiv:2405.15362.
     """
     shape, schedule, p2p_s, exposed, c = _flat(case)
-    first_s, middle_s, last_s = (c.m * ops.t for ops in (c.first, c.middle, c.last))
-    last_s = last_s + c.m * c.deferred
-    work_s = (first_s + np.maximum(c.n * c.v - 2, 0) * middle_s + last_s) / c.n
-    slowest_s = np.broadcast_to(_slowest_s(case), shape).ravel()
-    least_s = np.maximum(slowest_s, np.broadcast_to(_there_and_back_s(case), shape).ravel())
-
+    least_s = np.broadcast_to(certain_s(case), shape).ravel()
     worth = least_s * (1 - ROUNDING) <= np.broadcast_to(most_s, shape).ravel()
     free_s, total_s = least_s.copy(), least_s.copy()
     for (name, several), longest in LONGEST.items():
@@ -169,14 +158,7 @@ def pipeline_times(case: PipelineCase, most_s: Array | float = math.inf) -> Pipe
         free_s[pairs] = two_stages(some)
         total_s[pairs] = two_stages(_with_sends(some, p2p_s[pairs], exposed[pairs]))
     # a later begin can shorten what zb-h2 and zb-v count: no more than nothing is gained by it
-    sends_s = np.maximum(total_s - free_s, 0.0)
-    return PipelineTimes(
-        total_s=total_s.reshape(shape),
-        work_s=work_s.reshape(shape),
-        imbalance_s=(slowest_s - work_s).reshape(shape),
-        bubble_s=(total_s - slowest_s - sends_s).reshape(shape),
-        p2p_s=sends_s.reshape(shape),
-    )
+    return PipelineTimes(total_s=total_s.reshape(shape), p2p_s=np.maximum(total_s - free_s, 0.0).reshape(shape))
 
 
 def _flat(case: PipelineCase) -> tuple[tuple[int, ...], Array, Array, Array, Pipeline]:
