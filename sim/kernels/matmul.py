@@ -92,11 +92,6 @@ def product_s(m: Values, n: Values, k: Values, flops_per_s: Values, curve: Matmu
     return forward_s(m, shapes, flops_per_s, curve) + curve.overhead_s + curve.quantise_s_per_element * m * k
 
 
-def efficiency(m: Values, n: Values, k: Values, flops_per_s: Values, curve: MatmulCurve) -> Values:
-    """Rate of one product over that of large ones, 0 to 1."""
-    return 2 * m * n * k / flops_per_s / product_s(m, n, k, flops_per_s, curve)
-
-
 @cache
 def matmul_curves() -> Mapping[str, MatmulCurve]:
     """All curves by part and precision, as `h100-bf16`."""
