@@ -176,16 +176,6 @@ class Reliability:
             cold_s += (times[-1] - times[-2]) / (sizes[-1] - sizes[-2]) * (gpus - sizes[-1])
         return cold_s * (self.warm_restart_share if warm else 1.0)
 
-    def scaled(self, failures_per_1000_node_days: float) -> "Reliability":
-        """The same mix of causes at another overall rate."""
-        if not failures_per_1000_node_days >= 0:
-            raise InputError(f"failures per 1,000 node-days is {failures_per_1000_node_days}; 0 or more is needed.")
-        if not self.causes:
-            raise InputError(f"{self.name} has no failure causes to scale.")
-        factor = failures_per_1000_node_days / self.failures_per_1000_node_days
-        causes = tuple(replace(c, rate_per_node_day=c.rate_per_node_day * factor) for c in self.causes)
-        return replace(self, causes=causes)
-
     def detected_within(self, longest_s: float) -> "Reliability":
         """The same causes, none noticed later than `longest_s`."""
         causes = tuple(replace(cause, detection_s=min(cause.detection_s, longest_s)) for cause in self.causes)

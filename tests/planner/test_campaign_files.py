@@ -22,6 +22,7 @@ from planner.campaign.simulation import Simulation, simulate_plan
 from planner.plan_file import read_plan_request
 from planner.quantities import percent
 from profiler.files import InputError
+from tests.sim.campaigns import at_rate
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "llama3.1-8b.toml"
 
@@ -143,7 +144,7 @@ def test_a_campaign_without_interruptions_has_no_gantt(run: Simulation) -> None:
     from sim.campaign import simulate_campaign
 
     setup = run.scenario.setup
-    calm = replace(setup, reliability=setup.reliability.scaled(0.0), planned_maintenance_per_day=0.0)
+    calm = replace(setup, reliability=at_rate(setup.reliability, 0.0), planned_maintenance_per_day=0.0)
     campaign = simulate_campaign(calm, 1)
     assert gantt_chart(campaign) is None
     assert event_frame(campaign, run.scenario.start).empty

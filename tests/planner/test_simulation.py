@@ -18,6 +18,7 @@ from planner.plan import make_plan
 from planner.plan_file import PlanRequest, parse_plan_request, read_plan_request
 from planner.quantities import significant
 from profiler.files import InputError
+from tests.sim.campaigns import at_rate
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "llama3.1-8b.toml"
 SHORT = read_plan_request(EXAMPLE, [("tokens", "15T"), ("cluster.gpus", 1024)])
@@ -201,7 +202,7 @@ def test_a_plan_without_failures_says_so() -> None:
         result,
         scenario=replace(
             result.scenario,
-            setup=replace(result.scenario.setup, reliability=result.scenario.setup.reliability.scaled(0.0)),
+            setup=replace(result.scenario.setup, reliability=at_rate(result.scenario.setup.reliability, 0.0)),
         ),
     )
     assert math.isinf(calm.scenario.setup.mtbf_s)

@@ -18,6 +18,7 @@ from planner.priors import NORMAL, Prior, catalogue, normals, plan_priors
 from planner.uncertainty import OUTCOMES, Quantiles, sample_plan
 from profiler.files import InputError
 from sim.campaign import simulate_replicas
+from tests.sim.campaigns import at_rate
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL: Mapping[str, Any] = {
@@ -97,7 +98,7 @@ def test_the_rate_of_failures_acts_as_in_a_campaign_simulated_with_it(factor: fl
     """First order in the share lost: half and twice the failures of the published record."""
     plan = example("405b")
     record = plan.setup.reliability
-    scaled = replace(plan.setup, reliability=record.scaled(record.failures_per_1000_node_days * factor))
+    scaled = replace(plan.setup, reliability=at_rate(record, record.failures_per_1000_node_days * factor))
     scaled = replace(scaled, checkpoints=replace(scaled.checkpoints, interval_s=plan.setup.cadence.interval_s))
     simulated = np.mean([c.duration_s / 86_400 for c in simulate_replicas(scaled, 3, 20)])
     base = np.mean([c.duration_s / 86_400 for c in simulate_replicas(plan.setup, 3, 20)])

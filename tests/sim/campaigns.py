@@ -1,5 +1,6 @@
 """Shared by the campaign's tests: setups by name, and whole clusters for hypothesis."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,13 @@ def quiet(**fields: Any) -> Reliability:
     return Reliability(
         **{"name": "quiet", "label": "", "causes": (), "restart_gpus": (1.0,), "restart_times_s": (300.0,)} | fields
     )
+
+
+def at_rate(record: Reliability, per_1000_node_days: float) -> Reliability:
+    """The same mix of causes at another overall rate."""
+    factor = per_1000_node_days / record.failures_per_1000_node_days
+    causes = tuple(replace(cause, rate_per_node_day=cause.rate_per_node_day * factor) for cause in record.causes)
+    return replace(record, causes=causes)
 
 
 def check_conserved(plan: CampaignSetup, run: Campaign) -> None:

@@ -27,7 +27,7 @@ from sim.campaign import (
 from sim.campaign.checkpoints import CheckpointPolicy
 from sim.campaign.reliability import load_reliability
 from sim.hardware import build_cluster
-from tests.sim.campaigns import DAY, check_conserved, fleet, phase, setup, setups
+from tests.sim.campaigns import DAY, at_rate, check_conserved, fleet, phase, setup, setups
 
 
 @settings(max_examples=150, deadline=None)
@@ -147,7 +147,7 @@ def test_young_daly_is_the_optimum_that_simulation_finds() -> None:
 def test_without_failures_the_duration_is_arithmetic() -> None:
     plan = setup(
         1.0,
-        reliability=load_reliability("llama3-405b").scaled(0.0),
+        reliability=at_rate(load_reliability("llama3-405b"), 0.0),
         checkpoints=CheckpointPolicy(interval_s=1000.0),
         planned_maintenance_per_day=0,
     )
@@ -160,7 +160,7 @@ def test_without_failures_the_duration_is_arithmetic() -> None:
 
 
 def test_planned_stops_save_first_and_lose_nothing() -> None:
-    plan = setup(10.0, reliability=load_reliability("llama3-405b").scaled(0.0), planned_maintenance_per_day=1)
+    plan = setup(10.0, reliability=at_rate(load_reliability("llama3-405b"), 0.0), planned_maintenance_per_day=1)
     run = simulate_campaign(plan, 0)
     assert [stop.planned for stop in run.interruptions] == [True] * 10
     assert run.seconds["lost_work"] == 0

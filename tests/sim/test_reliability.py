@@ -13,6 +13,7 @@ from profiler.files import InputError
 from sim.campaign.failures import FailureProcess
 from sim.campaign.reliability import Reliability, load_reliability, reliability_names
 from sim.hardware import build_cluster
+from tests.sim.campaigns import at_rate
 
 HOUR = 3600.0
 LLAMA = load_reliability("llama3-405b")
@@ -63,8 +64,8 @@ def test_restart_time_never_falls_with_size(a: int, b: int) -> None:
 
 
 @given(st.floats(0, 1000))
-def test_scaled_keeps_the_mix(rate: float) -> None:
-    scaled = LLAMA.scaled(rate)
+def test_a_rate_is_that_of_its_causes(rate: float) -> None:
+    scaled = at_rate(LLAMA, rate)
     assert scaled.failures_per_1000_node_days == pytest.approx(rate)
     assert scaled.interruptions_per_s(1000) == pytest.approx(rate / 86400)
     if rate > 1e-6:
@@ -78,8 +79,8 @@ def test_rates_follow_gpus_whatever_the_node() -> None:
 
 
 def test_without_failures_the_mtbf_is_infinite() -> None:
-    assert math.isinf(LLAMA.scaled(0.0).mtbf_s(build_cluster("h100-sxm", 8)))
-    assert LLAMA.scaled(0.0).mean_detection_s == 0
+    assert math.isinf(at_rate(LLAMA, 0.0).mtbf_s(build_cluster("h100-sxm", 8)))
+    assert at_rate(LLAMA, 0.0).mean_detection_s == 0
 
 
 def test_failure_process_is_poisson_with_the_causes_weights() -> None:
@@ -119,11 +120,3 @@ def test_bad_files_name_file_and_key(tmp_path: Path) -> None:
 def test_bad_restart_tables(gpus: tuple[float, ...], times: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="restart_gpus"):
         Reliability(name="x", label="x", causes=(), restart_gpus=gpus, restart_times_s=times)
-
-
-def test_bad_rates() -> None:
-    with pytest.raises(InputError, match="0 or more"):
-        LLAMA.scaled(-1.0)
-    empty = Reliability(name="none", label="", causes=(), restart_gpus=(1.0,), restart_times_s=(1.0,))
-    with pytest.raises(InputError, match="no failure causes"):
-        empty.scaled(1.0)

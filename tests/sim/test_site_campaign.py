@@ -18,6 +18,7 @@ from sim.hardware import build_cluster
 from sim.site.climate import load_climate
 from sim.site.conditions import PowerWindow, SiteConditions
 from sim.site.energy import SitePower
+from tests.sim.campaigns import at_rate
 from tests.sim.test_hours import SETUP
 
 SUMMER, WINTER = datetime(2026, 7, 6), datetime(2026, 1, 5)  # Mondays
@@ -42,7 +43,7 @@ MIXED = replace(
     replicas=64,
     fewer_replicas=True,
     pauses=(Pause(name="evaluation", every_s=6 * HOUR_S, pause_s=900.0),),
-    reliability=SETUP.reliability.scaled(40.0),
+    reliability=at_rate(SETUP.reliability, 40.0),
 )
 """Segments that mix power states: replicas missing, evaluation, many failures."""
 
@@ -156,7 +157,7 @@ def test_summer_costs_more_power_than_winter_and_the_years_mean_is_the_plans() -
 def test_hot_hours_train_one_to_two_percent_less() -> None:
     """arXiv:2407.21783 section 3.3.4: 1 to 2 % between the hours of a day."""
     calm = replace(
-        SETUP, phases=SETUP.phases[1:], reliability=SETUP.reliability.scaled(0.0), planned_maintenance_per_day=0.0
+        SETUP, phases=SETUP.phases[1:], reliability=at_rate(SETUP.reliability, 0.0), planned_maintenance_per_day=0.0
     )
     conditions = SiteConditions(start=SUMMER, climate=load_climate("phoenix"))
     tokens = hour_series(simulate_campaign(replace(calm, conditions=conditions), 1)).tokens
