@@ -74,7 +74,6 @@ class CarbonAccount:
     location_based_tco2e: float
     market_based_tco2e: float
     embodied_tco2e: float
-    grid: Grid
     how: str
 
     @property
@@ -188,7 +187,6 @@ def account(
         location_based_tco2e=location_based(energy_kwh, grid),
         market_based_tco2e=market_based(energy_kwh, grid, contracted_share=contracted_share),
         embodied_tco2e=embodied(gpus, embodied_kg_per_gpu, days),
-        grid=grid,
         how=f"{energy(energy_kwh / 1000)} at {grid.intensity_kg_per_kwh:.3f} kg per kWh ({grid.label})",
     )
 

@@ -16,7 +16,6 @@ class ModelCard:
     """One row of the card's energy table."""
 
     gpu_hours: float
-    tdp_w: float
     tco2e: float
     """Location-based, every GPU-hour at its TDP."""
 
@@ -41,7 +40,6 @@ def load_model_card(architecture: ModelArchitecture) -> ModelCard | None:
         if row["model"].lower().replace(" ", "-").replace("llama-", "llama") == architecture.name:
             return ModelCard(
                 gpu_hours=float(row["gpu_hours"]),
-                tdp_w=float(row["tdp_w"]),
                 tco2e=float(row["location_based_tco2e"]),
             )
     return None

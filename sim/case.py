@@ -46,8 +46,6 @@ class ProductShape:
 class CoreShape:
     """`sim.kernels.attention.AttentionShape`, one entry per step."""
 
-    flops_per_s: Array
-    backward_flops_per_s: Array
     half: Array
     backward_half: Array
     full_gain: Array
@@ -102,7 +100,6 @@ class StepCase:
     """Dense peak of the precision used."""
     ceiling_flops: Array
     """Measured matmul ceiling of the precision used."""
-    memory_bytes: Array
     memory_peak_bytes_per_s: Array
     """The datasheet's."""
     memory_bytes_per_s: Array
@@ -273,8 +270,6 @@ class StepCase:
     def attention_shape(self) -> "CoreShape":
         """How fused attention slows down with its shape."""
         return CoreShape(
-            flops_per_s=self.attention_flops_per_s,
-            backward_flops_per_s=self.attention_backward_flops_per_s,
             half=self.attention_half,
             backward_half=self.attention_backward_half,
             full_gain=self.attention_full_gain,

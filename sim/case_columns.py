@@ -143,7 +143,6 @@ def rate_columns(
         "gpus_per_node": gpus_per_node,
         "peak_flops": peak,
         "ceiling_flops": gpu.matmul_ceiling_flops(precision),
-        "memory_bytes": gpu.memory_bytes,
         "memory_peak_bytes_per_s": gpu.memory_bandwidth_bytes_per_s,
         "memory_bytes_per_s": gpu.memory_bandwidth_bytes_per_s * k["memory_share"],
         "matmul_flops_per_s": peak * share,

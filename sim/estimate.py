@@ -62,13 +62,8 @@ class StepEstimate:
     layout: ParallelLayout
 
     @property
-    def fits(self) -> bool:
-        """Whether the fullest GPU's predicted peak stays within its memory."""
-        return self.peak_memory_bytes <= self.capacity_bytes
-
-    @property
     def memory_fit(self) -> Fit:
-        """The same, given how far the prediction is to be trusted."""
+        """Whether the fullest GPU's memory suffices, given how far the prediction of its peak is to be trusted."""
         return fit(self.peak_memory_bytes, self.capacity_bytes)
 
     def mfu(self) -> float:

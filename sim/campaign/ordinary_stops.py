@@ -39,8 +39,7 @@ class _Stretches(NamedTuple):
     stored_at_s: Floats
     kept_at_s: Floats
     stored_s: Floats
-    """Training, as the next two."""
-    kept_s: Floats
+    """Training, as the next."""
     reached_s: Floats
     work_s: Floats
     """Work done before each, and after the last."""
@@ -145,7 +144,6 @@ class OrdinaryStops(Ordinary):
             stored_at_s=np.minimum(start_s + stored * cycle_s, fails.time_s),
             kept_at_s=np.minimum(start_s + kept * cycle_s, fails.time_s),
             stored_s=stored_s,
-            kept_s=kept_s,
             reached_s=np.maximum(reached_s, kept_s),
             work_s=np.cumsum(np.append(job.done_s, kept_s * self._now_speed)),
         )

@@ -27,12 +27,6 @@ class AttentionShape(Protocol):
     """What an attention's time depends on beside its FLOPs: of one curve, or of one step each."""
 
     @property
-    def flops_per_s(self) -> Values: ...
-
-    @property
-    def backward_flops_per_s(self) -> Values: ...
-
-    @property
     def half(self) -> Values: ...
 
     @property

@@ -100,7 +100,6 @@ class SiteConditions:
         year_c = self.climate.year_c()
         index = hours_of_year(self.start, hours)
         return Hours(
-            temperature_c=year_c[index],
             pue=pue_by_temperature(year_c, pue)[index],
             speed=speed_by_temperature(year_c, self.daily_swing)[index],
             allowed_w=allowed_w,
@@ -111,7 +110,6 @@ class SiteConditions:
 class Hours:
     """Hour by hour from the start; arrays of one shape."""
 
-    temperature_c: Array | None = None
     pue: Array
     speed: Array
     """Throughput over its mean."""

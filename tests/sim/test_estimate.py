@@ -57,7 +57,7 @@ def test_an_estimate_is_the_step_in_units_of_people(s: Situation) -> None:
     causal = s.architecture.flops_per_token(s.seq_len, "causal") * found.tokens
     assert causal < found.model_flops
     assert causal / found.step_time_s / found.gpus < found.peak_flops
-    assert found.fits == (found.peak_memory_bytes <= gpu.memory_gib * 2**30)
+    assert found.capacity_bytes == gpu.memory_gib * 2**30
     used = min(per_node, s.layout.gpus)
     assert found.node_power_w == pytest.approx(used * found.gpu_power_w + load_node(gpu.node).host_load_power_w)
 
@@ -108,7 +108,7 @@ def test_a_step_that_cannot_run_is_one_sentence(changes: dict[str, Any], says: s
 
 def test_what_is_too_large_says_by_what() -> None:
     found = estimate(ParallelLayout(tp=8), architecture=load_architecture("llama3.1-405b"), global_batch=1)
-    assert not found.fits
+    assert found.memory_fit == "does not fit"
     assert found.largest_memory in found.memory_bytes
     assert found.peak_memory_bytes > found.capacity_bytes
 
