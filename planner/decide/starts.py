@@ -140,8 +140,9 @@ def _alike(ready: Scenario, goal: Goal, options: list[StartOption]) -> str:
         return "the grid's intensity is the same at every hour; give site.grid a CSV file with a year's hours."
     if ready.request.money.mode == "rent":
         return "rent has the electricity in its price, which is the same on every day."
-    if not ready.prices.tariff.flat:
-        return f"over the run's days the hours of {ready.prices.tariff.label} come out alike."
+    tariff = ready.prices.tariff
+    if tariff.windows or tariff.hourly_usd_per_kwh:
+        return f"over the run's days the hours of {tariff.label} come out alike."
     return (
         "the tariff is the same at every hour; give site.tariff one with windows, or a CSV file with a year's hours."
     )
