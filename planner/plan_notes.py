@@ -3,7 +3,7 @@
 from planner.carbon import Grid
 from planner.money.pricing import tariff_notes
 from planner.money.spot import spot_notes
-from planner.phases import PlannedPhase, memory_notes, unfitted_notes
+from planner.phases import PlannedPhase, memory_notes, network_notes, unfitted_notes
 from planner.plan_file import PlanRequest
 from planner.plan_profile import profile_notes
 from planner.power_limit import cap_notes
@@ -32,5 +32,6 @@ def plan_notes(
         *cap_notes(request.site, setup.cluster.gpu),
         *(note for phase in phases for note in phase.notes),
         *memory_notes(phases),
+        *network_notes(phases),
     )
     return tuple(dict.fromkeys(found))

@@ -17,7 +17,7 @@ from sim.layout import ParallelLayout, check_layout
 from sim.memory import Fit, fit, largest_kind, memory_use
 from sim.power import step_power_w
 from sim.stacks.stack import SoftwareStack
-from sim.step import StepTimes, step_times
+from sim.step import StepTimes, network_s, step_times
 
 KernelOrigin = Literal["measured", "scaled", "calibrated", "assumed"]
 """Of the blocks. measured: the very shape is in a profile; scaled: it lies between measured shapes, or the profile
@@ -38,6 +38,8 @@ class StepEstimate:
     step_time_s: float
     parts_s: Mapping[str, float]
     """Seconds by activity; they add up to `step_time_s`."""
+    network_s: float
+    """In which a GPU's network card moves something, mostly beside all this."""
     floor_s: float
     """The physical floor: no program on these GPUs can be faster (`sim.floor`)."""
     memory_bytes: Mapping[str, float]
@@ -176,6 +178,7 @@ def from_case(
     return StepEstimate(
         step_time_s=at(times.total),
         parts_s=parts_s,
+        network_s=at(network_s(case)),
         floor_s=at(floor_s(case)),
         memory_bytes={f.name: at(getattr(memory, f.name)) for f in fields(memory) if f.name != "total"},
         peak_memory_bytes=at(memory.total),

@@ -12,13 +12,16 @@ import numpy as np
 
 from sim.case import BF16, Array, StepCase
 from sim.network import send_time_s, small_all_reduce_s
+from sim.network_use import network_use
 from sim.passes import Pass, block_passes, head_matmul_s, head_s, recompute_s, recomputed
 from sim.pipeline.times import Chunk, PipelineCase, certain_s, chunk_layers, pipeline_times
 from sim.schedule.order import SCHEDULES, SPLIT
 from sim.sharding import (
     Hiding,
     accumulate_s,
+    fsdp_late_s,
     fsdp_layer_s,
+    fsdp_root_s,
     gradient_sync_s,
     optimizer_s,
     p2p_stride,
@@ -31,6 +34,7 @@ WEIGHT_SHARE = 0.5
 """Of the backward products: one for the input's gradient and one for the weight's, of the same FLOPs."""
 SPLIT_AT = [SCHEDULES.index(name) for name in SPLIT]
 """Schedules that compute the weight's gradient apart, by number."""
+TINY_S = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,11 +209,20 @@ def least_s(case: StepCase) -> Array:
     return (certain_s(pipeline) + case.step_fixed_s) * (1 + case.slowdown)
 
 
+def network_s(case: StepCase) -> Array:
+    """Seconds of each step in which a GPU's network card moves something, mostly beside all else."""
+    forward, backward = block_passes(case)
+    parameters = rank_parameters(case, stage_layers(case)[0])
+    return network_use(case, forward, backward, parameters, p2p_s(case)).total
+
+
 def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     """Seconds of each step and where they go.
 
-    A step that certainly takes longer than `most_s` is left at what is certain
-    (`sim.pipeline.times.pipeline_times`): its parts and total are then lower bounds, the total above `most_s`.
+    Each transfer is timed as if it had its link to itself, but no step is shorter than what its GPUs' network cards
+    have to move one after another (`sim.network_use`); what it waits for them counts as communication. A step that
+    certainly takes longer than `most_s` is left at what is certain (`sim.pipeline.times.pipeline_times`): its parts
+    and total are then lower bounds, the total above `most_s`.
     """
     forward, backward = block_passes(case)
     again = recompute_s(case, forward)
@@ -229,7 +242,12 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
         most_s=(most_s / node - beside) / (1 + slowest),
     )
     subtotal = pipeline.total_s + beside
-    total = (subtotal + slowest * pipeline.total_s) * node
+    unshared = (subtotal + slowest * pipeline.total_s) * node
+    network = network_use(case, forward, backward, parameters, p2p_s(case))
+    alone = update + case.step_fixed_s + fsdp_root_s(case) + fsdp_late_s(case, parameters)
+    waited = np.maximum((network.total + alone) * node - unshared, 0.0)
+    total = unshared + waited
+    shares = waited / np.maximum(network.total, TINY_S)
 
     own = passes * case.layers / case.pp  # blocks that an average stage runs in a step
     calls = passes * case.vp * pass_s(case)
@@ -241,13 +259,14 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
         elementwise=own * (forward.elementwise + backward.elementwise),
         head=passes * head / case.pp,
         recompute=own * again,
-        tensor_parallel=own * (forward.tensor_parallel + backward.tensor_parallel),
-        context_parallel=own * (forward.context_parallel + backward.context_parallel),
-        pipeline=pipeline.p2p_s,
+        tensor_parallel=own * (forward.tensor_parallel + backward.tensor_parallel) + shares * network.tensor_parallel,
+        context_parallel=own * (forward.context_parallel + backward.context_parallel)
+        + shares * network.context_parallel,
+        pipeline=pipeline.p2p_s + shares * network.pipeline,
         bubble=np.where(case.pp > 1, waiting, 0.0),
-        data_parallel=gradients + own * (fsdp[0] + fsdp[1]),
+        data_parallel=gradients + own * (fsdp[0] + fsdp[1]) + shares * network.data_parallel,
         optimizer=update + passes * accumulated,
         host=own * (forward.host + backward.host),
-        other=calls + case.step_fixed_s + total - subtotal,
+        other=calls + case.step_fixed_s + unshared - subtotal,
         total=total,
     )

@@ -19,7 +19,7 @@ from sim.estimate import check_precision
 from sim.layout import ParallelLayout
 from sim.memory import fit, memory_use
 from sim.power import step_power_w
-from sim.step import StepTimes, step_times
+from sim.step import StepTimes, network_s, step_times
 
 HELD = 64
 """Of so many fastest layouts the one is taken that is fastest within what GPUs may draw: a cap slows each by what it
@@ -39,6 +39,8 @@ class RankedLayout:
     gpu_power_w: float
     energy_kwh_per_step: float
     """At the GPUs alone."""
+    network_share: float
+    """Of the step, in which a GPU's network card moves something."""
     reason: str
 
 
@@ -166,6 +168,7 @@ def rank(space: LayoutSpace, layouts: Sequence[ParallelLayout]) -> tuple[RankedL
     gpu, gpus = space.cluster.gpu, space.cluster.gpus
     count = len(layouts)
     total, memory_bytes = np.broadcast_to(times.total, count), np.broadcast_to(memory.total, count)
+    moving_s = np.broadcast_to(network_s(case), count)
     flops = space.architecture.flops_per_token(space.seq_len, "noncausal")
     rate = space.seq_len * space.global_batch / total / gpus
     mfu = flops * rate / case.peak_flops
@@ -180,6 +183,7 @@ def rank(space: LayoutSpace, layouts: Sequence[ParallelLayout]) -> tuple[RankedL
             fits=bool(memory_bytes[i] <= gpu.memory_bytes),
             gpu_power_w=float(power_w[i]),
             energy_kwh_per_step=float(energy_kwh[i]),
+            network_share=float(moving_s[i] / total[i]),
             reason=loss_sentence(space, layout, times, memory, i),
         )
         for i, layout in enumerate(layouts)

@@ -9,6 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from planner.decide.pareto import ClusterComparison, Contender
+from planner.phases import BUSY_NETWORK, busy_network
 from planner.quantities import energy, money, significant
 from planner.search.ranking import SearchResult
 from planner.terminal import console
@@ -45,6 +46,8 @@ def print_search(result: SearchResult, screen: Console | None = None) -> None:
     whole = _ranking_table(result, apart=True)
     screen.print(whole if _fits(whole, screen) else _ranking_table(result, apart=False))
     screen.print(_loss_table(result))
+    if result.best.network_share > BUSY_NETWORK:
+        screen.print(f"Note: in the first, {busy_network(result.best.network_share)}.", markup=False)
     _print_unfitted([result.space.cluster.gpu], screen)
 
 
