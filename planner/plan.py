@@ -147,6 +147,16 @@ class Plan:
         return Charges(setup=self.setup, money=self.request.money)
 
     @cached_property
+    def standing_bill(self) -> Bill:
+        """The electricity of the cluster idle before and after training; `bill` is that of training alone."""
+        return self.charges.standing_bill(self.prices, self.campaign.duration_s / DAY_S)
+
+    @property
+    def whole_bill(self) -> Bill:
+        """Both together."""
+        return self.bill.beside(self.standing_bill)
+
+    @cached_property
     def rent_or_buy(self) -> RentOrBuy | None:
         """Renting against buying for any days of use; `None` where one has no price."""
         usd_per_day = self.bill.steady_usd_per_day(self.campaign.duration_s / DAY_S)
@@ -236,6 +246,7 @@ class Plan:
             "cost_lines": [line.to_dict() for line in cost.lines],
             "break_even_days": self.break_even_days,
             "electricity_usd": self.bill.total_usd,
+            "standing_electricity_usd": self.standing_bill.total_usd,
             "energy_mwh": self.energy_mwh.expected,
             "energy_mwh_interval": [self.energy_mwh.low, self.energy_mwh.high],
             "energy_by_part_mwh": {k: v / JOULES_PER_MWH for k, v in self.campaign.energy_j.items()},

@@ -298,8 +298,10 @@ class Response:
     def _cost_usd(self, factors: Mapping[str, Array], days: Array, energy_mwh: Array) -> Array:
         """The cost as asked, by the very items that priced the plan, all samples at once."""
         energy0_mwh = self.plan.campaign.total_energy_j / JOULES_PER_MWH
-        electricity_usd = self.plan.bill.total_usd * energy_mwh / energy0_mwh * factors.get("electricity_price", 1.0)
-        items = self.plan.charges.asked_items(self.plan.prices, days, electricity_usd)
+        price = factors.get("electricity_price", 1.0)
+        electricity_usd = self.plan.bill.total_usd * energy_mwh / energy0_mwh * price
+        standing_usd = self.plan.standing_bill.total_usd * self._power_factor(factors) * price
+        items = self.plan.charges.asked_items(self.plan.prices, days, electricity_usd, standing_usd)
         if items is None:
             return np.array([self.plan.cost.expected])
         drawn = {price: price.expected * factors[name] for name, price in self._ranges.items() if name in factors}

@@ -29,16 +29,16 @@ with right:
     ui.chart("energy-months", charts.energy_months(plan, look, "container"), partial(tables.month_table, plan))
     ui.chart("bill-months", money_charts.bill_months(plan, look, "container"), partial(money_charts.bill_table, plan))
 ui.heading("The bill by part of the tariff")
-bill = plan.bill
-months = counted(len(bill.months), "calendar month")
+bill, parts = plan.whole_bill, money_charts.bill_parts_table(plan)
+months = counted(len(plan.bill.months), "calendar month")
 ui.rows(
     [("Part", False), ("USD", True), ("Share", True)],
     [
         [f"{part}{f', {months}' if part == 'Demand' else ''}", money(usd), f"{share:.1f} %"]
-        for part, usd, share in money_charts.bill_parts_table(plan).itertuples(index=False)
+        for part, usd, share in parts.itertuples(index=False)
     ]
     + [[f"In all, {bill.average_usd_per_kwh:.4f} USD per kWh", money(bill.total_usd), ""]],
-    total=3,
+    total=len(parts),
 )
 renting = plan.request.money.mode == "rent"
 ui.note(f"Tariff {bill.tariff}. " + ("Rent includes it already." if renting else "One of the lines of ownership."))

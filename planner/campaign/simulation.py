@@ -30,7 +30,8 @@ class Scenario:
 
     request: PlanRequest
     setup: CampaignSetup
-    prices: Prices
+    as_planned: Prices
+    """From the plan's own first day."""
     grid: Grid
 
     @property
@@ -42,6 +43,11 @@ class Scenario:
     def start(self) -> datetime:
         """The first moment."""
         return first_moment(self.request)
+
+    @property
+    def prices(self) -> Prices:
+        """From the first moment."""
+        return replace(self.as_planned, start=self.start)
 
     @property
     def typical(self) -> Campaign:
@@ -206,7 +212,7 @@ def scenario(request: PlanRequest) -> Scenario:
     return Scenario(
         request=request,
         setup=setup,
-        prices=load_prices(request, setup.cluster),
+        as_planned=load_prices(request, setup.cluster),
         grid=load_grid(request.site.grid),
     )
 

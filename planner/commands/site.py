@@ -30,7 +30,7 @@ def place(
         if json_to != "-":
             from planner.decide.site_text import print_places
 
-            print_places(ranking, keep)
+            print_places(ranking, keep, request)
 
 
 def when(
@@ -55,7 +55,7 @@ def when(
         if json_to != "-":
             from planner.decide.site_text import print_starts
 
-            print_starts(ranking, keep)
+            print_starts(ranking, keep, request)
 
 
 def cap(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,12 +14,13 @@ from planner.money.costs import CostBreakdown
 from planner.money.pricing import tariff_notes
 from planner.money.spot import spot_notes
 from planner.plan import Plan
+from planner.plan_file import MoneyRequest, PlanRequest
 from planner.quantities import energy, money, power, significant
 from planner.report.words import break_even
 from planner.terminal import console
 
 
-def print_places(ranking: Ranking, keep: int) -> None:
+def print_places(ranking: Ranking, keep: int, request: PlanRequest) -> None:
     """The best places and the plan's own."""
     table = Table(
         title=f"{escape(ranking.name)}: best place for {ranking.goal}", title_justify="left", title_style="bold"
@@ -32,6 +34,7 @@ def print_places(ranking: Ranking, keep: int) -> None:
     screen = console()
     screen.print(table)
     screen.print(ranking.note, style="dim", markup=False)
+    _say_whose_electricity(screen, request.money)
     settings = " ".join(f"--set {setting!r}" for setting in ranking.best.settings)
     screen.print(f"Next: herdplan plan FILE {settings}", markup=False)
 
@@ -50,7 +53,14 @@ def _or_nothing(value: float | None, text: object) -> str:
     return "" if value is None else str(text(value))  # type: ignore[operator]
 
 
-def print_starts(ranking: StartRanking, keep: int) -> None:
+def _say_whose_electricity(screen: Console, money: MoneyRequest) -> None:
+    """Which electricity a column of a table does not hold; nothing where it holds all."""
+    if money.mode != "rent" and money.preparation_days + money.idle_days:
+        said = "Electricity is that of training; the cost also has that of the idle days before and after it."
+        screen.print(said, style="dim", markup=False)
+
+
+def print_starts(ranking: StartRanking, keep: int, request: PlanRequest) -> None:
     """The best first days, or why none is better."""
     screen = console()
     if ranking.why_alike:
@@ -66,6 +76,7 @@ def print_starts(ranking: StartRanking, keep: int) -> None:
     table.add_section()
     table.add_row(*_start(ranking.planned, " as planned"))
     screen.print(table)
+    _say_whose_electricity(screen, request.money)
     screen.print(f"Next: herdplan plan FILE --set start={ranking.best.start}", markup=False)
 
 

@@ -1,7 +1,6 @@
 """When the money of a plan is paid: its cost, month by month."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,8 +52,8 @@ def cash_flow(plan: Plan) -> CashFlow:
     """The payments of a plan's cost as expected; they add up to it.
 
     From the first day of preparation to the last that is paid for: what is bought is paid on the first day, and what
-    it is still worth, or what a sale brings of that, comes back on the last; electricity is paid with the bills, that
-    before and after training by the day, as is everything else. The rest of a term follows after the run.
+    it is still worth, or what a sale brings of that, comes back on the last; electricity is paid with its bills, all
+    else by the day. The rest of a term follows after the run.
     """
     first = first_moment(plan.request) - timedelta(days=plan.request.money.preparation_days)
     months = list(days_by_month(first, plan.billed_days))
@@ -117,25 +116,11 @@ def _shares(plan: Plan, first: datetime) -> dict[Paid, Mapping[str, float]]:
     last = {list(through)[-1]: 1.0}
     return {
         "evenly": through,
-        "as billed": _electricity_usd(plan, first),
+        "as billed": plan.whole_bill.usd_by_month,
         "at the end": last,
         "out of what comes back": last,
         "after the run": days_by_month(first + timedelta(days=days), left_days),
     }
-
-
-def _electricity_usd(plan: Plan, first: datetime) -> Mapping[str, float]:
-    """The bills of the whole cluster by month, and what it draws at rest before and after its training [USD]."""
-    money, charges = plan.request.money, plan.charges
-    rests = (
-        (first, money.preparation_days),
-        (first + timedelta(days=plan.billed_days - money.idle_days), money.idle_days),
-    )
-    due: defaultdict[str, float] = defaultdict(float, plan.bill.usd_by_month)
-    for begin, days in rests:
-        for month, some in days_by_month(begin, days).items() if days else ():
-            due[month] += charges.standing_usd(plan.prices) * some / charges.standing_days
-    return due
 
 
 def _spread(usd: float, shares: Mapping[str, float]) -> dict[str, float]:

@@ -19,6 +19,8 @@ from planner.money.costs import (
 )
 from planner.money.ownership import Keeping, ownership_items
 from planner.money.pricing import Prices
+from planner.money.standing import Standing
+from planner.money.tariffs import Bill
 from planner.plan_file import MoneyRequest
 from profiler.files import InputError
 from sim.campaign import CampaignSetup
@@ -99,7 +101,8 @@ class Charges:
 
     def own(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
         """What owning the GPUs costs; `None` without a price."""
-        return _broken_down(_staffed(self._own(prices, training_days, electricity_usd), prices))
+        standing_usd = self.standing_bill(prices, training_days).total_usd
+        return _broken_down(_staffed(self._own(prices, training_days, electricity_usd, standing_usd), prices))
 
     def rent_or_buy(self, prices: Prices, electricity_usd_per_day: float) -> RentOrBuy | None:
         """Renting the GPUs against buying them for any days of use; `None` where one has no price."""
@@ -116,21 +119,26 @@ class Charges:
 
     def asked(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:
         """Rent, ownership or some of both, whichever the plan asks for; `None` where a price is missing."""
-        return _broken_down(self.asked_items(prices, training_days, electricity_usd))
+        standing_usd = self.standing_bill(prices, training_days).total_usd
+        return _broken_down(self.asked_items(prices, training_days, electricity_usd, standing_usd))
 
-    def asked_items(self, prices: Prices, training_days: Value, electricity_usd: Value) -> Items | None:
-        """The same item by item, for one outcome or for many at once."""
-        return _staffed(self._asked(prices, training_days, electricity_usd), prices)
+    def asked_items(
+        self, prices: Prices, training_days: Value, electricity_usd: Value, standing_usd: Value
+    ) -> Items | None:
+        """The same item by item, for one outcome or for many at once, `standing_usd` being for idle electricity."""
+        return _staffed(self._asked(prices, training_days, electricity_usd, standing_usd), prices)
 
-    def _asked(self, prices: Prices, training_days: Value, electricity_usd: Value) -> Items | None:
+    def _asked(
+        self, prices: Prices, training_days: Value, electricity_usd: Value, standing_usd: Value
+    ) -> Items | None:
         """What is asked for, without the people who develop the model."""
         if self.money.mode == "rent":
             return self._rent(prices, training_days)
         if self.money.mode == "own":
-            return self._own(prices, training_days, electricity_usd)
+            return self._own(prices, training_days, electricity_usd, standing_usd)
         share = self.owned_share
         rented = self._rent(prices, training_days, share=1 - share)
-        owned = self._own(prices, training_days, electricity_usd, share=share)
+        owned = self._own(prices, training_days, electricity_usd, standing_usd, share=share)
         if rented is None or owned is None:
             return None
         return (*_named("Rented", rented), *_named("Owned", owned))
@@ -151,25 +159,43 @@ class Charges:
         return tuple(items)
 
     def _own(
-        self, prices: Prices, training_days: Value, electricity_usd: Value, *, share: float = 1.0
+        self,
+        prices: Prices,
+        training_days: Value,
+        electricity_usd: Value,
+        standing_usd: Value,
+        *,
+        share: float = 1.0,
     ) -> Items | None:
         """Owning a share of the GPUs."""
         if prices.ownership is None:
             return None
-        usd = share * (electricity_usd + self.standing_usd(prices))
-        days = training_days + self.standing_days
-        return ownership_items(prices.ownership, share * self.gpus, days, usd, self.keeping(share))
+        return ownership_items(
+            prices.ownership,
+            share * self.gpus,
+            training_days + self.standing_days,
+            share * electricity_usd,
+            self.keeping(share),
+            share * standing_usd,
+        )
 
     @property
-    def standing_kwh(self) -> float:
-        """What an owned cluster draws at the meter before its first and after its last step, idle [kWh]."""
+    def idle_kw(self) -> float:
+        """What the whole cluster draws at the meter while nothing runs on it."""
         cluster, setup = self.setup.cluster, self.setup
         idle_w = setup.site.site_power_w(cluster, cluster.gpu.idle_power_w, busy=False, spare_nodes=setup.spare_nodes)
-        return idle_w / 1000 * 24 * self.standing_days
+        return idle_w / 1000
 
-    def standing_usd(self, prices: Prices) -> float:
-        """The same at the tariff's mean price of energy [USD]."""
-        return self.standing_kwh * prices.tariff.mean_usd_per_kwh
+    def standing_bill(self, prices: Prices, training_days: float) -> Bill:
+        """The electricity of the cluster before its first and after its last step, beside the bill of training."""
+        standing = Standing(
+            start=prices.start,
+            before_h=24 * self.money.preparation_days,
+            training_h=24 * training_days,
+            after_h=24 * self.money.idle_days,
+            idle_kw=self.idle_kw,
+        )
+        return standing.bill(prices.tariff)
 
     def keeping(self, share: float = 1.0) -> Keeping:
         """How a share of the cluster is kept, if it is owned."""

@@ -23,7 +23,7 @@ from planner.money.costs import (
     known_gpu,
     priced_as,
 )
-from planner.quantities import percent
+from planner.quantities import money, percent
 from profiler.files import InputError
 from profiler.units import MONTH_DAYS
 from sim.hardware import Gpu, Node, load_node
@@ -161,7 +161,12 @@ def hardware_usd(ownership: Ownership, gpus: float, at: Level) -> tuple[Value, V
 
 
 def ownership_items(
-    ownership: Ownership, gpus: float, days: Value, electricity_usd: Value, keeping: Keeping
+    ownership: Ownership,
+    gpus: float,
+    days: Value,
+    electricity_usd: Value,
+    keeping: Keeping,
+    standing_usd: Value = 0.0,
 ) -> Items:
     """What `days` cost on a cluster bought new for them and used on, sold or written off after them [USD]; for one
     outcome or for many at once.
@@ -172,6 +177,7 @@ def ownership_items(
         days: from the purchase to the end.
         electricity_usd: the bill of the same days.
         keeping: how it is housed, run and written off.
+        standing_usd: electricity beside the bill.
 
     Raises:
         InputError: what is no amount.
@@ -185,7 +191,7 @@ def ownership_items(
         case.financing(),
         case.housing(),
         *case.people(),
-        electricity_item(electricity_usd),
+        electricity_item(electricity_usd, standing_usd),
     )
 
 
@@ -305,12 +311,16 @@ class _Case:
         return (item,)
 
 
-def electricity_item(usd: Value) -> CostItem:
-    """The plan's own bill as an item [USD]."""
+def electricity_item(usd: Value, standing_usd: Value = 0.0) -> CostItem:
+    """The plan's own bill as an item, and what it draws idle before and after [USD]."""
     return CostItem(
         name="Electricity",
-        usd=lambda _: usd,
-        how=lambda: "the bill of this plan",
+        usd=lambda _: usd + standing_usd,
+        how=lambda: (
+            f"{money(float(usd))} the bill of training, {money(float(standing_usd))} idle before and after"
+            if np.any(standing_usd)
+            else "the bill of this plan"
+        ),
         source="the plan's tariff",
         paid="as billed",
     )

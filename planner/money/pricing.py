@@ -1,6 +1,7 @@
 """The prices of one plan: what the catalogue holds, with what the person stated put over it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from planner.carbon import Grid
 from planner.market.prices import PriceRange, assumptions
@@ -19,6 +20,8 @@ class Prices:
     rental: Rental | None
     ownership: Ownership | None
     tariff: Tariff
+    start: datetime
+    """Of training, from which the tariff's hours count; local time."""
     staff_share: PriceRange | None
     """Of the total, the people who develop the model; `None` where they are not counted."""
 
@@ -37,6 +40,7 @@ def load_prices(request: PlanRequest, cluster: Cluster) -> Prices:
         rental=_rental(request, cluster.gpu),
         ownership=_ownership(request, cluster),
         tariff=tariff,
+        start=datetime.fromisoformat(request.start),
         staff_share=assumptions().staff_share if request.money.research_staff else None,
     )
 

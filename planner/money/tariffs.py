@@ -147,6 +147,18 @@ class Bill:
         """Energy, demand and fixed charges together [USD]."""
         return self.energy_usd + self.demand_usd + self.fixed_usd
 
+    def beside(self, other: "Bill") -> "Bill":
+        """Both bills as one, each with what the other does not have."""
+        months = sorted({*self.usd_by_month, *other.usd_by_month})
+        return Bill(
+            tariff=self.tariff,
+            energy_kwh=self.energy_kwh + other.energy_kwh,
+            energy_usd=self.energy_usd + other.energy_usd,
+            demand_usd=self.demand_usd + other.demand_usd,
+            fixed_usd=self.fixed_usd + other.fixed_usd,
+            usd_by_month={m: self.usd_by_month.get(m, 0.0) + other.usd_by_month.get(m, 0.0) for m in months},
+        )
+
     def steady_usd_per_day(self, days: float) -> float:
         """A day of the same load through the years [USD], the bill being for `days` of it.
 
@@ -243,7 +255,7 @@ def flat_tariff(usd_per_kwh: float) -> Tariff:
     )
 
 
-def _whole_hour(start: datetime) -> datetime:
+def whole_hour(start: datetime) -> datetime:
     if (start.minute, start.second, start.microsecond) != (0, 0, 0):
         raise InputError(f"start is {start.isoformat()}; a whole hour is needed, since prices change on the hour.")
     return start.replace(tzinfo=None)  # the site's clock, whatever zone it keeps
@@ -258,7 +270,7 @@ def bill(tariff: Tariff, start: datetime, hourly_kwh: Sequence[float] | Array) -
     Raises:
         InputError: a start that is not a whole hour, or an energy that is no finite amount.
     """
-    start = _whole_hour(start)
+    start = whole_hour(start)
     kwh = _amounts(hourly_kwh)
     usd = kwh * tariff.usd_per_kwh(start, len(kwh))
     month_of = (np.datetime64(start, "h") + np.arange(len(kwh))).astype("datetime64[M]")

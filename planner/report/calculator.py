@@ -14,7 +14,7 @@ from planner.money.ownership import Keeping
 from planner.plan import Plan
 from planner.plan_file import SiteRequest
 from planner.report.tables import month_table
-from profiler.units import JOULES_PER_KWH
+from profiler.units import DAY_S, JOULES_PER_KWH
 
 Levels = tuple[float, float, float]
 NOTHING: Levels = (0.0, 0.0, 0.0)
@@ -58,8 +58,8 @@ class Working:
     """One line of a cost in what it follows, each at low, expected and high.
 
     A price: quantity x price + rest. `interest`: (quantity x server price + rest) x interest. `sale`: quantity x
-    server price + rest. `bill`: quantity x electricity bill + rest x PUE x the price of standing, the rest being what
-    the machines draw before and after training [kWh]. `staff`: quantity x all other lines. Empty: rest.
+    server price + rest. `bill`: quantity x electricity bills of training and of idle days. `staff`: quantity x all
+    other lines. Empty: rest.
     """
 
     line: CostLine
@@ -93,7 +93,7 @@ def _site_prices(plan: Plan) -> Iterator[Price]:
     yield _same("energy", "Electricity, mean over the hours", "USD per kWh", bill.energy_usd / bill.energy_kwh, cited)
     yield _same("demand", "Demand charge", "USD per kW and month", tariff.demand_usd_per_kw_month, cited)
     yield _same("fixed", "Fixed charge", "USD per month", tariff.fixed_usd_per_month, cited)
-    if plan.own is not None and plan.charges.standing_days:
+    if has_standing(plan):
         yield _standing_price(plan)
     pue = _settled(meter_kwh / machines_kwh, site_pue(request.site))
     why = _why_pue_stands(request.site)
@@ -119,17 +119,12 @@ def _why_pue_stands(site: SiteRequest) -> str:
 
 
 def _standing_price(plan: Plan) -> Price:
-    """What electricity costs before and after training: the mean of a year, which a flat price is too."""
-    bill, tariff = plan.bill, plan.prices.tariff
-    price = _same(
-        "standing",
-        "Electricity before and after training",
-        "USD per kWh",
-        tariff.mean_usd_per_kwh,
-        f"mean over a year; {tariff.label}; {tariff.source}",
-    )
-    flat = abs(bill.energy_usd / bill.energy_kwh - tariff.mean_usd_per_kwh) <= ROUNDING * tariff.mean_usd_per_kwh
-    return replace(price, same_as="energy") if flat else price
+    """What energy costs before and after training, the mean of its hours; a flat price is that of training."""
+    bill, idle, tariff = plan.bill, plan.standing_bill, plan.prices.tariff
+    usd_per_kwh = _settled(idle.energy_usd / idle.energy_kwh, bill.energy_usd / bill.energy_kwh)
+    cited = f"mean over the hours idle; {tariff.label}; {tariff.source}"
+    price = _same("standing", "Electricity before and after training", "USD per kWh", usd_per_kwh, cited)
+    return replace(price, same_as="energy") if tariff.flat else price
 
 
 def _cluster_prices(plan: Plan) -> Iterator[Price]:
@@ -185,6 +180,18 @@ def peaks_kw(plan: Plan) -> float:
     return float(month_table(plan)["Peak [MW]"].sum()) * 1000
 
 
+def has_standing(plan: Plan) -> bool:
+    """Whether there is electricity of an owned cluster before or after training."""
+    return plan.own is not None and plan.standing_bill.energy_kwh > 0
+
+
+def standing_charges(plan: Plan) -> tuple[float, float]:
+    """Of months that training does not pay for: their highest idle hours added up [kW], and how many there are."""
+    each = replace(plan.prices.tariff, demand_usd_per_kw_month=1.0, fixed_usd_per_month=1.0)
+    due = plan.charges.standing_bill(replace(plan.prices, tariff=each), plan.campaign.duration_s / DAY_S)
+    return due.demand_usd, due.fixed_usd
+
+
 def workings(plan: Plan, cost: CostBreakdown) -> tuple[Working, ...]:
     """The lines of a cost in the prices that they follow."""
     prices = {price.key: price.levels for price in plan_prices(plan)}
@@ -200,9 +207,7 @@ def _working(plan: Plan, cost: CostBreakdown, line: CostLine, prices: dict[str, 
             line=line, follows=follows, quantity=_over(usd, (others.low, others.expected, others.high)), rest=NOTHING
         )
     if follows == "bill":
-        share, pue = _owned_share(plan, line), prices["pue"][1]
-        standing_kwh = share * plan.charges.standing_kwh / pue
-        return Working(line=line, follows=follows, quantity=(share,) * 3, rest=(standing_kwh,) * 3)
+        return Working(line=line, follows=follows, quantity=(_owned_share(plan, line),) * 3, rest=NOTHING)
     if follows in ("interest", "sale") and _positive(prices, "server", "interest"):
         base = _over(usd, prices["interest"]) if follows == "interest" else usd
         quantity = _per_server_price(plan, line, follows)

@@ -159,9 +159,20 @@ def _bill(plan: Plan) -> Table:
         (f"Energy, {energy(bill.energy_kwh / 1000)}", money(bill.energy_usd)),
         (f"Demand, {months}", money(bill.demand_usd)),
         ("Fixed charges", money(bill.fixed_usd)),
-        (f"In all, {bill.average_usd_per_kwh:.4f} USD per kWh", money(bill.total_usd)),
+        *_idle(plan),
+        (f"In all, {plan.whole_bill.average_usd_per_kwh:.4f} USD per kWh", money(plan.whole_bill.total_usd)),
     ]
-    return table("The electricity bill", (("Electricity bill", "text"), ("USD", "number")), rows, frozenset({3}))
+    columns: tuple[tuple[str, Role], ...] = (("Electricity bill", "text"), ("USD", "number"))
+    return table("The electricity bill", columns, rows, frozenset({len(rows) - 1}))
+
+
+def _idle(plan: Plan) -> list[tuple[object, ...]]:
+    """The part of the bill that is due for days without a step; nothing where there are none."""
+    idle = plan.standing_bill
+    if not idle.energy_kwh:
+        return []
+    how = "all charges of days before the first step and after the last that the run’s own months do not have"
+    return [(Cell(f"Idle before and after training, {energy(idle.energy_kwh / 1000)}", how), money(idle.total_usd))]
 
 
 def _whose_bill(plan: Plan) -> str:

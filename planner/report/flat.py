@@ -143,7 +143,8 @@ def _money(plan: Plan) -> Iterator[Row]:
         ("energy", bill.energy_usd),
         ("demand", bill.demand_usd),
         ("fixed", bill.fixed_usd),
-        ("in all", bill.total_usd),
+        ("idle before and after training", plan.standing_bill.total_usd),
+        ("in all", plan.whole_bill.total_usd),
     ):
         yield Row(plan.name, "electricity bill", item, "USD", usd, source=f"tariff {bill.tariff}")
     if plan.break_even_days is not None:

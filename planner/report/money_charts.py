@@ -95,29 +95,33 @@ def _marks(plan: Plan, frame: pd.DataFrame, theme: Theme) -> list[Spec]:
 
 def bill_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """The electricity bill by calendar month."""
-    usd = plan.bill.usd_by_month
+    bill = plan.whole_bill
+    usd = bill.usd_by_month
+    idle = ", with the days before and after training" if plan.standing_bill.energy_kwh else ""
     scale, unit = money_unit(max(usd.values()))
     rows = [(month(name), value / scale, money(value)) for name, value in usd.items()]
     return finished(
         month_bars(pd.DataFrame(rows, columns=["Month", "amount", "label"]), width, title=unit,
                    colour=theme.communication),
         theme,
-        title=f"The power bill: {money(plan.bill.total_usd)} at {plan.bill.average_usd_per_kwh:.4f} USD per kWh",
-        subtitle=f"By calendar month; tariff {plan.bill.tariff}",
+        title=f"The power bill: {money(bill.total_usd)} at {bill.average_usd_per_kwh:.4f} USD per kWh",
+        subtitle=f"By calendar month{idle}; tariff {bill.tariff}",
         description=f"By month: {'; '.join(f'{name} {label}' for name, _, label in rows)}.",
     )  # fmt: skip
 
 
 def bill_table(plan: Plan) -> pd.DataFrame:
     """The electricity bill by calendar month [USD]."""
-    return pd.DataFrame({"Month": list(plan.bill.usd_by_month), "USD": list(plan.bill.usd_by_month.values())})
+    usd = plan.whole_bill.usd_by_month
+    return pd.DataFrame({"Month": list(usd), "USD": list(usd.values())})
 
 
 def bill_parts_table(plan: Plan) -> pd.DataFrame:
-    """The electricity bill by part of the tariff [USD]."""
-    bill = plan.bill
+    """The electricity bill of training by part of the tariff, and that of idle days beside it [USD]."""
+    bill, idle = plan.bill, plan.standing_bill
     parts = {"Energy": bill.energy_usd, "Demand": bill.demand_usd, "Fixed charges": bill.fixed_usd}
-    total = bill.total_usd or 1.0
+    parts |= {"Idle before and after training": idle.total_usd} if idle.energy_kwh else {}
+    total = plan.whole_bill.total_usd or 1.0
     rows = [(part, usd, usd / total * 100) for part, usd in parts.items()]
     return pd.DataFrame(rows, columns=["Part", "USD", "Share [%]"])
 

@@ -4,8 +4,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.money.costs import CostBreakdown
+from planner.money.tariffs import Bill
 from planner.plan import Plan
-from planner.report.calculator import LEVELS, Levels, Price, Working, peaks_kw, plan_prices, site_energy_kwh, workings
+from planner.report.calculator import (
+    LEVELS,
+    Levels,
+    Price,
+    Working,
+    has_standing,
+    peaks_kw,
+    plan_prices,
+    site_energy_kwh,
+    standing_charges,
+    workings,
+)
 from planner.report.theme import LIGHT
 from planner.report.workbook_writer import AMOUNT, USD, Writer, on_paper
 
@@ -84,10 +96,11 @@ def write_plan_sheet(writer: Writer, plan: Plan, name: str) -> PlanSheet:
     writer.title(page.sheet, plan.name, note)
     prices = _prices(page)
     energy = _energy(page, prices)
-    bill = _bill(page, prices, energy)
+    bills = [_bill(page, prices, energy)]
+    bills += [_standing_bill(page, prices)] if has_standing(plan) else []
     tonnes = _tonnes(page, prices, energy)
     totals = {
-        mode: _cost(page, label, cost, prices, bill)
+        mode: _cost(page, label, cost, prices, bills)
         for mode, label, cost in (
             ("rent", "Rent", plan.rent),
             ("own", "Own", plan.own),
@@ -163,19 +176,42 @@ def _bill(page: _Sheet, prices: dict[str, int], energy: int) -> int:
         "Peaks of all months, added up", "kW", machines_kw, AMOUNT, "machines, the highest hour of each"
     )
     months = page.fixed("Calendar months", "months", len(bill.months), "0", ", ".join(bill.months))
-    parts = (
-        ("Energy", "{energy}*1000*{price}", bill.energy_usd, {"energy": energy, "price": prices["energy"]}),
-        (
-            "Demand",
-            "{peaks}*{pue}*{rate}",
-            bill.demand_usd,
-            {"peaks": peaks, "rate": prices["demand"], "pue": prices["pue"]},
-        ),
-        ("Fixed", "{months}*{rate}", bill.fixed_usd, {"months": months, "rate": prices["fixed"]}),
+    at = {"energy": energy, "price": prices["energy"], "peaks": peaks, "months": months}
+    return _charged(page, "Electricity bill, in all", bill, "{energy}*1000*{price}", prices, at)
+
+
+def _standing_bill(page: _Sheet, prices: dict[str, int]) -> int:
+    """The bill of idle days beside that of training."""
+    bill = page.plan.standing_bill
+    page.heading("Electricity bill of idle days", "How")
+    [own_pue] = [price.levels[1] for price in plan_prices(page.plan) if price.key == "pue"]
+    peak_kw, month_count = standing_charges(page.plan)
+    energy = page.fixed("Machines, idle", "MWh", bill.energy_kwh / 1000 / own_pue, AMOUNT)
+    peaks = page.fixed(
+        "Peaks of months without training, added up",
+        "kW",
+        peak_kw / own_pue,
+        AMOUNT,
+        "machines; others pay theirs above",
     )
-    rows = [page.line(label, "USD", _each(page, form, **at), (usd,) * 3, USD) for label, form, usd, at in parts]
+    months = page.fixed("Calendar months without training", "months", month_count, "0")
+    at = {"energy": energy, "price": prices["standing"], "peaks": peaks, "months": months}
+    return _charged(page, "Idle electricity, in all", bill, "{energy}*1000*{pue}*{price}", prices, at)
+
+
+def _charged(
+    page: _Sheet, label: str, bill: Bill, energy_formula: str, prices: dict[str, int], at: dict[str, int]
+) -> int:
+    """Energy, demand and fixed charges of a bill, and their sum; the sum's row."""
+    at = {**at, "pue": prices["pue"], "demand": prices["demand"], "fixed": prices["fixed"]}
+    parts = (
+        ("Energy", energy_formula, bill.energy_usd),
+        ("Demand", "{peaks}*{pue}*{demand}", bill.demand_usd),
+        ("Fixed", "{months}*{fixed}", bill.fixed_usd),
+    )
+    rows = [page.line(name, "USD", _each(page, form, **at), (usd,) * 3, USD) for name, form, usd in parts]
     formulas = _each(page, "SUM({first}:{last})", first=rows[0], last=rows[-1])
-    return page.line("Electricity bill, in all", "USD", formulas, (bill.total_usd,) * 3, USD, bold=True, top=1)
+    return page.line(label, "USD", formulas, (bill.total_usd,) * 3, USD, bold=True, top=1)
 
 
 def _tonnes(page: _Sheet, prices: dict[str, int], energy: int) -> int:
@@ -190,7 +226,7 @@ def _tonnes(page: _Sheet, prices: dict[str, int], energy: int) -> int:
     return row
 
 
-def _cost(page: _Sheet, label: str, cost: CostBreakdown, prices: dict[str, int], bill: int) -> int:
+def _cost(page: _Sheet, label: str, cost: CostBreakdown, prices: dict[str, int], bills: list[int]) -> int:
     """The lines of a cost and their total; the total's row."""
     more = ("How", "Source", *(f"Quantity, {x.lower()}" for x in LEVELS), *(f"Rest, {x.lower()}" for x in LEVELS))
     page.heading(label, *more)
@@ -199,7 +235,7 @@ def _cost(page: _Sheet, label: str, cost: CostBreakdown, prices: dict[str, int],
     last = first + len(found) - 1
     for working in found:
         y = page.row
-        formulas = _formulas(page, working, prices, bill, first)
+        formulas = _formulas(page, working, prices, bills, first)
         page.line(working.line.name, "USD", formulas, working.levels, USD)
         page.note(y, LOW + 3, working.line.how)
         page.note(y, LOW + 4, working.line.source)
@@ -212,12 +248,12 @@ def _cost(page: _Sheet, label: str, cost: CostBreakdown, prices: dict[str, int],
 
 
 def _formulas(
-    page: _Sheet, working: Working, prices: dict[str, int], bill: int, first_row: int
+    page: _Sheet, working: Working, prices: dict[str, int], bills: list[int], first_row: int
 ) -> tuple[str, str, str]:
     """What a line is, from the cells of its row and the prices."""
     y = page.row + 1
     low, expected, high = (
-        "=" + _formula(page, working, prices, bill, first_row, i, f"${'HIJ'[i]}${y}", f"${'KLM'[i]}${y}")
+        "=" + _formula(page, working, prices, bills, first_row, i, f"${'HIJ'[i]}${y}", f"${'KLM'[i]}${y}")
         for i in range(3)
     )
     return low, expected, high
@@ -227,7 +263,7 @@ def _formula(
     page: _Sheet,
     working: Working,
     prices: dict[str, int],
-    bill: int,
+    bills: list[int],
     first_row: int,
     level: int,
     quantity: str,
@@ -237,8 +273,7 @@ def _formula(
         case "":
             return rest
         case "bill":
-            standing = "".join(f"*{page.ref(prices[key], level)}" for key in ("pue", "standing") if any(working.rest))
-            return f"{quantity}*{page.ref(bill, level)}+{rest}{standing}"
+            return f"{quantity}*({'+'.join(page.ref(bill, level) for bill in bills)})"
         case "staff":
             first, last = (page.ref(row, level) for row in (first_row, page.row - 1))  # of the lines above
             return f"{quantity}*SUM({first}:{last})"

@@ -102,8 +102,7 @@ def test_bills_that_nearly_cancel_are_paid_as_they_are(tmp_path: Path) -> None:
     paid = {month: lines["Electricity"] for month, lines in cash_flow(plan).payments_usd.items()}
     for month, usd in list(plan.bill.usd_by_month.items())[:-1]:  # the last has idle days too
         assert paid[month] == pytest.approx(usd)
-    rest = plan.charges.standing_usd(plan.prices)
-    assert math.fsum(paid.values()) == pytest.approx(plan.bill.total_usd + rest)
+    assert math.fsum(paid.values()) == pytest.approx(plan.bill.total_usd + plan.standing_bill.total_usd)
 
 
 def test_a_part_of_which_nothing_is_rented_pays_no_rent() -> None:

@@ -98,7 +98,8 @@ def test_many_outcomes_at_once_cost_what_each_of_them_costs_alone(money: dict[st
     luck = np.random.default_rng(7)
     days, electricity = luck.uniform(1, 2500, 20), luck.uniform(0, 1e6, 20)
     drawn = {name: price.expected * luck.uniform(0.6, 1.2, 20) for name, price in ranges.items()}
-    items = some.asked_items(prices, days, electricity)
+    standing = np.array([some.standing_bill(prices, one).total_usd for one in days.tolist()])
+    items = some.asked_items(prices, days, electricity, standing)
     assert items
     together = np.broadcast_to(total_usd(items, Level(drawn={ranges[n]: drawn[n] for n in drawn})), 20)
     for i in range(20):
@@ -168,9 +169,10 @@ def test_an_idle_cluster_draws_idle_power() -> None:
     waiting = charges(preparation_days=10)
     node, gpu = SETUP.cluster.node, SETUP.cluster.gpu
     least_w = 33 * (8 * gpu.idle_power_w + node.host_idle_power_w)
-    assert waiting.standing_kwh > least_w / 1000 * 240
-    assert waiting.standing_usd(PRICES) == pytest.approx(waiting.standing_kwh * PRICES.tariff.mean_usd_per_kwh)
-    assert charges().standing_kwh == 0
+    idle = waiting.standing_bill(PRICES, 10.0)
+    assert idle.energy_kwh > least_w / 1000 * 240
+    assert idle.total_usd == pytest.approx(idle.energy_kwh * PRICES.tariff.energy_usd_per_kwh)  # a flat price
+    assert charges().standing_bill(PRICES, 10.0).total_usd == 0
 
 
 def test_a_term_that_is_paid_whole_costs_the_term() -> None:

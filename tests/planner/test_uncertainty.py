@@ -318,3 +318,18 @@ def test_runs_that_may_never_end_say_so() -> None:
     small = make_plan(plan_request({**big, "cluster": {"gpus": 16_384}}, source="test"))
     assert small.uncertainty.endless < 0.01
     assert not any("failures take all the time" in note for note in small.notes)
+
+
+def test_idle_electricity_goes_with_the_price_and_the_power_like_the_rest() -> None:
+    """Of an owned cluster all electricity is this share of the cost: the price moves all of it, and nothing else."""
+    waits: dict[str, Any] = {"money.preparation_days": 100.0, "money.idle_days": 100.0}
+    plan = small(("money.mode", "own"), *waits.items())
+    assert plan.standing_bill.total_usd > plan.bill.total_usd
+    usd = plan.bill.total_usd + plan.standing_bill.total_usd
+    for name in ("electricity_price", "node_power"):
+        dearer = plan.response.outcomes({name: np.array([1.0, 1.3])})["cost_usd"]
+        moved = dearer[1] - dearer[0]
+        assert dearer[0] == pytest.approx(plan.cost.expected)
+        if name == "electricity_price":
+            assert moved == pytest.approx(0.3 * usd)
+        assert 0.2 * usd < moved <= 0.3 * usd * (1 + 1e-9)

@@ -1,6 +1,7 @@
 """The workbook's formulas hold the plan's numbers, and follow a price as a new plan would."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,9 @@ def test_totals_are_the_plans(case: tuple[Plan, Workbook, dict[str, object]]) ->
             assert book.levels("Plan 1", label) == pytest.approx((cost.low, cost.expected, cost.high))
     assert book.levels("Plan 1", "At the site's meter")[1] == pytest.approx(plan.energy_mwh.expected)
     assert book.levels("Plan 1", "Electricity bill, in all")[1] == pytest.approx(plan.bill.total_usd)
+    if plan.own and plan.standing_bill.energy_kwh:
+        idle = book.levels("Plan 1", "Idle electricity, in all")[1]
+        assert idle == pytest.approx(plan.standing_bill.total_usd)
     located = book.levels("Plan 1", "Electricity, location-based")[1]
     assert located == pytest.approx(plan.carbon.location_based_tco2e)
     assert book.levels("Plan 1", "Emissions, in all")[1] == pytest.approx(plan.carbon.total_tco2e)
@@ -137,7 +141,7 @@ def test_a_changed_electricity_price_reaches_bill_and_owners(before: float, mode
 
 
 def test_of_prices_by_the_hour_both_means_changed_give_what_a_flat_price_gives() -> None:
-    """Before and after training electricity costs a year's mean, which is not that of the run's hours."""
+    """The hours before and after training have a mean of their own."""
     owned = {"money.mode": "own", "money.idle_days": 10, "site.tariff": "tou-example"}
     book, again = (
         Workbook(write_report([planned(**owned)], "xlsx")),
@@ -150,6 +154,22 @@ def test_of_prices_by_the_hour_both_means_changed_give_what_a_flat_price_gives()
         ("Fixed charge", 0.0),
     ):
         book.change("Plan 1", label, value)
+    assert book.levels("Plan 1", "Own, in all")[1] == pytest.approx(again.cost.expected, rel=1e-9)
+
+
+def test_changed_charges_of_a_month_reach_idle_months_too(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n}.toml" for n in range(2)]
+    for path, demand, fixed in zip(paths, (12.5, 20.0), (2500, 4000), strict=True):
+        path.write_text(
+            f'name = "t"\nlabel = "t"\nenergy_usd_per_kwh = 0.05\ndemand_usd_per_kw_month = {demand}\n'
+            f'fixed_usd_per_month = {fixed}\nsource = "a test"\ndate = "2026"\n'
+        )
+    owned = {"money.mode": "own", "money.idle_days": 70, "money.preparation_days": 40}
+    planned_, again = (planned(**owned, **{"site.tariff": str(path)}) for path in paths)
+    book = Workbook(write_report([planned_], "xlsx"))
+    book.change("Plan 1", "Demand charge", 20.0)
+    book.change("Plan 1", "Fixed charge", 4000.0)
+    assert book.levels("Plan 1", "Idle electricity, in all")[1] == pytest.approx(again.standing_bill.total_usd)
     assert book.levels("Plan 1", "Own, in all")[1] == pytest.approx(again.cost.expected, rel=1e-9)
 
 
