@@ -6,7 +6,8 @@ from planner.carbon import Grid
 from planner.kernel_assumptions import speed_assumptions, watts_assumptions
 from planner.market.prices import assumptions
 from planner.money.charges import CHECKPOINTS_KEPT, Charges
-from planner.money.pricing import Prices
+from planner.money.ownership import Ownership
+from planner.money.pricing import Prices, stated_electricity
 from planner.money.spot import RETURN_S
 from planner.phases import PlannedPhase
 from planner.plan_file import MoneyRequest, PlanRequest
@@ -42,7 +43,7 @@ def list_assumptions(
         *_power(request, cluster, profile),
         *_money(request, prices),
         *_terms(request, setup, prices),
-        row("Grid intensity", f"{grid.intensity_kg_per_kwh:.3f} kgCO2e/kWh, {grid.label}", "published", grid.source),
+        _intensity(grid),
         *_water(request, grid),
     )
 
@@ -212,7 +213,7 @@ def _money(request: PlanRequest, prices: Prices) -> list[Assumption]:
     rows = []
     if prices.rental:
         price = prices.rental.price_usd_per_gpu_hour
-        kind: Kind = "given" if request.money.price_usd_per_gpu_hour else "published"
+        kind: Kind = "given" if request.money.price_usd_per_gpu_hour is not None else "published"
         rows.append(
             row(
                 "Rent",
@@ -223,7 +224,7 @@ def _money(request: PlanRequest, prices: Prices) -> list[Assumption]:
         )
     if prices.ownership:
         server = prices.ownership.server_usd_per_gpu
-        given: Kind = "given" if request.money.server_usd_per_gpu else "published"
+        given: Kind = "given" if request.money.server_usd_per_gpu is not None else "published"
         rows.append(
             row("Purchase", f"{server.expected:,.0f} USD per GPU with its share of a server", given, server.cited)
         )
@@ -232,11 +233,7 @@ def _money(request: PlanRequest, prices: Prices) -> list[Assumption]:
         row(
             "Electricity",
             tariff.label,
-            "given"
-            if request.site.electricity_usd_per_kwh is not None
-            else "assumed"
-            if tariff.assumed
-            else "published",
+            "given" if stated_electricity(request.site) else "assumed" if tariff.assumed else "published",
             tariff.source,
         )
     )
@@ -278,18 +275,9 @@ def _terms(request: PlanRequest, setup: CampaignSetup, prices: Prices) -> list[A
             )
         )
     if money.mode != "rent" and prices.ownership:
-        loss = prices.ownership.value_loss
-        rows += [
-            row(
-                "Depreciation",
-                f"{money.depreciation}, resale at {percent(money.resale_share, 0)}",
-                "given",
-                loss.cited,
-            ),
-            row("Housing", money.housing, "given", getattr(prices.ownership, money.housing).cited),
-        ]
+        rows += _kept(money, prices.ownership)
     if prices.staff_share:
-        share = f"{percent(prices.staff_share.expected, 0)} of the total"
+        share = f"{percent(prices.staff_share.expected, 0)} of the total, an unused term and what a sale loses aside"
         rows.append(row("Research staff", share, "published", prices.staff_share.cited))
     storage_tb = Charges(setup=setup, money=money).storage_tb
     if storage_tb:
@@ -297,6 +285,31 @@ def _terms(request: PlanRequest, setup: CampaignSetup, prices: Prices) -> list[A
         why = "plan" if stated else f"4 bytes a token and {CHECKPOINTS_KEPT} checkpoints"
         rows.append(row("Stored data", f"{significant(storage_tb)} TB", "given" if stated else "assumed", why))
     return rows
+
+
+def _kept(money: MoneyRequest, owned: Ownership) -> list[Assumption]:
+    """How an owned cluster is kept; what is as in a plan that says nothing is not given."""
+    usual, source = MoneyRequest(), owned.value_loss.cited
+    written_off: Kind = "published" if money.depreciation == usual.depreciation else "given"
+    afterwards: Kind = "assumed" if money.resale_share == usual.resale_share else "given"
+    housed: Kind = "assumed" if money.housing == usual.housing else "given"
+    sold = f"sold at {percent(money.resale_share, 0)} of the value kept"
+    return [
+        row("Depreciation", money.depreciation, written_off, source),
+        row(
+            "After the run",
+            "the cluster is used on" if afterwards == "assumed" else sold,
+            afterwards,
+            "plan" if afterwards == "given" else "nothing is said of a sale",
+        ),
+        row("Housing", money.housing, housed, getattr(owned, money.housing).cited),
+    ]
+
+
+def _intensity(grid: Grid) -> Assumption:
+    """Of a catalogue's grid, or as a person gave it."""
+    value = f"{grid.intensity_kg_per_kwh:.3f} kgCO2e/kWh, {grid.label}"
+    return row("Grid intensity", value, "given" if grid.kind == "given" else "published", grid.source)
 
 
 def _water(request: PlanRequest, grid: Grid) -> list[Assumption]:

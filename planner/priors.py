@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from planner.market import MARKET
 from planner.market.prices import FEW, PriceRange
-from planner.money.pricing import Prices
+from planner.money.pricing import Prices, stated_electricity
 from planner.phases import step_error_source
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import Positive
@@ -133,7 +133,7 @@ def _money(plan: "Plan") -> dict[str, Prior]:
     priors = {name: _of_range(name, *found) for name, found in ranges.items()}
     if plan.request.money.mode != "rent":
         prior = catalogue()["electricity_price"]
-        stated = plan.request.site.electricity_usd_per_kwh is not None
+        stated = stated_electricity(plan.request.site)
         priors["electricity_price"] = _certain(prior, "price stated in the plan") if stated else prior
     return priors
 

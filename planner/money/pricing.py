@@ -69,6 +69,11 @@ def _ownership(request: PlanRequest, cluster: Cluster) -> Ownership | None:
         return None
 
 
+def stated_electricity(site: SiteRequest) -> bool:
+    """Whether the plan states what electricity costs: a price, or a tariff or hours in a file of its own."""
+    return site.electricity_usd_per_kwh is not None or site.tariff.endswith((".toml", ".csv"))
+
+
 def tariff_notes(request: PlanRequest, grid: Grid) -> tuple[str, ...]:
     """What to say of a site abroad whose electricity is priced as in the United States because nothing was said."""
     site = request.site

@@ -333,3 +333,23 @@ def test_idle_electricity_goes_with_the_price_and_the_power_like_the_rest() -> N
         if name == "electricity_price":
             assert moved == pytest.approx(0.3 * usd)
         assert 0.2 * usd < moved <= 0.3 * usd * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("ending", ["toml", "csv"])
+def test_a_tariff_of_ones_own_is_exact_and_said_to_be_given(tmp_path: Path, ending: str) -> None:
+    tariff = tmp_path / f"mine.{ending}"
+    flat = 'name = "mine"\nlabel = "mine"\nenergy_usd_per_kwh = 0.05\nsource = "a quote"\ndate = "2026"\n'
+    tariff.write_text(flat if ending == "toml" else "usd_per_kwh\n" + "0.05\n" * 8760)
+    mine, published = (small(("money.mode", "own"), ("site.tariff", name)) for name in (str(tariff), "FIN"))
+    kinds = [{row.what: row.kind for row in plan.assumptions}["Electricity"] for plan in (mine, published)]
+    assert kinds == ["given", "published"]
+    assert not plan_priors(mine)["electricity_price"].unsure
+    assert plan_priors(published)["electricity_price"].unsure
+
+
+def test_only_what_a_plan_states_is_said_to_be_given() -> None:
+    told = (("money.depreciation", "write-off"), ("money.resale_share", 0.6), ("money.housing", "building"))
+    silent, says = small(("money.mode", "own")), small(("money.mode", "own"), *told)
+    for what in ("Depreciation", "After the run", "Housing"):
+        assert {row.what: row.kind for row in silent.assumptions}[what] != "given"
+        assert {row.what: row.kind for row in says.assumptions}[what] == "given"
