@@ -343,7 +343,7 @@ def make_plan(request: PlanRequest, profile: Profile | None = None) -> Plan:
         profile=profile,
         assumptions=list_assumptions(request, architecture, cluster, phases, setup, prices, grid, profile, error),
         provenance=_provenance(cluster, phases, profile, request),
-        said=plan_notes(request, setup, grid, phases, profile, error),
+        said=(*plan_notes(request, setup, grid, phases, profile, error), *charges.term_notes(prices, days)),
     )
 
 

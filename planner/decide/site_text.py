@@ -18,6 +18,7 @@ from planner.plan_file import MoneyRequest, PlanRequest
 from planner.quantities import energy, money, power, significant
 from planner.report.words import break_even
 from planner.terminal import console
+from profiler.units import DAY_S
 
 
 def print_places(ranking: Ranking, keep: int, request: PlanRequest) -> None:
@@ -134,7 +135,8 @@ def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: Ca
         screen.print(table)
     screen.print(break_even(plan), markup=False)
     request = plan.request
-    for note in (*spot_notes(request), *tariff_notes(request, plan.grid), *request.money.notes):
+    terms = plan.charges.term_notes(plan.prices, plan.campaign.duration_s / DAY_S)
+    for note in (*terms, *spot_notes(request), *tariff_notes(request, plan.grid), *request.money.notes):
         screen.print(f"Note: {note}.", markup=False)
     table = Table(title=f"Payments, {plan.paid}", title_justify="left", title_style="bold")
     table.add_column("month")

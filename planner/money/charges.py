@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from planner.market.prices import Value
+from planner.market.prices import Level, Value
 from planner.money.break_even import RentOrBuy
 from planner.money.costs import (
     CostBreakdown,
@@ -15,6 +15,7 @@ from planner.money.costs import (
     rent_item,
     staff_item,
     storage_item,
+    unused_days,
     unused_term_item,
 )
 from planner.money.ownership import Keeping, ownership_items
@@ -22,6 +23,7 @@ from planner.money.pricing import Prices
 from planner.money.standing import Standing
 from planner.money.tariffs import Bill
 from planner.plan_file import MoneyRequest
+from planner.quantities import money as money_text
 from profiler.files import InputError
 from sim.campaign import CampaignSetup
 
@@ -197,6 +199,22 @@ class Charges:
         )
         return standing.bill(prices.tariff)
 
+    def term_notes(self, prices: Prices, training_days: float) -> tuple[str, ...]:
+        """What to say of the price of a term that the run does not last for, where its rest is in no line."""
+        days, money = self.days(training_days), self.money
+        if prices.rental is None or money.mode == "own" or money.pay_whole_term:
+            return ()
+        share = 1 - self.owned_share if money.mode == "mixed" else 1.0
+        rest = unused_term_item(prices.rental, share * self.rented_gpus, days)
+        usd = 0.0 if rest is None else float(rest.usd(Level()))
+        if not usd:
+            return ()
+        left_days = float(unused_days(prices.rental, days))
+        return (
+            f"the rent is that of a {money.commitment} term, of which this run leaves {left_days:,.0f} days: unless "
+            f"something else uses them, they cost {money_text(usd)} more, which money.pay_whole_term=true counts",
+        )
+
     def keeping(self, share: float = 1.0) -> Keeping:
         """How a share of the cluster is kept, if it is owned."""
         money = self.money
@@ -219,7 +237,7 @@ def _staffed(items: Items | None, prices: Prices) -> Items | None:
     if items is None or prices.staff_share is None:
         return items
     used, other = ([item for item in items if (item.paid in UNUSED) is after] for after in (False, True))
-    return (*used, staff_item(tuple(used), prices.staff_share), *other)
+    return (*used, staff_item(tuple(used), prices.staff_share, tuple(other)), *other)
 
 
 def _named(prefix: str, items: Items) -> Items:

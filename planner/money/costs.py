@@ -262,12 +262,13 @@ def egress_item(egress_tb: float) -> CostItem:
     )
 
 
-def staff_item(others: Items, share: PriceRange) -> CostItem:
+def staff_item(others: Items, share: PriceRange, aside: Items = ()) -> CostItem:
     """People who develop the model, as a share of a total that they are part of (arXiv:2405.21015: of hardware, its
-    use and people) [USD]."""
+    use and people) [USD]; what is `aside` is no part of it."""
+    without = "".join(f" without “{item.name}”" if not n else f" and “{item.name}”" for n, item in enumerate(aside))
     return CostItem(
         name="Research staff",
         usd=lambda at: total_usd(others, at) * at(share) / (1 - at(share)),
-        how=lambda: f"{percent(share.expected, 0)} of the total",
+        how=lambda: f"{percent(share.expected, 0)} of the total{without}",
         ranges=(share,),
     )

@@ -260,3 +260,35 @@ def test_nobody_develops_a_model_in_the_unused_rest_of_a_term() -> None:
     found = [Charges(setup=SETUP, money=one.money).rent(prices, 10) for one in (whole, used)]
     staff = [next(line.expected for line in one.lines if line.name == "Research staff") for one in found if one]
     assert staff[0] == pytest.approx(staff[1])
+
+
+@pytest.mark.parametrize("money", [{}, {"mode": "mixed", "owned_gpus": 66}])
+def test_a_term_longer_than_the_run_says_what_its_rest_would_cost(money: dict[str, Any]) -> None:
+    """As much as counting it adds, and nothing where it is counted, used up or of no account."""
+    term = {"commitment": "1-year", "price_usd_per_gpu_hour": 2.0, **money}
+    silent, counted = (asked(**term, pay_whole_term=pays) for pays in (False, True))
+    prices = load_prices(silent, SETUP.cluster)
+    used, whole = (Charges(setup=SETUP, money=one.money) for one in (silent, counted))
+    [note] = used.term_notes(prices, 65.25)
+    costs = [some.asked(prices, 65.25, 0.0) for some in (used, whole)]
+    assert costs[0]
+    assert costs[1]
+    rest_usd = costs[1].expected - costs[0].expected
+    assert rest_usd == pytest.approx(2.0 * 24 * 300 * (264 - money.get("owned_gpus", 0)))
+    assert "300 days" in note
+    assert f"${rest_usd / 1e6:.2f} M" in note
+    assert not whole.term_notes(prices, 65.25)
+    assert not used.term_notes(prices, 366.0)
+    assert not charges().term_notes(PRICES, 65.25)
+
+
+def test_staff_says_what_its_share_is_not_of() -> None:
+    money: dict[str, Any] = {"research_staff": True, "mode": "own"}
+    for resale, aside in ((1.0, False), (0.6, True)):
+        request = asked(**money, resale_share=resale)
+        cost = Charges(setup=SETUP, money=request.money).asked(load_prices(request, SETUP.cluster), 10, 1e5)
+        assert cost
+        [staff] = [line for line in cost.lines if line.name == "Research staff"]
+        of = cost.expected - sum(line.expected for line in cost.lines if line.name == "Sale below value")
+        assert staff.expected == pytest.approx(0.39 * of)
+        assert ("without “Sale below value”" in staff.how) == aside
