@@ -34,6 +34,7 @@ def money(
                     "name": plan.name,
                     "mode": request.money.mode,
                     "break_even_days": plan.break_even_days,
+                    "short_use_days": plan.rent_or_buy and plan.rent_or_buy.short_use_days,
                     "costs": {name: [line.to_dict() for line in cost.lines] for name, cost in costs},
                     "payments_usd": flow.by_month_usd,
                     "payments": flow.rows(),

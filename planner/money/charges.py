@@ -117,6 +117,7 @@ class Charges:
             owned_gpus=self.gpus,
             electricity_usd_per_day=electricity_usd_per_day,
             keeping=self.keeping(),
+            term_days=float(unused_days(prices.rental, 0.0)) if self.money.pay_whole_term else 0.0,
         )
 
     def asked(self, prices: Prices, training_days: float, electricity_usd: float) -> CostBreakdown | None:

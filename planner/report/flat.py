@@ -147,6 +147,9 @@ def _money(plan: Plan) -> Iterator[Row]:
         ("in all", plan.whole_bill.total_usd),
     ):
         yield Row(plan.name, "electricity bill", item, "USD", usd, source=f"tariff {bill.tariff}")
+    if plan.rent_or_buy and plan.rent_or_buy.short_use_days:
+        until_days = plan.rent_or_buy.short_use_days
+        yield Row(plan.name, "own", "costs less than renting up to", "days", until_days, source=BREAK_EVEN)
     if plan.break_even_days is not None:
         yield Row(plan.name, "own", "break-even with renting", "days", plan.break_even_days, source=BREAK_EVEN)
 

@@ -10,8 +10,8 @@ from planner.quantities import money, money_unit
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, month_bars, months, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
+from planner.report.words import buying_pays, month, whole
 from planner.report.words import days as length
-from planner.report.words import month, whole
 
 POINTS = 60
 
@@ -25,7 +25,7 @@ def break_even_table(plan: Plan) -> pd.DataFrame:
     either = plan.rent_or_buy
     if either is None:
         return pd.DataFrame(columns=columns)
-    known = [plan.billed_days, plan.break_even_days or 0.0, 180.0]
+    known = [plan.billed_days, plan.break_even_days or 0.0, either.short_use_days or 0.0, either.term_days, 180.0]
     most = min(max(known) * 1.6, LONGEST_USE_DAYS)
     rows = [(days, either.rent_usd(days), either.buy_usd(days)) for days in np.linspace(0, most, POINTS).tolist()]
     return pd.DataFrame(rows, columns=columns)
@@ -55,17 +55,14 @@ def break_even_curve(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> S
          "encoding": {"x": x, "y": y, "text": {"field": "Way"}, "color": hue}},
         *_marks(plan, frame, theme),
     ]  # fmt: skip
-    after = plan.break_even_days
-    found = (
-        f"Buying pays after {whole(after)} days of use"
-        if after is not None
-        else "Renting stays cheaper for ten years"
-    )
+    pays = buying_pays(plan)
+    found = f"Buying pays {pays}" if pays else "Renting stays cheaper for ten years"
+    term = ", or is due for the whole term" if plan.rent_or_buy and plan.rent_or_buy.term_days else ""
     return finished(
         sized({"layer": layers}, width, 300),
         theme,
         title=f"{found}; this run takes {length(plan.billed_days)}",
-        subtitle="What has been paid, hardware written off whole, as expected",
+        subtitle=f"What has been paid{term}, hardware written off whole, as expected",
         description=f"{found}. This run takes {length(plan.billed_days)}: renting for them costs "
         f"{money(float(np.interp(plan.billed_days, frame['Day'], frame['Rent'])) * scale)}.",
     )
@@ -80,16 +77,18 @@ def _marks(plan: Plan, frame: pd.DataFrame, theme: Theme) -> list[Spec]:
         {**run, "mark": {"type": "text", "align": "left", "dx": 5, "baseline": "top"},
          "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "label"}}},
     ]  # fmt: skip
-    if plan.break_even_days is None:
-        return marks
-    amount = float(np.interp(plan.break_even_days, frame["Day"], frame["Rent"]))
-    at = {"Day": plan.break_even_days, "amount": amount, "label": f"day {whole(plan.break_even_days)}"}
+    crossings = (plan.rent_or_buy and plan.rent_or_buy.short_use_days, plan.break_even_days)
+    points = [
+        {"Day": day, "amount": float(np.interp(day, frame["Day"], frame["Rent"])), "label": f"day {whole(day)}"}
+        for day in crossings
+        if day
+    ]
     point = {"type": "point", "filled": True, "size": 110, "color": theme.ink, "opacity": 1}
     text = {"type": "text", "align": "left", "dx": 10, "dy": 12, "fontWeight": 600}
     return [
         *marks,
-        {"data": {"values": [at]}, "mark": point, "encoding": {"x": x, "y": y}},
-        {"data": {"values": [at]}, "mark": text, "encoding": {"x": x, "y": y, "text": {"field": "label"}}},
+        {"data": {"values": points}, "mark": point, "encoding": {"x": x, "y": y}},
+        {"data": {"values": points}, "mark": text, "encoding": {"x": x, "y": y, "text": {"field": "label"}}},
     ]
 
 

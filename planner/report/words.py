@@ -168,12 +168,24 @@ def break_even(plan: Plan) -> str:
         return f"No rental price of {plan.cluster.gpu.label} is published, so there is no break-even."
     if plan.own is None:
         return f"No purchase price of {plan.cluster.gpu.label} is published, so there is no break-even."
-    if plan.break_even_days is None:
+    pays = buying_pays(plan)
+    if not pays:
         return "Renting stays cheaper than buying for ten years of use."
-    return (
-        f"Buying the cluster and writing it off whole costs less than renting it after "
-        f"{whole(plan.break_even_days)} days of use; {this_run(plan)}."
+    term_days = 0.0 if plan.rent_or_buy is None else plan.rent_or_buy.term_days
+    term = f", the whole term of {term_days:,.0f} days being paid" if term_days else ""
+    return f"Buying the cluster and writing it off whole costs less than renting it {pays}{term}; {this_run(plan)}."
+
+
+def buying_pays(plan: Plan) -> str:
+    """For how much use buying costs less than renting, as `after 501 days of use`; empty where for none."""
+    after, until = plan.break_even_days, plan.rent_or_buy and plan.rent_or_buy.short_use_days
+    if after == 0:
+        return "from the first day"
+    parts = (
+        f"up to {days(until)} of use" if until and after else f"only up to {days(until)} of use" if until else "",
+        f"{'again ' if until else ''}after {whole(after)} days{'' if until else ' of use'}" if after else "",
     )
+    return " and ".join(part for part in parts if part)
 
 
 def this_run(plan: Plan) -> str:

@@ -1,6 +1,7 @@
 """Rent or buy: where both have cost the same, and what that day does and does not depend on."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from planner.money.costs import broken_down, given_rental, load_rental, rent_ite
 from planner.money.ownership import Keeping, hardware_usd, load_ownership, ownership_items
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
+from planner.report.words import break_even
 
 OWNED = load_ownership("h100-sxm")
 
@@ -82,7 +84,66 @@ def test_cheaper_electricity_pays_sooner_below_nothing_too(usd: float, less: flo
     assert day(compared(9.0, electricity=usd - less)) <= day(compared(9.0, electricity=usd)) + 1e-6
 
 
+# A term that is paid to its end
+
+YEAR = 365.25
+
+
+def term(usd_per_hour: float, years: int, **more: Any) -> RentOrBuy:
+    return replace(compared(usd_per_hour, **more), term_days=years * YEAR)
+
+
+@given(days=st.floats(0, 3000), years=st.integers(1, 3))
+def test_rent_is_never_less_than_the_term_and_goes_on_by_the_day_after_it(days: float, years: int) -> None:
+    either = term(2.0, years)
+    assert either.rent_usd(days) == pytest.approx(2.0 * 8 * 24 * max(days, years * YEAR))
+    assert either.rent_usd(days) >= compared(2.0).rent_usd(days)
+
+
+@given(usd=st.floats(0.2, 12), years=st.integers(0, 3), housing=st.sampled_from(["colocation", "building"]))
+def test_days_of_use_for_which_buying_is_said_to_pay_are_those_for_which_it_does(
+    usd: float, years: int, housing: str
+) -> None:
+    either = term(usd, years, housing=housing)
+    after, until = either.break_even_days, either.short_use_days
+    for days in [0.0, 1.0, *(10.0 * n for n in range(1, 366))]:
+        pays = either.buy_usd(days) < either.rent_usd(days)
+        said = (after is not None and days >= after) or (until is not None and days <= until)
+        near = any(edge is not None and abs(days - edge) < 0.01 for edge in (after, until))
+        assert pays == said or near, days
+
+
+def test_a_term_that_costs_more_than_the_cluster_is_better_bought_at_once() -> None:
+    usd = purchase_usd(OWNED, 8).expected
+    dear = 2 * usd / (8 * 24 * 3 * YEAR)  # the term costs the cluster twice over
+    assert day(term(dear, 3)) == 0
+    assert term(dear, 3).short_use_days is None
+    barely = 1.05 * usd / (8 * 24 * 3 * YEAR)  # what it takes to run eats up the rest within the term
+    found = term(barely, 3).short_use_days
+    assert found
+    assert found < 3 * YEAR
+    assert compared(barely).short_use_days is None
+
+
 # Of a plan
+
+
+@pytest.mark.parametrize(("usd_per_hour", "says"), [(9.0, "from the first day"), (1.2, "and again after")])
+def test_a_plan_that_pays_its_whole_term_compares_the_whole_term(usd_per_hour: float, says: str) -> None:
+    money = {
+        "money.commitment": "3-year",
+        "money.pay_whole_term": True,
+        "money.price_usd_per_gpu_hour": usd_per_hour,
+        "money.server_usd_per_gpu": 22_000,
+    }
+    plan = planned(**money)
+    assert plan.rent_or_buy
+    assert plan.rent
+    rented = math.fsum(line.expected for line in plan.rent.lines if line.name in ("Rent of GPUs", "Rest of the term"))
+    assert plan.rent_or_buy.rent_usd(plan.billed_days) == pytest.approx(rented)
+    assert says in break_even(plan)
+    assert "the whole term of 1,096 days being paid" in break_even(plan)
+    assert "whole term" not in break_even(planned(**{**money, "money.pay_whole_term": False}))
 
 
 def test_a_plan_whose_electricity_is_paid_for_using_it_breaks_even_sooner(tmp_path: Path) -> None:
