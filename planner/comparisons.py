@@ -8,7 +8,7 @@ from typing import Literal
 
 from planner.carbon import COUNTRY_SOURCE
 from planner.market import amount, rows
-from planner.quantities import significant
+from planner.quantities import days, significant
 
 HOUSEHOLD_MWH_PER_YEAR = 10.715
 """A US residential customer in 2020: US Energy Information Administration, FAQ 97 (October 2021)."""
@@ -17,7 +17,8 @@ HOUSEHOLD_SOURCE = "US Energy Information Administration, FAQ 97: 10,715 kWh per
 CAR_T_PER_YEAR = 4.6
 CAR_SOURCE = "US Environmental Protection Agency: a typical passenger vehicle emits 4.6 t of CO2 a year"
 
-HOUSEHOLD_M3_PER_YEAR = 300 * 3.785412e-3 * 365.25
+YEAR_DAYS = 365.25
+HOUSEHOLD_M3_PER_YEAR = 300 * 3.785412e-3 * YEAR_DAYS
 HOUSEHOLD_WATER_SOURCE = "US Environmental Protection Agency, WaterSense: an American family uses 300 gallons a day"
 
 LIKE = (0.8, 1.25)
@@ -135,14 +136,13 @@ def _about(ratio: float) -> str:
 
 def _cars(emissions_t: float) -> Comparison:
     cars = emissions_t / CAR_T_PER_YEAR
-    verb = "car emits" if _count(cars) == "1" else "cars emit"
     return Comparison(
         what="US cars",
         yearly=CAR_T_PER_YEAR,
         unit="tCO2e",
         year=None,
         ratio=cars,
-        sentence=f"about as much as {_count(cars)} US {verb} in a year ({CAR_T_PER_YEAR} t each)",
+        sentence=f"about as much as {_in_a_year(cars, 'US car', 'emit')} ({CAR_T_PER_YEAR} t a year each)",
         source=CAR_SOURCE,
     )
 
@@ -151,7 +151,6 @@ def _households(
     value: float, each: float, unit: MeasuredIn, year: int | None, source: str, of: str = ""
 ) -> Comparison:
     homes = value / each
-    home = "home uses" if _count(homes) == "1" else "homes use"
     when = f" in {year}" if year else ""
     return Comparison(
         what="US homes",
@@ -159,10 +158,16 @@ def _households(
         unit=unit,
         year=year,
         ratio=homes,
-        sentence=f"about as much{of} as {_count(homes)} US {home} in a year ({each:.5g} {unit} each{when})",
+        sentence=f"about as much{of} as {_in_a_year(homes, 'US home', 'use')} ({each:.5g} {unit} a year each{when})",
         source=source,
     )
 
 
-def _count(number: float) -> str:
-    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+def _in_a_year(number: float, thing: str, verb: str) -> str:
+    """`100 US homes use in a year`; of less than one, the time that one takes: `a US home uses in 27 minutes`."""
+    count = f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
+    if count == "1":
+        return f"1 {thing} {verb}s in a year"
+    if 0 < number < 1:
+        return f"a {thing} {verb}s in {days(number * YEAR_DAYS)}"
+    return f"{count} {thing}s {verb} in a year"

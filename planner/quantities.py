@@ -3,6 +3,7 @@
 import math
 import re
 
+from profiler.units import DAY_S
 from profiler.units import significant as significant
 
 DAYS_PER_MONTH = 365.25 / 12
@@ -127,14 +128,35 @@ def human(value: float, unit: str = "", *, digits: int = 3) -> str:
     return " ".join(part for part in (number, NAMES.get(scale, ""), unit) if part)
 
 
+def whole(value: float) -> str:
+    """A number without decimals from ten on, with two significant digits below."""
+    return f"{value:,.0f}" if abs(value) >= 10 else significant(value, 2)
+
+
+DAY_UNITS = ((1.0, "days"), (1 / 24, "hours"), (1 / 1440, "minutes"), (1 / DAY_S, "seconds"))
+"""Units in which a length of time is written, the longest first: what each is in days, and its name."""
+
+
+def day_unit(value: float) -> tuple[float, str]:
+    """The longest unit of which so many days hold one: what it is in days, and its name."""
+    return next((unit for unit in DAY_UNITS if value >= unit[0]), DAY_UNITS[-1])
+
+
+def days(value: float) -> str:
+    """`78.6` → `79 days`; below one day in hours, minutes or seconds."""
+    length, unit = day_unit(value)
+    number = whole(value / length)
+    return f"1 {unit.removesuffix('s')}" if number == "1.0" else f"{number} {unit}"
+
+
 def counted(number: int, thing: str) -> str:
     """`1 pause`, `1,200 pauses`, `16 micro-batches`."""
     return f"{number:,} {thing}{'' if number == 1 else 'es' if thing.endswith('ch') else 's'}"
 
 
 def money(usd: float, *, digits: int = 3) -> str:
-    """`74_200_000` → `$74.2 M`."""
-    return f"${human(usd, digits=digits)}"
+    """`74_200_000` → `$74.2 M`, `-9_310` → `−$9,310`."""
+    return f"{'−' if usd < 0 else ''}${human(abs(usd), digits=digits)}"
 
 
 def money_unit(most_usd: float) -> tuple[float, str]:

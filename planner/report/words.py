@@ -8,8 +8,9 @@ from datetime import date
 from planner.assumption import Assumption
 from planner.phases import PlannedPhase
 from planner.plan import Interval, Plan
-from planner.quantities import NAMES, energy, energy_unit, human, money, percent, power_unit, significant
-from profiler.units import DAY_S
+from planner.quantities import NAMES, day_unit, energy, energy_unit, human, money, percent, power_unit, significant
+from planner.quantities import days as days
+from planner.quantities import whole as whole
 
 KINDS = {
     "measured": "timed on a GPU by this project's profiler",
@@ -56,27 +57,6 @@ def sentence(text: str) -> str:
     return re.sub(r"^[a-z]+(?= )", lambda first: first[0].capitalize(), text)
 
 
-def whole(value: float) -> str:
-    """A number without decimals from ten on, with two significant digits below."""
-    return f"{value:,.0f}" if abs(value) >= 10 else significant(value, 2)
-
-
-DAY_UNITS = ((1.0, "days"), (1 / 24, "hours"), (1 / 1440, "minutes"), (1 / DAY_S, "seconds"))
-"""Units in which a run's length is written, the longest first: what each is in days, and its name."""
-
-
-def day_unit(value: float) -> tuple[float, str]:
-    """The longest unit of which so many days hold one: what it is in days, and its name."""
-    return next((unit for unit in DAY_UNITS if value >= unit[0]), DAY_UNITS[-1])
-
-
-def days(value: float) -> str:
-    """`78.6` → `79 days`; below one day in hours, minutes or seconds."""
-    length, unit = day_unit(value)
-    number = whole(value / length)
-    return f"1 {unit.removesuffix('s')}" if number == "1.0" else f"{number} {unit}"
-
-
 def days_interval(interval: Interval) -> str:
     """`17 hours (15–18)`: the ends in the unit of what is expected."""
     length, _ = day_unit(interval.expected)
@@ -93,7 +73,7 @@ def money_span(low: float, high: float) -> str:
     scale = next((s for s in NAMES if high >= s), 1.0)
     if low == high:
         return f"{money(low)} exactly"
-    text = f"${_short(low / scale)}–{_short(high / scale)}"
+    text = f"{'−' if low < 0 else ''}${_short(abs(low) / scale)}–{_short(high / scale)}"
     return f"{text} {NAMES[scale]}" if scale in NAMES else text
 
 
@@ -158,7 +138,8 @@ def how_known(plan: Plan) -> str:
     )
     return (
         f"Step times are {meaning}; of {runs} nine in ten are within {share(plan.step_error_p90)}. Every interval "
-        "holds 90 % of cases: step time, failures, power, prices and grids each drawn from their own spread."
+        "is made to hold 90 % of cases: step time, failures, power, prices and grids are each drawn from a spread "
+        "of their own, and what the plan states is taken as exact."
     )
 
 

@@ -1,9 +1,10 @@
 """Comparisons: computed from published yearly amounts."""
 
 import math
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from planner.comparisons import (
@@ -44,8 +45,22 @@ def test_small_amounts_are_compared_with_homes() -> None:
     assert made.ratio == pytest.approx(100)
     assert made.sentence.startswith("about as much as 100 US homes use in a year")
     assert as_much_as(10.715).sentence.startswith("about as much as 1 US home uses in a year")
-    assert "0.47 US homes" in as_much_as(5).sentence
     assert as_much_as(0).ratio == 0
+
+
+@given(st.floats(1e-9, 10.7))
+def test_less_than_a_home_uses_in_a_year_is_the_time_in_which_one_does(energy_mwh: float) -> None:
+    assume("1 US home" not in (said := as_much_as(energy_mwh).sentence))
+    found = re.fullmatch(r"about as much as a US home uses in ([\d.,]+) (day|hour|minute|second)s? \(.*", said)
+    assert found
+    hours = float(found[1].replace(",", "")) * {"day": 24, "hour": 1, "minute": 1 / 60, "second": 1 / 3600}[found[2]]
+    assert hours / (24 * 365.25) * 10.715 == pytest.approx(energy_mwh, rel=0.05)
+
+
+def test_a_step_of_one_gpu_is_a_time_that_a_person_can_picture() -> None:
+    assert as_much_as(562e-6).sentence.startswith("about as much as a US home uses in 28 minutes (")
+    assert emitted_as_much_as(1.69e-5).sentence.startswith("about as much as a US car emits in 1.9 minutes (")
+    assert water_as_much_as(0.00389).sentence.startswith("about as much water as a US home uses in 4.9 minutes (")
 
 
 def test_islands_generate() -> None:
@@ -90,7 +105,7 @@ def test_tonnes_are_a_countrys_electricity_or_cars(tonnes: float) -> None:
 
 
 def test_tonnes_by_hand() -> None:
-    assert emitted_as_much_as(46.0).sentence == "about as much as 10 US cars emit in a year (4.6 t each)"
+    assert emitted_as_much_as(46.0).sentence == "about as much as 10 US cars emit in a year (4.6 t a year each)"
     sweden = next(c for c in countries() if c.iso3 == "SWE")
     assert emitted_as_much_as(sweden.emissions_t).what == "Sweden"
 

@@ -66,6 +66,7 @@ def test_any_text_is_a_positive_number_or_a_value_error(text: str) -> None:
         (human(9_000), "9,000"),
         (human(16_384), "16.4 k"),
         (money(74_200_000), "$74.2 M"),
+        (money(-9_310), "−$9,310"),
         (energy(27_000), "27.0 GWh"),
         (energy(503.35), "503 MWh"),
         (energy(0.25), "250 kWh"),
