@@ -15,7 +15,7 @@ from planner.money.pricing import tariff_notes
 from planner.money.spot import spot_notes
 from planner.plan import Plan
 from planner.plan_file import MoneyRequest, PlanRequest
-from planner.quantities import energy, money, power, significant
+from planner.quantities import energy, money, percent, power, significant
 from planner.report.words import break_even
 from planner.terminal import console
 from profiler.units import DAY_S
@@ -138,11 +138,23 @@ def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: Ca
     terms = plan.charges.term_notes(plan.prices, plan.campaign.duration_s / DAY_S)
     for note in (*terms, *spot_notes(request), *tariff_notes(request, plan.grid), *request.money.notes):
         screen.print(f"Note: {note}.", markup=False)
+    screen.print(_payments(plan, flow))
+
+
+def _payments(plan: Plan, flow: CashFlow) -> Table:
+    """What is paid in each month; where something was bought also what comes back of it, and both together."""
     table = Table(title=f"Payments, {plan.paid}", title_justify="left", title_style="bold")
-    table.add_column("month")
-    table.add_column("paid", justify="right")
-    for month, usd in flow.by_month_usd.items():
-        table.add_row(month, money(usd) if usd >= 0 else f"{money(-usd)} kept as value")
+    resale = plan.request.money.resale_share
+    sold = "kept as value" if resale == 1 else f"sold, {percent(resale, 0)} of value"
+    back = flow.back_by_month_usd
+    columns = ("month", "paid", sold, "net") if flow.coming_back else ("month", "paid")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "month" else "right")
+    rows = [(month, usd + back[month], back[month], usd) for month, usd in flow.by_month_usd.items()]
+    for month, paid, returned, net in rows:
+        cells = (month, money(paid), money(returned) if returned else "", money(net))
+        table.add_row(*cells[: len(columns)])
     table.add_section()
-    table.add_row("In all", money(flow.total_usd))
-    screen.print(table)
+    sums = (sum(row[1] for row in rows), sum(row[2] for row in rows), flow.total_usd)
+    table.add_row(*("In all", *map(money, sums))[: len(columns)])
+    return table

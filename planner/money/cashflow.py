@@ -24,6 +24,14 @@ class CashFlow:
         return {month: math.fsum(lines.values()) for month, lines in self.payments_usd.items()}
 
     @property
+    def back_by_month_usd(self) -> dict[str, float]:
+        """What comes back of what was bought, less what a sale brings below it; above 0."""
+        return {
+            month: -math.fsum(usd for name, usd in lines.items() if name in self.coming_back)
+            for month, lines in self.payments_usd.items()
+        }
+
+    @property
     def total_usd(self) -> float:
         """The cost."""
         return math.fsum(self.by_month_usd.values())

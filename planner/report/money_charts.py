@@ -97,7 +97,7 @@ def bill_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     bill = plan.whole_bill
     usd = bill.usd_by_month
     idle = ", with the days before and after training" if plan.standing_bill.energy_kwh else ""
-    scale, unit = money_unit(max(usd.values()))
+    scale, unit = money_unit(max(map(abs, usd.values())))
     rows = [(month(name), value / scale, money(value)) for name, value in usd.items()]
     return finished(
         month_bars(pd.DataFrame(rows, columns=["Month", "amount", "label"]), width, title=unit,
@@ -125,7 +125,7 @@ def bill_parts_table(plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Part", "USD", "Share [%]"])
 
 
-PAID_BACK = "comes back"
+PAID_BACK = "comes back, net"
 
 
 def cash_table(plan: Plan) -> pd.DataFrame:

@@ -89,8 +89,8 @@ def month_bars(frame: pd.DataFrame, width: int | str, *, title: str, colour: str
     """Upright bars of the columns `Month` and `amount`; where there is room, `label` stands above each."""
     bars = {"mark": {"type": "bar", "color": colour}}
     labels = {"mark": {"type": "text", "dy": -8}, "encoding": {"text": {"field": "label"}}}
-    most = float(frame["amount"].max())
-    amount = quantity("amount", title, scale={"domain": [0, most * 1.1 or 1.0]})
+    least, most = min(float(frame["amount"].min()), 0.0), max(float(frame["amount"].max()), 0.0)
+    amount = quantity("amount", title, scale={"domain": [least * 1.1, most * 1.1 or (0.0 if least else 1.0)]})
     body = {
         "data": data(frame),
         "encoding": {"x": months(frame), "y": amount, "tooltip": tips(("Month", ""), ("label", ""))},

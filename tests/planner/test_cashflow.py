@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.decide.site_text import print_money
 from planner.money.cashflow import bought_name, cash_flow, cash_flow_csv, days_by_month, kept_name
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
+from planner.quantities import human
 
 
 def planned(*, tariff: str = "tou-example", **money: Any) -> Plan:
@@ -117,6 +119,25 @@ def test_what_a_sale_brings_below_value_was_never_tied_up() -> None:
     flows = [cash_flow(planned(mode="own", resale_share=share)) for share in (1.0, 0.6, 0.0)]
     assert flows[0].total_usd < flows[1].total_usd < flows[2].total_usd
     assert [flow.most_tied_up_usd for flow in flows] == pytest.approx([flows[0].most_tied_up_usd] * 3)
+
+
+@pytest.mark.parametrize(("resale", "head"), [(1.0, "kept as value"), (0.6, "sold, 60 % of value")])
+def test_a_month_says_what_comes_back_apart_from_what_is_paid(
+    resale: float, head: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = planned(mode="own", resale_share=resale)
+    flow = cash_flow(plan)
+    back_usd = math.fsum(flow.back_by_month_usd.values())
+    kept_usd = math.fsum(line.bought_usd - line.expected for line in plan.cost.lines if line.bought_usd)
+    assert back_usd == pytest.approx(resale * kept_usd)
+    last = list(flow.by_month_usd)[-1]
+    assert flow.back_by_month_usd[last] > -flow.by_month_usd[last] > 0  # its rent of space is paid too
+    print_money(plan, [], flow)
+    said = capsys.readouterr().out
+    assert head in " ".join(said.split())
+    assert f"−${human(-flow.by_month_usd[last])}" in said
+    print_money(plan := planned(), [], cash_flow(plan))
+    assert "value" not in capsys.readouterr().out.split("Payments")[1]
 
 
 @pytest.mark.parametrize("money", [{}, {"mode": "mixed", "owned_gpus": 32, "preparation_days": 12, "idle_days": 3}])
