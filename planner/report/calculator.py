@@ -140,11 +140,14 @@ def _cluster_prices(plan: Plan) -> Iterator[Price]:
         )
     if owned is None:
         return
+    housed = {
+        "colocation": ("colocation", "Colocation, a kW of it", "USD per kW and month", owned.colocation, "#,##0.00"),
+        "building": ("building", "Building, a kW of it", "USD per kW", owned.building, "#,##0"),
+    }
     for key, label, unit, found, form in (
         ("server", "Server, a GPU's share", "USD per GPU", owned.server_usd_per_gpu, "#,##0"),
         ("interest", "Interest", "a year", owned.financing, "0.0%"),
-        ("colocation", "Colocation", "USD per kW and month", owned.colocation, "#,##0.00"),
-        ("building", "Building", "USD per kW", owned.building, "#,##0"),
+        housed[plan.request.money.housing],
     ):
         yield Price(
             key=key,

@@ -115,8 +115,8 @@ def _summary(
         sheet,
         end,
         0,
-        "Cost, energy and emissions follow the yellow cells of each plan's sheet. The sentences above and the "
-        "5 % and 95 % are those of the plan as computed and do not.",
+        "Cost, energy and emissions follow the yellow cells of each plan's sheet. All else stays as computed: the "
+        "sentences above, 5 % and 95 %, days, peak and mean power, water, and every other sheet, cash by month too.",
         font_color=LIGHT.muted,
     )
     sheet.set_column(0, 0, 38)
@@ -134,7 +134,11 @@ SHEETS: tuple[tuple[str, str, Frame], ...] = (
     ("Interruptions", "What stopped training, from the last safe checkpoint to going on", tables.cause_table),
     ("Energy", "Energy at the site's meter by part", tables.energy_part_table),
     ("Months", "Energy by calendar month and the highest hour", tables.month_table),
-    ("Cash by month", "The plan's cost as it is paid; what comes back is negative", tables.cash_month_table),
+    (
+        "Cash by month",
+        "As planned, whatever the yellow cells say; what comes back is negative",
+        tables.cash_month_table,
+    ),
     ("Cash by line", "The same line by line", tables.cash_line_table),
     ("Power", "Site power through the campaign", tables.power_table),
     ("Swings", "How the site's power jumps", tables.swing_table),

@@ -90,7 +90,7 @@ def write_plan_sheet(writer: Writer, plan: Plan, name: str) -> PlanSheet:
     """Write the sheet; what stands where is told for the summary."""
     page = _Sheet(writer, plan, writer.book.add_worksheet(name), name)
     note = (
-        "Change what is yellow: the totals, the bill and the tonnes follow. "
+        "Change what is yellow: the totals, the bill and the tonnes follow, cash and power on other sheets do not. "
         "Low and high are the ends of published prices."
     )
     writer.title(page.sheet, plan.name, note)

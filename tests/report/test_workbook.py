@@ -173,6 +173,29 @@ def test_changed_charges_of_a_month_reach_idle_months_too(tmp_path: Path) -> Non
     assert book.levels("Plan 1", "Own, in all")[1] == pytest.approx(again.cost.expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("housing", ["colocation", "building"])
+def test_every_yellow_cell_moves_a_total(housing: str) -> None:
+    owned = {"money.mode": "own", "money.housing": housing, "money.idle_days": 40, "site.tariff": "tou-example"}
+    book = Workbook(write_report([planned(**owned)], "xlsx"))
+    yellow = [row for row in book.formulas["Plan 1"].iter_rows(max_col=4) if row[3].fill.fgColor.rgb == "FFFFF4C2"]
+    assert len(yellow) > 7
+    texts = [row[0].value for row in book.formulas["Plan 1"].iter_rows(max_col=1)]
+    totals = [text for text in texts if isinstance(text, str) and ("in all" in text or "meter" in text)]
+    before = [book.levels("Plan 1", total) for total in totals]
+    for row in yellow:
+        book.changed.clear()
+        book.change("Plan 1", str(row[0].value), 3.7)
+        assert [book.levels("Plan 1", total) for total in totals] != before, row[0].value
+
+
+def test_what_stays_as_planned_says_so(plan: Plan) -> None:
+    book = Workbook(write_report([plan], "xlsx")).formulas
+    said = " ".join(str(cell.value) for row in book["Summary"].iter_rows(max_col=1) for cell in row)
+    assert "mean power" in said
+    assert "cash by month" in said
+    assert "As planned" in str(book["Cash by month"]["A2"].value)
+
+
 def test_a_changed_grid_gives_what_another_place_gives(plan: Plan) -> None:
     again = planned(**{"site.grid": "Norway"})
     book = Workbook(write_report([plan], "xlsx"))
