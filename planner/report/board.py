@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from planner.plan import Interval, Plan
-from planner.quantities import energy, human, money, power, significant
+from planner.quantities import counted, energy, human, money, power, significant
 from planner.report import words
 from planner.report.document import Bar, Cell, Column, Section, Table
 from planner.report.words import share, span
@@ -104,7 +104,7 @@ def _mfu(p: Plan) -> Cell:
 
 
 def _ettr(p: Plan) -> Cell:
-    return Cell(share(p.campaign.ettr), f"{len(p.campaign.interruptions):,} interruptions")
+    return Cell(share(p.campaign.ettr), counted(len(p.campaign.interruptions), "interruption"))
 
 
 ROWS: tuple[tuple[str, str, Show], ...] = (
@@ -124,16 +124,21 @@ ROWS: tuple[tuple[str, str, Show], ...] = (
 
 
 def _swing_table(plans: Sequence[Plan], outcome: str, label: str, text: Callable[[float], str]) -> Table:
-    """What moves an outcome most, all plans together, when it alone goes from its 5th to its 95th percentile."""
+    """What moves an outcome most when it alone goes from its 5th to its 95th percentile: over the plans, the widest
+    first as a share of the plan's own outcome, so that a large plan does not hide what matters for a small one."""
     from planner.decide.sensitivity import tornado
 
     swings = [
         {swing.label: swing for swing in tornado(plan)[outcome] if text(swing.at_p5) != text(swing.at_p95)}
         for plan in plans
     ]
+    shares = [
+        {name: swing.width / plan.intervals[outcome].expected for name, swing in found.items()}
+        for plan, found in zip(plans, swings, strict=True)
+    ]
     ranked = sorted(
-        {name for found in swings for name in found},
-        key=lambda name: (-sum(found[name].width for found in swings if name in found), name),
+        {name for found in shares for name in found},
+        key=lambda name: (-max(found.get(name, 0.0) for found in shares), name),
     )
     rows = tuple(
         (Cell(name), *(Cell(_ends(found.get(name), text)) for found in swings)) for name in ranked[:MOST_SWINGS]
@@ -154,4 +159,4 @@ def _basis(plans: Sequence[Plan]) -> Table:
         (Cell(kind), Cell(words.KINDS[kind]), *(Cell(str(counts.get(kind, 0))) for counts in found)) for kind in used
     )
     columns = (Column("Known how", "kind"), Column("which means"), *(Column(plan.name, "number") for plan in plans))
-    return Table(caption="Assumptions by how they are known", columns=columns, rows=rows)
+    return Table(caption="Assumptions by how they are known", columns=columns, rows=rows, per_plan=True)

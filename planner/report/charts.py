@@ -10,7 +10,7 @@ import pandas as pd
 
 from planner.decide.sensitivity import Swing
 from planner.plan import Plan
-from planner.quantities import energy, energy_unit, human, money, money_unit, power, power_unit, significant
+from planner.quantities import counted, energy, energy_unit, human, money, money_unit, power, power_unit, significant
 from planner.report import tables
 from planner.report.spec import (
     BARE,
@@ -53,7 +53,7 @@ def campaign_strip(plan: Plan, theme: Theme = LIGHT, width: Width = WIDE) -> Spe
     return finished(
         {"vconcat": rows, "spacing": 8, "resolve": {"scale": {"x": "shared"}}},
         theme,
-        title=f"{plan_label(plan)}: {length}, {len(stops):,} interruptions, "
+        title=f"{plan_label(plan)}: {length}, {counted(len(stops), 'interruption')}, "
         f"{share(1 - plan.campaign.ettr)} of the time lost",
         subtitle="Share of the tokens trained, when training stopped, and the site’s power",
         description=f"Progress rises almost evenly to 100 % in {length}; {unplanned:,} unplanned and "

@@ -31,6 +31,9 @@ OUTCOME_TEXTS: dict[str, Callable[[float], str]] = {
 DRAWN_ONLY = ("colour", "start", "end")
 """Columns of a chart's table that place its marks and say nothing more."""
 
+NOT_IN_COST = "Not in the cost: taxes, insurance, transport, import and installation."
+"""The money of docs/money.md's list."""
+
 EVERY = 6
 """One row in so many of a long table is printed; the chart has them all."""
 
@@ -132,6 +135,7 @@ def _money(plan: Plan) -> tuple[Block, ...]:
         *(_cost_table(plan, name, cost) for name, cost in ways),
         _bill(plan),
         Text(text=_whose_bill(plan), muted=True),
+        Text(text=NOT_IN_COST, muted=True),
     )
 
 

@@ -29,6 +29,10 @@ BREAKS = re.compile(r"([/_,;:.\-=&?])(?=\S)")
 """Where a long source or address may break."""
 
 
+LONG = re.compile(r"(\S{14})(?=\S)")
+"""A word that is wider than the head of a column may break there."""
+
+
 def render_pdf(report: Document) -> bytes:
     """The PDF. The same document gives the same bytes.
 
@@ -103,7 +107,7 @@ def _block(block: Block, charts: dict[str, str]) -> dict[str, Any]:
 
 
 def _column(column: Column) -> dict[str, str]:
-    return {"name": clean(column.name), "role": column.role}
+    return {"name": LONG.sub("\\1\u200b", clean(column.name)), "role": column.role}
 
 
 def _cell(cell: Cell, column: Column) -> dict[str, Any]:
