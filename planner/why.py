@@ -315,12 +315,31 @@ def _cost(plan: Plan) -> Reason:
 def _cost_line(plan: Plan, line: CostLine) -> Reason:
     price = Reason(what=f"Price: {line.name}", value=line.how, kind="published", source=line.source)
     if "electricity" in line.name.lower():
-        parts: tuple[Reason, ...] = (_energy(plan), *_assumed(plan, "Electricity"))
+        parts: tuple[Reason, ...] = (_energy(plan), *_idle(plan), *_assumed(plan, "Electricity"))
     elif line.source == "given by the user":  # a rent alone; a purchase price rests on the loss of value too
         parts = (_billed(plan), *_assumed(plan, "Rent"))
     else:
         parts = (_billed(plan), price)
     return Reason(what=line.name, value=money(line.expected), amount=line.expected, how=line.how, parts=parts)
+
+
+def _idle(plan: Plan) -> tuple[Reason, ...]:
+    """What an owned cluster draws before its first and after its last step; nothing where it never stands idle."""
+    kwh, asked = plan.standing_bill.energy_kwh, plan.request.money
+    if not kwh:
+        return ()
+    days = {"Preparation": asked.preparation_days, "Idling": asked.idle_days}
+    idle = Reason(
+        what="Energy, idle before and after training",
+        value=energy(kwh / 1000),
+        amount=kwh / 1000,
+        how="what the cluster draws with nothing running, hour by hour; months without training pay its demand too",
+        parts=(
+            *(_waiting(name, some) for name, some in days.items() if some),
+            *_assumed(plan, "GPU", "Node beside its GPUs", "Switches, optics, storage", "PUE"),
+        ),
+    )
+    return (idle,)
 
 
 def _billed(plan: Plan) -> Reason:

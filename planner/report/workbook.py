@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.plan import Plan
 from planner.report import tables, words
-from planner.report.details import DRAWN_ONLY
+from planner.report.details import DRAWN_ONLY, NOT_IN_COST
 from planner.report.document import clean
 from planner.report.plan_text import plan_file_text
 from planner.report.theme import LIGHT
@@ -119,6 +119,7 @@ def _summary(
         "sentences above, 5 % and 95 %, days, peak and mean power, water, and every other sheet, cash by month too.",
         font_color=LIGHT.muted,
     )
+    writer.text(sheet, end + 1, 0, NOT_IN_COST, font_color=LIGHT.muted)
     sheet.set_column(0, 0, 38)
     sheet.set_column(1, 3 * len(plans), 13)
     sheet.freeze_panes(top + 2, 1)

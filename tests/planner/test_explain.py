@@ -156,3 +156,12 @@ def test_every_key_is_shown_with_who_said_it(tmp_path: Path) -> None:
     assert taken["training.layout"].value == "tp 2"
     assert "Google" in taken["site.pue"].doc
     assert taken["phases"].value == "nothing"
+
+
+def test_idle_days_of_an_owned_cluster_are_followed_down() -> None:
+    data = {"model": "llama3.1-8b", "tokens": "1T", "replicas": 1, "cluster": {"gpus": 64}}
+    plan = make_plan(plan_request(data, [("money.mode", "own"), ("money.idle_days", 30)], source="t"))
+    [line] = [reason for reason in why(plan, "cost_usd").parts if reason.what == "Electricity"]
+    [idle] = [reason for reason in line.parts if "idle" in reason.what]
+    assert idle.amount == pytest.approx(plan.charges.idle_kw * 24 * 30 / 1000)
+    assert any(part.what == "Idling" and part.amount == 30 for part in idle.parts)
