@@ -109,6 +109,11 @@ class Tariff:
                 f"hourly_usd_per_kwh has {len(self.hourly_usd_per_kwh)} values; a year has {YEAR_HOURS}."
             )
 
+    @property
+    def flat(self) -> bool:
+        """Whether every hour costs the same."""
+        return not self.windows and not self.hourly_usd_per_kwh
+
     @cached_property
     def mean_usd_per_kwh(self) -> float:
         """Energy alone, over the hours of a year that begins on a Monday."""

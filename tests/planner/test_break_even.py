@@ -114,7 +114,7 @@ def test_days_of_use_for_which_buying_is_said_to_pay_are_those_for_which_it_does
 
 
 def test_a_term_that_costs_more_than_the_cluster_is_better_bought_at_once() -> None:
-    usd = purchase_usd(OWNED, 8).expected
+    usd = bought_usd(8)
     dear = 2 * usd / (8 * 24 * 3 * YEAR)  # the term costs the cluster twice over
     assert day(term(dear, 3)) == 0
     assert term(dear, 3).short_use_days is None
