@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from planner.kept import kept
 from planner.plan_file import LayoutChoice, PhaseRequest, PlanRequest
+from planner.positions import check_positions, context_notes, usual_seq_len
 from planner.search import LayoutSpace, kept_fastest
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
@@ -121,25 +122,33 @@ def plan_phases(
 
     Raises:
         InputError: a layout that cannot be built, runs on no stack of this kind, or does not fit in memory; fewer
-        tokens than one step; a stated throughput that no program can reach.
+        tokens than one step, or positions than a sequence; a stated throughput that no program can reach.
     """
     return tuple(
         _plan_phase(phase, layout_space(phase, request, architecture, cluster, stack, allowed), request, profile)
-        for phase in asked_phases(request)
+        for phase in asked_phases(request, architecture)
     )
 
 
-def asked_phases(request: PlanRequest) -> tuple[PhaseRequest, ...]:
-    """The phases of a plan file, or the one that makes up a plan without any."""
+def asked_phases(request: PlanRequest, architecture: ModelArchitecture) -> tuple[PhaseRequest, ...]:
+    """The phases of a plan file, or the one that makes up a plan without any.
+
+    Raises:
+        InputError: sequences longer than the model has learned positions.
+    """
     training = request.training
-    return request.phases or (
+    seq_len = training.seq_len or usual_seq_len(architecture)
+    phases = request.phases or (
         PhaseRequest(
             name="pre-training",
             tokens=request.tokens,
-            seq_len=training.seq_len,
-            global_batch=training.global_batch or default_batch(request.cluster.gpus, training.seq_len),
+            seq_len=seq_len,
+            global_batch=training.global_batch or default_batch(request.cluster.gpus, seq_len),
         ),
     )
+    for phase in phases:
+        check_positions(phase.seq_len, architecture)
+    return phases
 
 
 kept_step = kept(256)(estimate_step)
@@ -198,7 +207,7 @@ def _plan_phase(
         stated=stated is not None,
         architecture_flops_per_token=per_token,
         waiting_power_w=activity_power_w(cluster.gpu, "waiting"),
-        notes=(*stack.notes, *_habit_notes(phase.name, layout, stack)),
+        notes=(*context_notes(phase.seq_len, architecture), *stack.notes, *_habit_notes(phase.name, layout, stack)),
     )
 
 

@@ -124,8 +124,9 @@ class TrainingRequest:
     """Training software, a name of sim/stacks, or a TOML file. Default: assumed, the most measured one."""
     precision: TrainingPrecision = "bf16"
     """bf16, fp16 or fp8. Default: as Llama 3.1 was trained (arXiv:2407.21783)."""
-    seq_len: Count = 8192
-    """Tokens in a sequence. Default: Llama 3 pre-training (arXiv:2407.21783)."""
+    seq_len: Count | None = None
+    """Tokens in a sequence; where nothing is said 8,192, as in Llama 3's pre-training (arXiv:2407.21783), or the
+    model's context where that is shorter."""
     global_batch: Count | None = None
     """Sequences in one step; where nothing is said, as many as make 4 M tokens, or 16 M from 4,096 GPUs on."""
     layout: LayoutChoice | None = None

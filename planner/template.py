@@ -20,6 +20,7 @@ WRITTEN = {
     "model": "llama3.1-70b",
     "tokens": "15T",
     "cluster.spare_nodes": 2,
+    "training.seq_len": 8192,
     "training.global_batch": 512,
     "site.gpu_power_cap_w": "500 W",
     "site.pue": 1.09,

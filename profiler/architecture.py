@@ -68,6 +68,11 @@ class ModelArchitecture:
             raise InputError(f"kv_heads {self.kv_heads} must divide heads {self.heads}.")
 
     @property
+    def positions(self) -> int:
+        """Tokens of the longest sequence that it was made for: its context, or a shorter table of positions."""
+        return min(self.context, self.learned_positions or self.context)
+
+    @property
     def attention_width(self) -> int:
         """Width of the concatenated query heads."""
         return self.heads * self.head_dim

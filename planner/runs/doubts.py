@@ -1,5 +1,6 @@
 """What in a row of a runs file does not go together: refused where no step can be so, else noted."""
 
+from planner.positions import context_notes
 from planner.runs.cells import Cells
 from planner.runs.layout import INTERLEAVED, SCHEDULE_NAMES
 from planner.runs.training_run import TrainingRun
@@ -22,6 +23,7 @@ def doubt(run: TrainingRun, c: Cells) -> None:
     cp = run.layout.cp
     if cp > 1 and run.seq_len % (2 * cp):
         raise InputError(f"cp is {cp}; balanced halves need a seq_len that {2 * cp} divides, not {run.seq_len}.")
+    c.notes += context_notes(run.seq_len, run.architecture)
     c.notes += [note for note in (_schedule(c, run), _chunks(run), _batch(run), _passes(c, run), _nodes(run)) if note]
 
 

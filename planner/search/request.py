@@ -20,8 +20,8 @@ def search_request(request: PlanRequest, keep: int, profile: Profile | None = No
     Raises:
         InputError: as `planner.search.search_layouts`, or an unknown name.
     """
-    phase = max(asked_phases(request), key=lambda phase: phase.tokens)
     architecture = load_architecture(request.model)
+    phase = max(asked_phases(request, architecture), key=lambda phase: phase.tokens)
     cluster = plan_cluster(request, plan_profile(request, profile))
     stack, allowed = load_stack(request.training.stack), plan_power(request, cluster)
     space = layout_space(phase, request, architecture, cluster, stack, allowed)

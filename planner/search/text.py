@@ -10,6 +10,7 @@ from rich.table import Table
 
 from planner.decide.pareto import ClusterComparison, Contender
 from planner.phases import BUSY_NETWORK, busy_network
+from planner.positions import context_notes
 from planner.quantities import energy, money, significant
 from planner.search.ranking import SearchResult
 from planner.terminal import console
@@ -48,6 +49,8 @@ def print_search(result: SearchResult, screen: Console | None = None) -> None:
     screen.print(_loss_table(result))
     if result.best.network_share > BUSY_NETWORK:
         screen.print(f"Note: in the first, {busy_network(result.best.network_share)}.", markup=False)
+    for note in context_notes(result.space.seq_len, result.space.architecture):
+        screen.print(f"Note: {note}.", markup=False)
     _print_unfitted([result.space.cluster.gpu], screen)
 
 
