@@ -31,7 +31,7 @@ from planner.water import WaterAccount
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
-from profiler.units import DAY_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS
+from profiler.units import DAY_S, JOULES_PER_KWH, JOULES_PER_MWH, MONTH_DAYS, TERA
 from sim.campaign import Campaign, CampaignSetup
 from sim.estimate import StepEstimate, estimate_step
 from sim.hardware import Cluster
@@ -200,12 +200,17 @@ class Plan:
     @property
     def tflops_per_gpu(self) -> float:
         """Model TFLOP/s per GPU while steps run, non-causal."""
-        return self.model_flops / self.training_s / self.cluster.gpus / 1e12
+        return self.model_flops / self.training_s / self.cluster.gpus / TERA
 
     @property
     def mfu(self) -> float:
-        """Model FLOPs utilisation while steps run, against the dense peak of the precision, non-causal."""
-        return self.tflops_per_gpu * 1e12 / self.main_phase.step.peak_flops
+        """Model FLOPs utilisation while steps run, against `mfu_peak_tflops`, non-causal."""
+        return self.tflops_per_gpu / self.mfu_peak_tflops
+
+    @property
+    def mfu_peak_tflops(self) -> float:
+        """A GPU's dense peak in the precision that is trained in."""
+        return self.main_phase.step.peak_flops / TERA
 
     @property
     def card_explanation(self) -> str:
@@ -263,6 +268,7 @@ class Plan:
             "emissions_tdp_accounting_tco2e": self.tdp_accounting_tco2e,
             "mfu": self.mfu,
             "mfu_convention": "non-causal attention, dense peak of the precision used",
+            "mfu_peak_tflops": self.mfu_peak_tflops,
             "tflops_per_gpu": self.tflops_per_gpu,
             "ettr": self.campaign.ettr,
             "step_time_s": self.main_phase.step_time_s,

@@ -107,7 +107,8 @@ class ClusterRequest:
     node: str = ""
     """A name of sim/catalogue/nodes, or a TOML file; what the GPU is usually sold in where nothing is said."""
     fabric: str = ""
-    """A name of sim/catalogue/fabrics, or a TOML file; the usual one of the node where nothing is said."""
+    """A name of sim/catalogue/fabrics, by speed per GPU (-node: per node), or a TOML file; the usual one of the node
+    where nothing is said."""
     storage: str = "shared-2tb-s"
     """Where checkpoints go (sim/catalogue/storage). Default: Llama 3's, 2 TB/s sustained (arXiv:2407.21783)."""
     spare_nodes: SpareNodes | None = None

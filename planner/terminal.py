@@ -106,7 +106,7 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     _span("tco2e", lambda tonnes: significant(tonnes, 2)),
     ("  by the card's TDP rule", lambda p: f"{significant(p.tdp_accounting_tco2e)} tCO2e"),
     ("Water", lambda p: f"{human(p.water.total_m3)} m3{' at the site' if site_only(p.grid) else ''}"),
-    ("MFU, non-causal", lambda p: f"{p.mfu:.1%}"),
+    ("MFU, non-causal", lambda p: f"{p.mfu:.1%} of {p.mfu_peak_tflops:,.0f} TFLOP/s"),
     ("Effective time ratio", lambda p: f"{p.campaign.ettr:.1%}"),
     ("Step time", lambda p: f"{significant(p.main_phase.step_time_s)} s"),
     ("  which is", lambda p: known(p.main_phase)),

@@ -12,7 +12,7 @@ from planner.quantities import energy, human, money, power, significant
 from planner.step_constants import constant_text, meanings, used_constants
 from planner.water import site_only
 from profiler.files import InputError, nearest
-from profiler.units import DAY_S, JOULES_PER_MWH, TERA
+from profiler.units import DAY_S, JOULES_PER_MWH
 
 Kind = Literal["computed"] | AssumptionKind
 
@@ -219,7 +219,7 @@ def _mfu(plan: Plan) -> Reason:
         what="MFU",
         value=f"{plan.mfu:.1%}",
         amount=plan.mfu,
-        how=f"model FLOPs over training time, GPUs and {plan.main_phase.step.peak_flops / TERA:.0f} TFLOP/s dense",
+        how=f"model FLOPs over training time, GPUs and {plan.mfu_peak_tflops:,.0f} TFLOP/s dense",
         parts=(flops, _training(plan), _given("GPUs", f"{plan.cluster.gpus:,}"), *_assumed(plan, "GPU")),
     )
 

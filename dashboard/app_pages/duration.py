@@ -135,8 +135,8 @@ plan = ui.chosen_plan()
 look = ui.theme()
 ui.answer(
     f"{words.plan_label(plan)} takes {words.days_interval(plan.days)}: "
-    f"{words.share(plan.mfu)} of the GPUs’ dense peak while steps run, and steps run "
-    f"{words.share(plan.campaign.ettr)} of the time."
+    f"{words.share(plan.mfu)} of the GPUs’ dense peak, {plan.mfu_peak_tflops:,.0f} TFLOP/s, while steps run, and "
+    f"steps run {words.share(plan.campaign.ettr)} of the time."
 )
 left, right = st.columns(2, gap="large")
 with left:

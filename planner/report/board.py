@@ -100,7 +100,7 @@ def _water(p: Plan) -> Cell:
 
 
 def _mfu(p: Plan) -> Cell:
-    return Cell(share(p.mfu), f"{p.tflops_per_gpu:.0f} TFLOP/s per GPU")
+    return Cell(share(p.mfu), f"{p.tflops_per_gpu:.0f} of {p.mfu_peak_tflops:,.0f} TFLOP/s")
 
 
 def _ettr(p: Plan) -> Cell:

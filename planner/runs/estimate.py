@@ -10,7 +10,7 @@ import numpy as np
 
 from planner.phases import MEMORY_ERROR, of_what_there_is
 from planner.runs.training_run import TrainingRun, UnreadableRun
-from profiler.units import GIB
+from profiler.units import GIB, TERA
 from sim.case import Array, StepCase, concatenate
 from sim.floor import floor_s
 from sim.kernels.shares import KernelShares, kernel_shares
@@ -36,6 +36,7 @@ COLUMNS = (
     "pred_step_time_high_s",
     "pred_floor_s",
     "stack",
+    "pred_mfu_peak_tflops",
     *(f"pred_{part}_s" for part in PARTS),
     *(f"share_{f.name}" for f in fields(KernelShares)),
 )
@@ -43,7 +44,8 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the step model says of one run. MFU: non-causal FLOPs against the 16-bit dense peak."""
+    """What the step model says of one run. MFU: non-causal FLOPs against the 16-bit dense peak in any precision, as
+    the published runs' `mfu_uniform_noncausal_pct`, so that runs compare."""
 
     id: str
     step_time_s: float | None = None
@@ -64,6 +66,8 @@ class Prediction:
     """No program on these GPUs can be faster (`sim.floor`)."""
     stack: str = ""
     """The software stack that the row's framework was taken for."""
+    mfu_peak_tflops: float | None = None
+    """The peak that `mfu_pct` is of."""
     parts_s: Mapping[str, float] = field(default_factory=dict)
     """Seconds by activity; they add up to `step_time_s`."""
     kernel_shares: KernelShares | None = None
@@ -85,6 +89,7 @@ class Prediction:
             self.step_time_high_s,
             self.floor_s,
             self.stack or None,
+            self.mfu_peak_tflops,
             *(self.parts_s.get(part) for part in PARTS),
             *(getattr(self.kernel_shares, f.name, None) for f in fields(KernelShares)),
         )
@@ -181,6 +186,7 @@ def _prediction(
         step_time_high_s=max([step_time_s, *others_s]),
         floor_s=found["floor_s"],
         stack=run.stack.name,
+        mfu_peak_tflops=run.gpu.peak_bf16_flops / TERA,
         parts_s=parts_s,
         kernel_shares=kernel_shares(parts_s, timed_part=run.gpu.kernels != ""),
     )

@@ -11,9 +11,11 @@ from rich.table import Table
 from planner.decide.pareto import ClusterComparison, Contender
 from planner.phases import BUSY_NETWORK, busy_network
 from planner.positions import context_notes
-from planner.quantities import energy, money, significant
+from planner.quantities import counted, energy, money, significant
 from planner.search.ranking import SearchResult
+from planner.search.space import LayoutSpace
 from planner.terminal import console
+from profiler.units import TERA
 from sim.calibration import unfitted_note
 from sim.hardware import Gpu, load_gpu
 
@@ -29,16 +31,22 @@ def search_dict(result: SearchResult) -> dict[str, object]:
         "model": space.architecture.name,
         "gpu": space.cluster.gpu.name,
         "gpus": space.cluster.gpus,
+        "fabric": space.cluster.fabric.name,
         "stack": space.stack.name,
         "precision": space.precision,
         "seq_len": space.seq_len,
         "global_batch": space.global_batch,
+        "mfu_peak_tflops": _mfu_peak_tflops(space),
         "evaluated": result.evaluated,
         "fitting": result.fitting,
         "seconds": result.seconds,
         "layouts": layouts,
         "losses": [asdict(loss) for loss in result.losses],
     }
+
+
+def _mfu_peak_tflops(space: LayoutSpace) -> float:
+    return space.cluster.gpu.peak_flops(space.precision) / TERA
 
 
 def print_search(result: SearchResult, screen: Console | None = None) -> None:
@@ -74,9 +82,10 @@ def _ranking_table(result: SearchResult, *, apart: bool) -> Table:
     space = result.space
     within = f", {space.allowed.text}" if space.allowed.text else ""
     table = Table(
-        title=f"{escape(space.architecture.name)} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, "
-        f"{space.stack.name}, {space.precision}, {space.global_batch:,} sequences of {space.seq_len:,} tokens a "
-        f"step{within}: {result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit",
+        title=f"{escape(space.architecture.name)} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, network "
+        f"{escape(space.cluster.fabric.label)}, {space.stack.name}, {space.precision}, "
+        f"{counted(space.global_batch, 'sequence')} of {space.seq_len:,} tokens a step{within}: {result.evaluated:,} layouts "
+        f"in {result.seconds:.2f} s, {result.fitting:,} fit; MFU of {_mfu_peak_tflops(space):,.0f} TFLOP/s",
         title_justify="left",
     )
     against = ("against the fastest",) if apart else ()
@@ -146,7 +155,8 @@ def _comparison_table(
     comparison: ClusterComparison, rows: Sequence[tuple[Contender, str]], said: Sequence[str]
 ) -> Table:
     """Clusters with their figures and with `said` beside them: nothing, the layout, or how each stands too."""
-    table = Table(title=f"Fewest days, dollars, MWh and tonnes: {comparison.headline}", title_justify="left")
+    title = f"Fewest days, dollars, MWh and tonnes: {comparison.headline}; MFU of the precision's dense peak"
+    table = Table(title=title, title_justify="left")
     for column in (*FIGURES, *said):
         table.add_column(column, justify="left" if column in ("cluster", *said) else "right")
     for c, standing in rows:

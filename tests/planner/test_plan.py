@@ -107,6 +107,7 @@ def test_what_is_conserved(name: str) -> None:
     assert math.fsum(line.expected for line in plan.cost.lines) == pytest.approx(data["cost_usd"]["expected"])
     assert plan.bill.energy_kwh / 1000 == pytest.approx(data["energy_mwh"], rel=1e-3)
     # FLOPs done over FLOP/s and time: the definition of MFU (arXiv:2204.02311 appendix B)
+    assert data["mfu_peak_tflops"] == pytest.approx(989.4)
     assert plan.model_flops == pytest.approx(data["mfu"] * 989.4e12 * data["gpus"] * plan.training_s)
 
 

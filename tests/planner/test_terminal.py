@@ -131,6 +131,8 @@ def test_layouts_are_ranked_without_a_word_cut(width: int) -> None:
     header = next(line for line in said.splitlines() if "layout" in line and "┃" in line)
     assert all(name.strip() for name in header.strip("┃ ").split("┃"))
     words = set(said.split())
+    assert "network 400 Gb/s per GPU, InfiniBand NDR" in " ".join(said.split())
+    assert "MFU of 989 TFLOP/s" in " ".join(said.split())
     assert all(set(layout.reason.split()) <= words for layout in result.layouts)
 
 

@@ -56,8 +56,11 @@ def test_fp8_from_hopper_on() -> None:
 @pytest.mark.parametrize("name", names("fabrics"))
 def test_a_fabric_is_as_fast_as_its_name(name: str) -> None:
     fabric, gigabits = load_fabric(name), int(name.split("g")[0])
-    sharing = 8 if "shared by eight" in fabric.label else 1
+    sharing, of = (8, "node") if name.endswith("-node") else (1, "GPU")
     assert fabric.bandwidth_bytes_per_s == gigabits / 8 * 1e9 / sharing
+    assert fabric.label.startswith(f"{gigabits} Gb/s")
+    assert f" per {of}" in fabric.label
+    assert f"{fabric.bandwidth_bytes_per_s * 8 / 1e9:g} Gb/s per GPU" in fabric.label
 
 
 @pytest.mark.parametrize("name", names("storage"))
