@@ -207,7 +207,12 @@ def _plan_phase(
         stated=stated is not None,
         architecture_flops_per_token=per_token,
         waiting_power_w=activity_power_w(cluster.gpu, "waiting"),
-        notes=(*context_notes(phase.seq_len, architecture), *stack.notes, *_habit_notes(phase.name, layout, stack)),
+        notes=(
+            *context_notes(phase.seq_len, architecture),
+            *stack.notes,
+            *_habit_notes(phase.name, layout, stack),
+            *_sharing_notes(phase.name, layout),
+        ),
     )
 
 
@@ -306,6 +311,13 @@ def _habit_notes(name: str, layout: ParallelLayout, stack: SoftwareStack) -> tup
         for key, known in has.items()
         if getattr(layout, key) not in known
     )
+
+
+def _sharing_notes(name: str, layout: ParallelLayout) -> tuple[str, ...]:
+    """A word where hybrid sharding has a node's ranks share out, and there is one."""
+    if layout.sharding != "hsdp" or layout.shard_degree != 1 or layout.dp * layout.cp == 1:
+        return ()
+    return (f"phase '{name}': hsdp over 1 rank is plain data parallelism; shard_degree says over how many it shares",)
 
 
 def memory_notes(phases: Sequence[PlannedPhase]) -> tuple[str, ...]:

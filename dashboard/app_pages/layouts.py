@@ -12,15 +12,12 @@ from dashboard.scenarios import layout_text
 from planner.decide.pareto import ClusterComparison, compare_clusters
 from planner.phases import memory_notes
 from planner.plan import Plan
-from planner.quantities import percent, significant
+from planner.quantities import percent
 from planner.report import charts, layout_charts, tables
 from planner.report.plan_text import plan_file_text
-from planner.search import LossReason, SearchResult
+from planner.search import SearchResult
 from profiler.files import InputError
 from sim.hardware import load_gpu, names
-
-LEAST_SAID = 0.1
-"""Percent or GiB; less is beyond what the model can tell apart."""
 
 FACTORS = (0.5, 1.0, 2.0)
 WIDTHS = {"Days": 56, "Cost [M USD]": 92, "Layout": 406, "Why not": 345}
@@ -61,14 +58,8 @@ def _layouts(result: SearchResult, plan: Plan) -> None:
     ui.note("The best layouts, then the nearest that do not fit. Click a row to plan with its layout.")
     ui.picking_table("layouts", layout_charts.layout_table(result, plan), picked, widths=WIDTHS)
     ui.heading("Why the others lose")
-    cells = [[loss.reason, f"{loss.layouts:,}", _near(loss)] for loss in result.losses]
+    cells = [[loss.reason, f"{loss.layouts:,}", loss.miss] for loss in result.losses]
     ui.rows([("Reason", False), ("Layouts", True), ("The nearest", True)], cells)
-
-
-def _near(loss: LossReason) -> str:
-    """How much the nearest of them misses by."""
-    amount = significant(loss.nearest, 2) if loss.nearest >= LEAST_SAID else f"under {LEAST_SAID}"
-    return f"{amount} {loss.unit} {'slower' if loss.unit == '%' else 'over'}"
 
 
 def _clusters(plan: Plan) -> None:

@@ -131,7 +131,8 @@ def _shard_degree(c: Cells, stack: SoftwareStack, sharding: Sharding, ranks: int
         return int(min(max(stated, 1), ranks))
     if sharding != "hsdp" and not (sharding == "zero1" and stack.shares_state_in_node):
         return None
-    c.notes.append(f"shard_degree not stated: {in_node} (the ranks in a node)")
+    alone = ", so plain data parallelism" if in_node == 1 and ranks > 1 else ""
+    c.notes.append(f"shard_degree not stated: {in_node} (the ranks in a node{alone})")
     return in_node
 
 

@@ -20,7 +20,7 @@ SHARED = 512
 
 
 def find_fastest(space: LayoutSpace, keep: int) -> tuple[Leaders, int]:
-    """The `keep` fastest layouts that fit, and how many there are in all.
+    """The `keep` fastest layouts that fit, of equals the one of least memory first, and how many there are in all.
 
     Branch and bound: spreads over the GPUs are taken in the order of what each takes at least with any pipeline,
     their layouts in the order of what each takes at least whatever its ranks share out (`sim.step.least_s`), and
@@ -64,10 +64,12 @@ def _offer(space: LayoutSpace, columns: Columns, bound_s: Array, fastest: Leader
         if not here.size:
             break
         shared = space.shared(select(columns, here))
-        fits = memory_use(space.case(shared)).total <= space.cluster.gpu.memory_bytes
+        memory_bytes = np.broadcast_to(memory_use(space.case(shared)).total, shared["tp"].shape)
+        fits = memory_bytes <= space.cluster.gpu.memory_bytes
         if fits.any():
             some = select(shared, fits)
-            fastest.offer(np.broadcast_to(step_times(space.case(some), fastest.worst).total, some["tp"].shape), some)
+            seconds = np.broadcast_to(step_times(space.case(some), fastest.worst).total, some["tp"].shape)
+            fastest.offer(seconds, some, tie=memory_bytes[fits])
 
 
 def _least_bytes(space: LayoutSpace, columns: Columns) -> Array:

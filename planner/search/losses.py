@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.quantities import significant
 from planner.search.leaders import Leaders
 from planner.search.space import LayoutSpace, shape_of
 from profiler.units import GIB
@@ -26,12 +27,14 @@ PARTS: dict[str, tuple[str, ...]] = {
     "pipeline bubble": ("bubble",),
     "data-parallel communication": ("data_parallel",),
     "optimizer": ("optimizer",),
-    "stragglers": ("other",),
+    "fixed time, slowest GPU": ("other",),
 }
 """The parts of a step by which layouts differ; all communication is what is exposed."""
 OVER_NODE = "tensor parallelism over the node"
 EQUAL_PCT = 1e-9
 """Step times that differ by less are the same but for rounding."""
+LEAST_SAID = 0.1
+"""GiB or percent; less is beyond what the model can tell apart."""
 KINDS = tuple(f.name for f in fields(MemoryUse) if f.name != "total")
 
 
@@ -44,6 +47,11 @@ class LossReason:
     nearest: float
     """GiB above the GPU's memory, or percent of time above the best."""
     unit: Literal["GiB", "%"]
+
+    @property
+    def miss(self) -> str:
+        """How much the nearest misses by, in words."""
+        return f"{_said(self.nearest, self.unit)} {'slower' if self.unit == '%' else 'over'}"
 
 
 def explain_losses(
@@ -121,8 +129,9 @@ def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, 
 
     over_gib = (at(memory.total) - space.cluster.gpu.memory_bytes) / GIB
     if over_gib > 0:
-        return f"does not fit by {over_gib:.1f} GiB, most of it {largest_kind(memory, i)}"
-    slower_pct = (at(times.total) / at(times.total, 0) - 1) * 100
+        return f"does not fit by {_said(over_gib, 'GiB')}, most of it {largest_kind(memory, i)}"
+    lost_s = at(times.total) - at(times.total, 0)
+    slower_pct = lost_s / at(times.total, 0) * 100
     if slower_pct <= EQUAL_PCT:
         return ""
     excess = {
@@ -131,4 +140,9 @@ def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, 
     }
     part = max(excess, key=lambda name: excess[name])
     name = OVER_NODE if part == TENSOR and layout.tp > space.cluster.gpus_per_node else part
-    return f"{slower_pct:.1f} % slower: {name} +{excess[part]:.2g} s"
+    less = ", less gains elsewhere" if excess[part] > (1 + EQUAL_PCT) * lost_s else ""
+    return f"{_said(slower_pct, '%')} slower: {name} +{excess[part]:.2g} s{less}"
+
+
+def _said(amount: float, unit: str) -> str:
+    return f"under {LEAST_SAID} {unit}" if amount < LEAST_SAID else f"{significant(amount, 2)} {unit}"

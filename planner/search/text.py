@@ -97,7 +97,7 @@ def _ranking_table(result: SearchResult, *, apart: bool) -> Table:
             f"{r.layout.label}{below}",
             f"{significant(r.step_time_s)} s",
             f"{r.mfu:.1%}",
-            f"{r.memory_gib:.0f} GiB",
+            f"{r.memory_gib:.1f} GiB",
             f"{r.gpu_power_w:.0f} W",
             energy(r.energy_kwh_per_step / 1000),
             *((r.reason,) if apart else ()),
@@ -113,8 +113,7 @@ def _loss_table(result: SearchResult) -> Table:
     for column in ("reason", "layouts", "nearest"):
         table.add_column(column, justify="left" if column == "reason" else "right")
     for loss in result.losses:
-        nearest = f"{significant(loss.nearest, 2)} {loss.unit}"
-        table.add_row(loss.reason, f"{loss.layouts:,}", nearest + (" slower" if loss.unit == "%" else " over"))
+        table.add_row(loss.reason, f"{loss.layouts:,}", loss.miss)
     return table
 
 

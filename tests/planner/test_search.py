@@ -3,6 +3,8 @@
 import tracemalloc
 from dataclasses import asdict, replace
 from functools import cache
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from planner.plan_file import LayoutChoice, plan_request
 from planner.search import SearchResult
 from planner.search.fastest import find_fastest
 from planner.search.leaders import Leaders
-from planner.search.losses import OVER_NODE
+from planner.search.losses import OVER_NODE, LossReason
 from planner.search.ranking import rank
 from planner.search.request import search_request
 from planner.search.space import shape_of
@@ -80,12 +82,21 @@ def test_leaving_out_what_cannot_win_loses_nothing(
     whole = Leaders(keep)
     for block in where.blocks():
         shape, case = shape_of(block), where.case(block)
-        fits = np.broadcast_to(memory_use(case).total, shape) <= where.cluster.gpu.memory_bytes
-        whole.offer(np.broadcast_to(step_times(case).total, shape), block, fits)
+        memory_bytes = np.broadcast_to(memory_use(case).total, shape)
+        fits = memory_bytes <= where.cluster.gpu.memory_bytes
+        whole.offer(np.broadcast_to(step_times(case).total, shape), block, fits, memory_bytes)
     found, count = find_fastest(where, keep)
     assert count == sum(int(np.prod(shape_of(block))) for block in where.blocks())
     np.testing.assert_array_equal(found.rows, whole.rows)
     np.testing.assert_allclose(found.scores, whole.scores, rtol=1e-13)
+
+
+def test_of_equally_fast_layouts_the_one_with_less_memory_comes_first() -> None:
+    """With one micro-batch ZeRO-1 and ZeRO-2 reduce their gradients alike."""
+    found = search(gpus=64, batch=64)
+    assert (found.best.layout.sharding, found.layouts[1].layout.sharding) == ("zero2", "zero1")
+    for before, after in pairwise(r for r in found.layouts if r.fits):
+        assert before.step_time_s < after.step_time_s or before.memory_gib <= after.memory_gib
 
 
 def test_no_layout_tried_by_hand_beats_it() -> None:
@@ -184,6 +195,26 @@ def test_reasons_name_what_is_wrong_with_a_layout() -> None:
         assert reason in loser.reason, loser
 
 
+def test_a_part_that_grew_by_more_than_the_whole_loss_says_so() -> None:
+    """What is named adds up: it is no more than the loss, or others gained."""
+    found = search("llama3.1-70b", 512, batch=512)
+    best_s, said = found.best.step_time_s, 0
+    for layout in (r for r in found.layouts if r.fits and r.reason):
+        grew_s = float(layout.reason.partition("+")[2].partition(" s")[0])
+        lost_s = layout.step_time_s - best_s
+        assert grew_s <= 1.05 * lost_s or layout.reason.endswith(", less gains elsewhere"), layout.reason
+        said += layout.reason.endswith("elsewhere")
+    assert said
+
+
+def test_what_is_beyond_the_model_is_not_told_apart() -> None:
+    def loss(nearest: float, unit: Literal["GiB", "%"]) -> str:
+        return LossReason(reason="any", layouts=1, nearest=nearest, unit=unit).miss
+
+    assert (loss(0.00038, "GiB"), loss(0.03, "%")) == ("under 0.1 GiB over", "under 0.1 % slower")
+    assert (loss(1.27, "GiB"), loss(14.2, "%")) == ("1.3 GiB over", "14 % slower")
+
+
 def test_a_label_says_what_the_search_varied() -> None:
     layout = ParallelLayout(dp=64, tp=2, sharding="hsdp", shard_degree=8, sequence_parallel=False)
     assert layout.label == "TP2 DP64, micro-batch 1, hsdp over 8, recompute none, not sequence-parallel"
@@ -253,6 +284,15 @@ def test_a_layout_that_the_stack_does_not_run_is_planned_with_a_note() -> None:
     (note,) = (note for note in phase.notes if "taken as stated" in note)
     assert note.startswith("phase 'pre-training': the schedule zb-v is taken as stated; Megatron-Core")
     assert note.endswith("has 1f1b")
+
+
+def test_hybrid_sharding_over_one_rank_is_called_what_it_is() -> None:
+    """Tensor parallelism over the whole node leaves it nothing to share out, unless a degree says otherwise."""
+    for layout, said in (({"tp": 8}, True), ({"tp": 4}, False), ({"tp": 8, "shard_degree": 4}, False)):
+        training = {"stack": "torchtitan", "layout": {**layout, "sharding": "hsdp", "recompute": "full"}}
+        data = {"model": "llama3.1-8b", "tokens": "1T", "cluster": {"gpus": 64}, "training": training}
+        (phase,) = request_phases(plan_request(data, source="here"))
+        assert any("plain data parallelism" in note for note in phase.notes) == said
 
 
 @pytest.mark.parametrize(
