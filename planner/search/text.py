@@ -84,8 +84,9 @@ def _ranking_table(result: SearchResult, *, apart: bool) -> Table:
     table = Table(
         title=f"{escape(space.architecture.name)} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, network "
         f"{escape(space.cluster.fabric.label)}, {space.stack.name}, {space.precision}, "
-        f"{counted(space.global_batch, 'sequence')} of {space.seq_len:,} tokens a step{within}: {result.evaluated:,} layouts "
-        f"in {result.seconds:.2f} s, {result.fitting:,} fit; MFU of {_mfu_peak_tflops(space):,.0f} TFLOP/s",
+        f"{counted(space.global_batch, 'sequence')} of {space.seq_len:,} tokens a step{within}: "
+        f"{result.evaluated:,} layouts in {result.seconds:.2f} s, {result.fitting:,} fit; "
+        f"MFU of {_mfu_peak_tflops(space):,.0f} TFLOP/s",
         title_justify="left",
     )
     against = ("against the fastest",) if apart else ()
