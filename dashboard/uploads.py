@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from planner.plan_file import PlanRequest
 from planner.quantities import significant
-from planner.runs.rows import read_runs
+from planner.runs.rows import column_sentences, read_runs
 from planner.runs.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError
 from profiler.profile import Profile, read_profile
@@ -47,19 +47,20 @@ def read_profile_upload(content: bytes, name: str) -> UploadedProfile:
     return UploadedProfile(name=shown(Path(name).name), profile=_read(content, name, ".json", read_profile))
 
 
-def read_runs_upload(content: bytes, name: str) -> tuple[list[TrainingRun], list[UnreadableRun]]:
-    """An uploaded runs file: the rows that can be predicted, and those that cannot, with the reason.
+def read_runs_upload(content: bytes, name: str) -> tuple[list[TrainingRun], list[UnreadableRun], list[str]]:
+    """An uploaded runs file: the rows that can be predicted, those that cannot, with the reason, and what there is to
+    say of its columns.
 
     Its cells are compared with what the catalogue holds; none is taken as the name of a file.
 
     Raises:
         InputError: too large, too many rows, or not a runs file; one sentence.
     """
-    rows = _read(content, name, ".csv", lambda path: list(read_runs(path)))
+    rows, said = _read(content, name, ".csv", lambda path: (list(read_runs(path)), column_sentences(path)))
     if len(rows) > MOST_RUNS:
         raise InputError(f"{shown(name)} has {len(rows):,} rows; this page predicts {MOST_RUNS:,} at most.")
     runs = [row for row in rows if isinstance(row, TrainingRun)]
-    return runs, [row for row in rows if isinstance(row, UnreadableRun)]
+    return runs, [row for row in rows if isinstance(row, UnreadableRun)], said
 
 
 def shown(name: str) -> str:

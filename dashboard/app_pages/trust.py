@@ -72,7 +72,9 @@ def _own_runs() -> None:
     ui.upload("Runs (CSV)", "csv", "runs_upload", _take)
     if "runs" not in st.session_state:
         return
-    runs, unread = st.session_state.runs
+    runs, unread, said = st.session_state.runs
+    for sentence in said:
+        ui.note(words.sentence(sentence))
     for row in unread[:MOST_UNREAD]:
         ui.note(f"{row.id}: {row.note}")
     if len(unread) > MOST_UNREAD:

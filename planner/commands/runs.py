@@ -17,14 +17,14 @@ def estimate(
     """Predict one optimizer step for every row of a runs file."""
     with sentences():
         from planner.runs.estimate import estimate_runs, predictions_csv
-        from planner.runs.rows import misspelt_columns, read_runs
+        from planner.runs.rows import column_sentences, read_runs
 
         shown = str(out) == "-"
         if not shown and out.exists() and runs.exists() and out.samefile(runs):
             raise InputError(f"--out is {out}, the runs file itself; give another name.")
         predictions = estimate_runs(list(read_runs(runs)))
-        for sentence in misspelt_columns(runs):
-            typer.echo(sentence, err=True)
+        for sentence in column_sentences(runs):
+            typer.echo(f"{runs}: {sentence}", err=True)
         if shown:
             typer.echo(predictions_csv(predictions), nl=False)
         else:
@@ -53,13 +53,13 @@ def validate(
 ) -> None:
     """Compare predictions with published runs: error overall, by regime and by source."""
     with sentences():
-        from planner.runs.rows import misspelt_columns, published_runs, read_runs
+        from planner.runs.rows import column_sentences, published_runs, read_runs
         from planner.validation import validate_runs
 
         check_figure(figure)
         result = validate_runs(published_runs("scored") if runs is None else list(read_runs(runs)))
-        for sentence in misspelt_columns(runs) if runs else ():
-            typer.echo(sentence, err=True)
+        for sentence in column_sentences(runs) if runs else ():
+            typer.echo(f"{runs}: {sentence}", err=True)
         if json_to:
             write_json(json_to, result.to_dict())
         if markdown:

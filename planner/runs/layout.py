@@ -44,8 +44,9 @@ USUAL_TOKENS = 2**22
 LONG_SEQUENCE = 2**15
 """Tokens from which a replica of many GPUs is taken to share out its sequences before its layers (assumed)."""
 
+DEGREES = ("tp", "pp", "cp")
 STATED = (
-    *("tp", "pp", "cp", "dp", "vp", "micro_batch", "grad_accum"),
+    *(*DEGREES, "dp", "vp", "micro_batch", "grad_accum"),
     *("shard_degree", "recompute", "recompute_layers", "pp_schedule"),
 )
 """Columns that say something of a layout; what its ranks share out aside."""
@@ -66,7 +67,7 @@ def read_layout(
     if pp > a.layers:
         raise InputError(f"pp {pp} is more stages than the model's {a.layers} layers.")
     dp = gpus // (tp * pp * cp)
-    if gpus > 1 and not any(c.text(name) for name in ("tp", "pp", "cp", "dp")):
+    if gpus > 1 and not any(c.text(name) for name in (*DEGREES, "dp")):
         c.notes.append(f"layout not stated: {gpus} replicas of the whole model")
     if c.count("dp", dp) != dp:
         c.notes.append(f"dp {c.text('dp')} stated; tp, pp and cp leave {dp} replicas")
@@ -99,7 +100,7 @@ def _degrees(c: Cells, a: ModelArchitecture, gpus: int, gpus_per_node: int) -> t
     """Ranks of tensor, pipeline and context parallelism: as stated; where `dp` replicas leave more GPUs to each than
     those make, the open ones are so many: tensor parallelism within a node, then stages, with long sequences context
     parallelism before them."""
-    found = {name: c.count(name, 1) for name in ("tp", "pp", "cp")}
+    found = {name: c.count(name, 1) for name in DEGREES}
     left = _left_open(c, gpus, found)
     if left > 1:
         orders = ("tp", "cp", "pp") if c.count("seq_len") >= LONG_SEQUENCE else ("tp", "pp", "cp")
@@ -110,6 +111,9 @@ def _degrees(c: Cells, a: ModelArchitecture, gpus: int, gpus_per_node: int) -> t
             found[name], left = share, left // share
             if share > 1:
                 c.notes.append(f"{name} not stated: {share} (dp {c.text('dp')} of {gpus} gpus)")
+    if any(c.text(name) for name in DEGREES):
+        unsaid = (name for name in DEGREES if not c.text(name) and found[name] == 1)
+        c.notes.extend(f"{name} not stated: 1 (others are stated)" for name in unsaid)
     return found["tp"], found["pp"], found["cp"]
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 from planner.runs.architecture import read_architecture
 from planner.runs.cells import Cells
 from planner.runs.choices import settled
+from planner.runs.columns import own_names, said_of_columns
 from planner.runs.doubts import doubt
 from planner.runs.layout import other_virtual_stages, read_global_batch, read_layout
 from planner.runs.machine import read_gpu, read_node, read_power_cap_w
@@ -41,7 +42,7 @@ def read_runs(path: Path) -> Iterator[TrainingRun | UnreadableRun]:
     """
     reader = csv.DictReader(io.StringIO(read_text(path)), strict=True)
     try:
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+        reader.fieldnames = own_names(reader.fieldnames or [])
         _check_columns(path, reader.fieldnames)
         for number, row in enumerate(reader, start=2):
             cells = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str) and not isinstance(v, list)}
@@ -67,20 +68,14 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         raise InputError(f"{path}: column '{missing[0]}' is missing{meant}; a runs file needs {', '.join(REQUIRED)}.")
 
 
-def misspelt_columns(path: Path) -> list[str]:
-    """A sentence for each column that is not read but nearly called as one that is."""
-    known = _header(PUBLISHED_RUNS)
-    columns = _header(path)
-    sentences = []
-    for name in columns:
-        close = difflib.get_close_matches(name, [k for k in known if k not in columns], n=1, cutoff=0.7)
-        if name not in known and close:
-            sentences.append(f"{path}: column '{name}' is not read; did you mean '{close[0]}'?")
-    return sentences
+def column_sentences(path: Path) -> list[str]:
+    """What to say of a runs file's header: columns read by another name, and those that are not read."""
+    known = {*_header(PUBLISHED_RUNS), "head_dim"}
+    return said_of_columns(_header(path), sorted(known))
 
 
 def _header(path: Path) -> list[str]:
-    return [name.strip().lower() for name in next(csv.reader(io.StringIO(read_text(path))), [])]
+    return next(csv.reader(io.StringIO(read_text(path))), [])
 
 
 def _read_row(cells: Mapping[str, str], number: int) -> TrainingRun | UnreadableRun:

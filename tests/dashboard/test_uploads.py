@@ -57,9 +57,17 @@ def test_an_edited_profile_is_refused() -> None:
 
 
 def test_runs_are_read() -> None:
-    runs, unread = read_runs_upload(PUBLISHED_RUNS.read_bytes(), "mine.csv")
+    runs, unread, said = read_runs_upload(PUBLISHED_RUNS.read_bytes(), "mine.csv")
+    assert said == []
     assert {run.id for run in runs} >= {run.id for run in published_runs()}
     assert {row.id for row in unread}.isdisjoint(run.id for run in runs)
+
+
+def test_columns_that_are_not_read_are_named() -> None:
+    head = "id,model,gpu,gpus,seq_len,mbs,colour\n"
+    runs, _, said = read_runs_upload(f"{head}mine,llama3.1-8b,h100-sxm,64,8192,2,red\n".encode(), "mine.csv")
+    assert runs[0].layout.micro_batch == 2
+    assert said == ["read by another name: 'mbs' as micro_batch", "columns that are not read: 'colour'"]
 
 
 def test_runs_name_no_files(tmp_path: Path) -> None:
@@ -70,7 +78,7 @@ def test_runs_name_no_files(tmp_path: Path) -> None:
     writer = csv.DictWriter(page, rows[0])
     writer.writeheader()
     writer.writerow({**rows[0], "gpu": str(secret), "framework": str(secret)})
-    runs, unread = read_runs_upload(page.getvalue().encode(), "mine.csv")
+    runs, unread, _ = read_runs_upload(page.getvalue().encode(), "mine.csv")
     assert runs == []
     assert "hidden" not in unread[0].note
 

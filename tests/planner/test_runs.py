@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.runs.estimate import estimate_runs
-from planner.runs.rows import PUBLISHED_RUNS, REQUIRED, misspelt_columns, published_runs, read_runs
+from planner.runs.rows import PUBLISHED_RUNS, REQUIRED, column_sentences, published_runs, read_runs
 from planner.runs.training_run import TrainingRun, UnreadableRun
 from profiler.architecture import load_architecture
 from profiler.files import InputError
@@ -163,9 +163,33 @@ def test_a_shape_that_is_stated_goes_before_the_catalogue(tmp_path: Path) -> Non
     assert run(tmp_path, model="llama3.1-8b", layers="16").architecture.layers == 16
 
 
-def test_a_column_nearly_called_as_one_that_is_read_is_pointed_out(tmp_path: Path) -> None:
+def test_every_column_that_is_not_read_is_named(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
-    path.write_text(",".join(REQUIRED) + ",micro_batch_size,my_own_column\n")
-    [sentence] = misspelt_columns(path)
-    assert "'micro_batch_size' is not read; did you mean 'micro_batch'?" in sentence
-    assert misspelt_columns(PUBLISHED_RUNS) == []
+    path.write_text(",".join(REQUIRED) + ",micro_bath,step_time,my_own_column,Another One\n")
+    said = column_sentences(path)
+    assert "column 'micro_bath' is not read; did you mean 'micro_batch'?" in said
+    assert "column 'step_time' is not read; did you mean 'step_time_s'?" in said
+    assert said[-1] == "columns that are not read: 'my_own_column', 'another one'"
+    assert column_sentences(PUBLISHED_RUNS) == []
+
+
+def test_columns_by_the_names_that_people_use_are_read_as_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    head = "id,layers,hidden_size,ffn,heads,kv_heads,vocab,gpu,gpus,{},micro_batch,seq_len,{},precision,recompute\n"
+    row = "mine,80,8192,28672,64,8,128256,h100-sxm,512,{},1,8192,512,bf16,none\n"
+    path.write_text(head.format("Tensor Parallel,pipeline,context-parallel", "gbs") + row.format("8,4,1"))
+    [theirs] = read_runs(path)
+    assert "read by another name: 'hidden_size' as hidden, 'Tensor Parallel' as tp" in column_sentences(path)[0]
+    path.write_text(head.format("tp,pp,cp", "global_batch").replace("_size", "") + row.format("8,4,1"))
+    assert [theirs] == list(read_runs(path))
+    # a column of the own name goes before
+    path.write_text(head.format("tp,pipeline,pp", "global_batch") + row.format("8,16,4"))
+    [both] = read_runs(path)
+    assert isinstance(both, TrainingRun)
+    assert both.layout.pp == 4
+    assert "columns that are not read: 'pipeline'" in column_sentences(path)
+
+
+def test_a_degree_that_is_left_out_beside_others_is_noted(tmp_path: Path) -> None:
+    assert "pp not stated: 1 (others are stated)" in run(tmp_path, pp="").notes
+    assert not any("others are stated" in note for note in run(tmp_path, tp="", pp="", cp="").notes)
