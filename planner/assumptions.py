@@ -107,6 +107,13 @@ def _effective_time(ratio: float | None) -> list[Assumption]:
     return [row("Effective time", value, "given", "plan")]
 
 
+def _of_its_size(setup: CampaignSetup) -> str:
+    """By how much a job of so many GPUs fails more often than the fleet's rate says."""
+    gpus = setup.cluster.gpus
+    factor = setup.reliability.job_size_factor(gpus)
+    return f", times {factor:.2f} in a job of {gpus:,} GPUs" if round(factor, 2) != 1 else ""
+
+
 def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
     record = setup.reliability
     cadence = setup.cadence
@@ -114,7 +121,7 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
         *_effective_time(request.stated.effective_time_ratio),
         row(
             "Failures",
-            f"{record.failures_per_1000_node_days:.2f} per 1,000 node-days: one every "
+            f"{record.failures_per_1000_node_days:.2f} per 1,000 node-days{_of_its_size(setup)}: one every "
             f"{significant(setup.mtbf_s / 3600)} h",
             "published",
             record.sources.get("causes", "") or record.label,
@@ -142,7 +149,7 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
             "given" if request.cluster.spare_nodes is not None else "assumed",
             "plan"
             if request.cluster.spare_nodes is not None
-            else "1 % of the nodes, or as many as are too few for less than a twentieth of the time",
+            else "1 % of the nodes or as many as are too few for less than a twentieth of the time, whichever is more",
         ),
         row(
             "Checkpoints",

@@ -112,7 +112,8 @@ class ClusterRequest:
     storage: str = "shared-2tb-s"
     """Where checkpoints go (sim/catalogue/storage). Default: Llama 3's, 2 TB/s sustained (arXiv:2407.21783)."""
     spare_nodes: SpareNodes | None = None
-    """Powered, idle nodes in waiting; one in a hundred where nothing is said (assumed)."""
+    """Powered, idle nodes in waiting; where nothing is said one in a hundred, or as many as repairs seldom use up,
+    whichever is more (assumed)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,13 +35,23 @@ def print_plans(plans: Sequence[Plan], report: Path | None) -> None:
     for plan in plans:
         if plan.card_explanation:
             screen.print(f"\n{plan.name}: {plan.card_explanation}", markup=False)
-    for note in dict.fromkeys(note for plan in plans for note in plan.notes):
-        screen.print(f"\nNote: {note}.", style="dim", markup=False)
+    for note, names in _notes(plans).items():
+        of = f" on {', '.join(names)}" if len(names) < len(plans) else ""
+        screen.print(f"\nNote{of}: {note}.", style="dim", markup=False)
     screen.print()
     if report:
         screen.print(f"Report: {report.resolve()}", markup=False)
     screen.print("Next:")
     screen.print(next_steps())
+
+
+def _notes(plans: Sequence[Plan]) -> dict[str, list[str]]:
+    """What to know of plans, each once, with the names of those of which it is said."""
+    notes: dict[str, list[str]] = {}
+    for plan in plans:
+        for note in plan.notes:
+            notes.setdefault(note, []).append(plan.name)
+    return notes
 
 
 NEXT = (

@@ -72,6 +72,12 @@ def test_plan_prints_one_table_of_all_plans_and_what_they_stand_on() -> None:
     assert "tCO2e" in text
 
 
+def test_a_note_names_the_plans_that_it_is_of() -> None:
+    large = str(ROOT / "examples" / "llama3.1-405b.toml")
+    assert "Note on Llama 3.1 405B: memory is tight" in " ".join(works("plan", EXAMPLE, large).split())
+    assert " Note: memory is tight" in " ".join(works("plan", large).split())
+
+
 def test_options_and_settings_lie_over_the_file() -> None:
     found = data("plan", EXAMPLE, "--gpus", "512", "--price", "2", "--grid", "NOR", "--set", "site.pue=1.2")
     assert found["gpus"] == 512

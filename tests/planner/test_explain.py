@@ -106,6 +106,19 @@ def test_a_stated_rent_explains_the_rent_alone() -> None:
     assert given == ["Rent of GPUs"]
 
 
+@pytest.mark.parametrize("gpus", [512, 2048, 16_384])
+def test_the_hours_between_failures_follow_from_what_is_said_beside_them(gpus: int) -> None:
+    """Rate times nodes times what a job of this size adds: a reader can do the sum."""
+    asked = {"model": "llama3.1-8b", "tokens": "1T", "cluster": {"gpus": gpus}}
+    rows = make_plan(plan_request(asked, source="test")).assumptions
+    said = next(row.value for row in rows if row.what == "Failures")
+    per_1000 = float(said.split()[0])
+    factor = re.search(r"times ([\d.]+) in a job", said)
+    hours = float(said.rpartition("every ")[2].removesuffix(" h"))
+    assert 24_000 / per_1000 / (gpus / 8) / (float(factor[1]) if factor else 1) == pytest.approx(hours, rel=0.01)
+    assert (factor is None) == (gpus == 16_384)
+
+
 def test_a_stated_throughput_and_price_are_leaves_that_were_given() -> None:
     small: dict[str, Any] = {"model": "llama3.1-8b", "tokens": "200B", "cluster": {"gpus": 64}}
     told = [("stated.tflops_per_gpu", 400.0), ("money.price_usd_per_gpu_hour", 2.0)]
