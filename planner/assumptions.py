@@ -149,7 +149,7 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
             "given" if request.cluster.spare_nodes is not None else "assumed",
             "plan"
             if request.cluster.spare_nodes is not None
-            else "1 % of the nodes or as many as are too few for less than a twentieth of the time, whichever is more",
+            else "1 % of the nodes or as many as are too few for less than a twentieth of the time, if that is more",
         ),
         row(
             "Checkpoints",

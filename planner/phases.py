@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from planner.kept import kept
 from planner.plan_file import LayoutChoice, PhaseRequest, PlanRequest
 from planner.positions import check_positions, context_notes, usual_seq_len
+from planner.quantities import counted
 from planner.search import LayoutSpace, kept_fastest
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
@@ -192,8 +193,8 @@ def _plan_phase(
     tokens = phase.seq_len * phase.global_batch
     if request.tokens < tokens:
         raise InputError(
-            f"tokens is {request.tokens:g}, less than one step of phase '{phase.name}': {phase.global_batch} "
-            f"sequences of {phase.seq_len} are {tokens}."
+            f"tokens is {request.tokens:g}, less than one step of phase '{phase.name}': "
+            f"{counted(phase.global_batch, 'sequence')} of {phase.seq_len:,} tokens."
         )
     stated = request.stated.tflops_per_gpu
     return PlannedPhase(

@@ -24,8 +24,8 @@ def _lines(name: str, cost: CostBreakdown) -> None:
 plan = ui.chosen_plan()
 cost = plan.intervals["cost_usd"]
 ui.answer(
-    f"{words.plan_label(plan)} costs {money(plan.cost.expected)} ({words.money_span(cost.low, cost.high)}) "
-    f"{plan.paid}. {words.break_even(plan)}"
+    f"{words.plan_label(plan)} costs {money(plan.cost.expected)} "
+    f"({words.money_span(cost.low, cost.high, cost.expected)}) {plan.paid}. {words.break_even(plan)}"
 )
 look = ui.theme()
 left, right = st.columns(2, gap="large")

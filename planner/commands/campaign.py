@@ -42,6 +42,7 @@ def simulate(
         from planner.campaign.simulation import simulate_plan
         from planner.campaign.text import distribution_lines, explained, interrupted_line, median_line, summary_line
         from planner.progress import progress
+        from planner.terminal import console
 
         for path in (events, hours, Path("x.parquet") if parquet else None):
             if path:
@@ -57,10 +58,13 @@ def simulate(
         if json_to:
             write_json(json_to, result.to_dict())
         if json_to != "-":
-            typer.echo("\n".join((summary_line(result), *distribution_lines(result))))
-            typer.echo(f"\n{median_line(result)}{explained(result.median, result.scenario.setup)}")
-            if export:
-                typer.echo(f"\nTables and figures: {export}")
+            screen = console()
+            for text in (
+                "\n".join((summary_line(result), *distribution_lines(result))),
+                f"\n{median_line(result)}{explained(result.median, result.scenario.setup)}",
+                *((f"\nTables and figures: {export}",) if export else ()),
+            ):
+                screen.print(text, markup=False, emoji=False)
     if interrupted_line(result):
         raise typer.Exit(INTERRUPTED)
 

@@ -89,11 +89,11 @@ def cap(
 
 
 def _numbers(option: str, text: str) -> list[float]:
-    """`400,500` as numbers above 0."""
+    """`400,500` as numbers above 0, of at most a million."""
     try:
         found = [float(word) for word in text.split(",")] if text else []
     except ValueError:
         found = [-1.0]
     if any(not 0 < number < 1e6 for number in found):
-        raise InputError(f"{option} is '{text}'; a number such as 500, or several with commas, is needed.")
+        raise InputError(f"{option} is '{text}'; a number above 0 such as 500, or several with commas, is needed.")
     return found

@@ -11,7 +11,7 @@ from planner.comparisons import countries
 from planner.market import rows
 from planner.market.prices import recent
 from planner.money.charges import Charges
-from planner.money.costs import HOURS_PER_YEAR, given_rental
+from planner.money.costs import HOURS_PER_YEAR, given_rental, priced_commitments
 from planner.money.tariffs import PLACES, Array, bill, load_tariff
 from planner.plan_file import PlanRequest
 from planner.water import litres_per_kwh
@@ -93,7 +93,7 @@ def rank_places(request: PlanRequest, goal: Goal = "cost") -> Ranking:
     large = [option for option in found if (option.grid_share or 0.0) <= LARGEST_GRID_SHARE]
     kept = [option for option in large if getattr(option, key) is not None]
     if not kept:
-        raise InputError(f"no place's {goal} is published for {ready.setup.cluster.gpu.label}.")
+        raise InputError(_nothing_published(ready, goal, rented))
     note = (
         "Rented GPUs have their electricity in the price, so vendors and regions are compared."
         if rented
@@ -106,6 +106,15 @@ def rank_places(request: PlanRequest, goal: Goal = "cost") -> Ranking:
         )
     options = sorted(kept, key=lambda option: (getattr(option, key), option.name))
     return Ranking(name=ready.name, goal=goal, here=case.here(), options=tuple(options), note=note)
+
+
+def _nothing_published(ready: Scenario, goal: Goal, rented: bool) -> str:
+    gpu, money = ready.setup.cluster.gpu, ready.request.money
+    if not rented:
+        return f"no place's {goal} is published for {gpu.label}."
+    others = priced_commitments(gpu)
+    advice = f"; take money.commitment {' or '.join(others)}" if others else ""
+    return f"no vendor publishes a rent of {gpu.label} with money.commitment {money.commitment}{advice}."
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class CapSweep:
     mode: str
     goal: Goal
     options: tuple[CapOption, ...]
+    impossible: tuple[str, ...] = ()
+    """Why each limit that was asked for and cannot be kept cannot."""
 
     @property
     def uncapped(self) -> CapOption:
@@ -79,6 +81,7 @@ class CapSweep:
             "goal": self.goal,
             "best_cap_w": self.best.cap_w,
             "options": [vars(option) for option in self.options],
+            "impossible": list(self.impossible),
         }
 
 
@@ -131,14 +134,22 @@ def sweep_limits(
         done: told how many limits are done.
 
     Raises:
-        InputError: an unknown goal, or a limit that the cluster cannot keep.
+        InputError: an unknown goal, or none of the limits can be kept.
     """
     if goal not in get_args(Goal):
         raise InputError(f"goal '{goal}' is not known; {nearest(goal, get_args(Goal))}.")
     unlimited = _unlimited(request)
     ready, phases = scenario(unlimited), request_phases(unlimited)
-    held = ((_cap(ready, phases, limit), _kept(ready, phases, limit)) for limit in (*sorted(limits_mw), math.inf))
-    return _sweep(unlimited, goal, ready, phases, held, done)
+    held: list[tuple[float, list[PlannedPhase]]] = []
+    impossible: list[str] = []
+    for limit in (*sorted(limits_mw), math.inf):
+        try:
+            held.append((_cap(ready, phases, limit), _kept(ready, phases, limit)))
+        except InputError as error:
+            impossible.append(str(error))
+    if impossible and len(held) == 1:  # the plan without a limit
+        raise InputError(impossible[-1])
+    return replace(_sweep(unlimited, goal, ready, phases, held, done), impossible=tuple(impossible))
 
 
 def _unlimited(request: PlanRequest) -> PlanRequest:

@@ -115,6 +115,8 @@ def print_caps(sweep: CapSweep) -> None:
         )
     screen = console()
     screen.print(table)
+    for why in sweep.impossible:
+        screen.print(f"Not kept: {why}", markup=False)
     if best is sweep.uncapped:
         screen.print(f"No cap is best for {sweep.goal}: what it saves in power costs more in time.", markup=False)
     else:

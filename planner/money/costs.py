@@ -186,9 +186,15 @@ def _no_rent(gpu: Gpu, commitment: str, vendor: str, known: tuple[str, ...]) -> 
         return (
             f"no {commitment} price of '{name}' from '{vendor}' is published; {nearest(vendor, known)}; or {advice}."
         )
-    others = [kind for kind in get_args(Commitment) if recent(priced_as(gpu)[0], kind)]
+    others = priced_commitments(gpu, vendor)
     priced = f"take money.commitment {' or '.join(others)}, or " if others else ""
-    return f"no {commitment} price of '{name}' is published in the catalogue; {priced}{advice}."
+    whose = f", from '{vendor}' or any other vendor," if vendor else ""
+    return f"no {commitment} price of '{name}'{whose} is published in the catalogue; {priced}{advice}."
+
+
+def priced_commitments(gpu: Gpu, vendor: str = "") -> list[str]:
+    """The commitments under which a rent of this GPU is published, by a `vendor` or at all."""
+    return [kind for kind in get_args(Commitment) if recent(priced_as(gpu)[0], kind, vendor=vendor)]
 
 
 def _discounted(commitment: Commitment) -> tuple[float, str]:

@@ -8,15 +8,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 from planner.market import MARKET, amount, rows
 from planner.money.hourly import read_year
+from planner.quantities import parse_quantity
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import MONTH_DAYS, Amount
 from sim.site.climate import YEAR_HOURS, hours_of_year
@@ -32,6 +34,9 @@ LOWEST_USD_PER_KWH, HIGHEST_USD_PER_KWH = -1.0, 10.0
 """No wholesale market has gone beyond: caps of -500 EUR/MWh (Europe) and 9,000 USD/MWh (Texas, until 2021)."""
 HIGHEST_USD_PER_KW_MONTH, HIGHEST_USD_PER_MONTH = 1_000.0, 1e9
 """Far beyond any demand charge (tens of USD) and any fixed one."""
+
+UsdPerKwh = Annotated[Amount, BeforeValidator(partial(parse_quantity, unit="USD/kWh"))]
+"""A price of electricity: 0.045, or "45 USD/MWh"."""
 
 
 def price(key: str, usd_per_kwh: float) -> float:
@@ -67,7 +72,7 @@ class Window:
     days: Literal["all", "weekdays", "weekends"] = "all"
     from_hour: Hour
     to_hour: Hour
-    usd_per_kwh: Amount
+    usd_per_kwh: UsdPerKwh
 
     def __post_init__(self) -> None:
         price("usd_per_kwh", self.usd_per_kwh)
@@ -89,7 +94,7 @@ class Tariff:
 
     name: str
     label: str
-    energy_usd_per_kwh: Amount
+    energy_usd_per_kwh: UsdPerKwh
     windows: tuple[Window, ...] = ()
     hourly_usd_per_kwh: tuple[float, ...] = ()
     """Of each hour of a year from 1 January, local standard time; may be negative. Any year's hours are priced so."""

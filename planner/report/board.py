@@ -68,8 +68,9 @@ def _gpu_hours(p: Plan) -> Cell:
 
 
 def _cost(p: Plan) -> Cell:
-    spread = words.money_span(p.intervals["cost_usd"].low, p.intervals["cost_usd"].high)
-    return _interval(p.intervals["cost_usd"], money(p.cost.expected), f"{spread}; {p.paid}")
+    cost = p.intervals["cost_usd"]
+    spread = words.money_span(cost.low, cost.high, cost.expected)
+    return _interval(cost, money(p.cost.expected), f"{spread}; {p.paid}")
 
 
 def _energy(p: Plan) -> Cell:

@@ -38,7 +38,7 @@ def answer(plan: Plan) -> str:
     cost = plan.intervals["cost_usd"]
     return (
         f"Training {plan_label(plan)} on {machine} takes {days_interval(plan.days)}, "
-        f"costs {money(cost.expected)} ({money_span(cost.low, cost.high)}) {plan.paid} and draws "
+        f"costs {money(cost.expected)} ({money_span(cost.low, cost.high, cost.expected)}) {plan.paid} and draws "
         f"{energy(plan.energy_mwh.expected)}, {plan.comparison.sentence.partition(' (')[0]}."
     )
 
@@ -68,9 +68,10 @@ def span(interval: Interval, text: Callable[[float], str]) -> str:
     return f"{text(interval.low)}–{text(interval.high)}"
 
 
-def money_span(low: float, high: float) -> str:
-    """`$76–312 M`: both ends in the unit of the higher one."""
-    scale = next((s for s in NAMES if high >= s), 1.0)
+def money_span(low: float, high: float, expected: float | None = None) -> str:
+    """`$76–312 M`: both ends in the unit of what is expected, where it stands beside them, else of the higher one."""
+    unit_of = high if expected is None else expected
+    scale = next((s for s in NAMES if unit_of >= s * (1 if s > 1e3 else 10)), 1.0)
     if low == high:
         return f"{money(low)} exactly"
     text = f"{'−' if low < 0 else ''}${_short(abs(low) / scale)}–{_short(high / scale)}"
@@ -82,14 +83,14 @@ def _short(value: float) -> str:
 
 
 def energy_span(interval: Interval) -> str:
-    """`24.5–36.0 GWh`."""
-    scale, unit = energy_unit(interval.high)
+    """`24.5–36.0 GWh`: in the unit of what is expected."""
+    scale, unit = energy_unit(interval.expected)
     return f"{significant(interval.low / scale)}–{significant(interval.high / scale)} {unit}"
 
 
 def power_span(interval: Interval) -> str:
-    """`16.9–18.2 MW`."""
-    scale, unit = power_unit(interval.high)
+    """`16.9–18.2 MW`: in the unit of what is expected."""
+    scale, unit = power_unit(interval.expected)
     return f"{significant(interval.low / scale)}–{significant(interval.high / scale)} {unit}"
 
 

@@ -261,6 +261,8 @@ def test_unknown_names_suggest_the_nearest() -> None:
         load_ownership("gb200")
     with pytest.raises(InputError, match=r"no spot price of 'h100-sxm' from 'Nebios'.* did you mean 'Nebius'"):
         load_rental("h100-sxm", "spot", vendor="Nebios")
+    with pytest.raises(InputError, match=r"no 1-year price of 'h200-sxm', from 'Azure' or any other vendor, is pub"):
+        load_rental("h200-sxm", "1-year", vendor="Azure")
 
 
 def test_a_range_must_rise() -> None:

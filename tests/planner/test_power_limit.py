@@ -173,6 +173,9 @@ def test_limits_of_the_site_are_kept_and_each_has_its_cap() -> None:
     assert sweep.uncapped.peak_mw == pytest.approx(full.peak_power_mw)
     with pytest.raises(InputError, match=r"power_limit_mw is 0\.01"):
         sweep_limits(asked(), (0.01,))
+    some = sweep_limits(asked(mode="own"), (0.01, *limits))
+    assert some.options == sweep.options
+    assert [why.partition(";")[0] for why in some.impossible] == ["power_limit_mw is 0.01"]
 
 
 def test_what_cannot_be_is_refused() -> None:

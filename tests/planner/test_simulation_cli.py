@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from distributed import LocalCluster
+from typer.testing import CliRunner
 
+from planner.cli import app
 from tests.interrupts import interrupted
 from tests.planner.test_cli import EXAMPLE, data, refusal, works
 
@@ -26,6 +28,16 @@ def test_a_person_reads_days_and_where_the_time_went() -> None:
     assert "trained what was kept" in text
     assert "What stopped it" in text
     assert "Training stops: -" in text
+
+
+def test_on_a_narrow_terminal_no_line_is_longer_than_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [*QUICK, "--set", "cluster.spare_nodes=0"]
+    wide = works(*asked)
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "80")):
+        monkeypatch.setenv(name, value)
+    narrow = CliRunner().invoke(app, asked).stdout  # a bar stands on stderr, as on a terminal
+    assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, wide.splitlines()))
+    assert " ".join(narrow.split()) == " ".join(wide.split())
 
 
 def test_a_job_without_spares_is_warned_of() -> None:

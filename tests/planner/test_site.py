@@ -173,6 +173,9 @@ def test_the_payments_are_written_as_csv(plan_file: str, tmp_path: Path) -> None
     assert json.loads(done.stdout)["costs"]["owned"]
 
 
+OFFERS = ("--set", "money.mode=rent", "--set", "cluster.gpu=h200-sxm")
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -180,6 +183,11 @@ def test_the_payments_are_written_as_csv(plan_file: str, tmp_path: Path) -> None
         (["when", "--every-days", "0"], "every_days is 0"),
         (["cap", "--watts", "cold"], "--watts is 'cold'"),
         (["cap", "--watts", "-5"], "--watts is '-5'"),
+        (["cap", "--site-mw", "-3"], "a number above 0"),
+        (
+            ["place", *OFFERS, "--set", "money.commitment=1-year"],
+            "no vendor publishes a rent of H200 SXM 141 GB with money.commitment 1-year; take money.commitment on-d",
+        ),
         (["cap", "--watts", "500", "--site-mw", "1"], "cannot be given together"),
         (["money", "--set", "money.mode=gift"], "money.mode"),
         (["money", "--set", "site.tariff=none.csv"], "none.csv"),

@@ -119,7 +119,11 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     text = 'name = "mine"\nlabel = "mine"\nenergy_usd_per_kwh = {}\nsource = "contract"\ndate = "2026"\n'
     path.write_text(text.format("0.06"))
     assert load_tariff(str(path)).energy_usd_per_kwh == 0.06
-    for i, bad in enumerate(("-0.06", "nan", '"cheap"')):
+    path = tmp_path / "per_mwh.toml"
+    path.write_text(text.format('"45 USD/MWh"') + WINDOW.replace("80", '"0.08 USD/kWh"'))
+    by_mwh = load_tariff(str(path))
+    assert (by_mwh.energy_usd_per_kwh, by_mwh.windows[0].usd_per_kwh) == pytest.approx((0.045, 0.08))
+    for i, bad in enumerate(("-0.06", "nan", '"cheap"', '"45 USD/kW"')):
         path = tmp_path / f"bad{i}.toml"
         path.write_text(text.format(bad))
         with pytest.raises(InputError, match="energy_usd_per_kwh"):

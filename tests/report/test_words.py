@@ -6,6 +6,7 @@ import pytest
 
 from planner.plan import Interval, Plan, make_plan
 from planner.plan_file import plan_request
+from planner.quantities import money
 from planner.report import words
 from tests.report.conftest import SMALL
 
@@ -28,6 +29,22 @@ def test_answer_is_one_sentence_with_the_plan_in_it(plan: Plan) -> None:
 )
 def test_money_ranges_share_their_unit(low: float, high: float, text: str) -> None:
     assert words.money_span(low, high) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "expected", "high", "text"),
+    [
+        (0.41e6, 0.76e6, 2.6e6, "$410–2,600 k"),
+        (0.9e6, 1.2e6, 2.6e6, "$0.90–2.6 M"),
+        (700, 1400, 12e3, "$700–12,000"),
+    ],
+)
+def test_a_range_beside_what_is_expected_has_its_unit(low: float, expected: float, high: float, text: str) -> None:
+    said = f"{money(expected)} ({words.money_span(low, high, expected)})"
+    assert words.money_span(low, high, expected) == text
+    assert money(expected).strip("$0123456789.,") == text.strip("$0123456789.,–"), said
+    assert words.energy_span(Interval(low=700, expected=990, high=1300)) == "700–1,300 MWh"
+    assert words.power_span(Interval(low=0.9, expected=0.98, high=1.02)) == "900–1,020 kW"
 
 
 def test_energy_ranges_share_their_unit() -> None:
