@@ -81,7 +81,9 @@ def _work_of(plan: Plan) -> StepWork:
 
 @kept(32)
 def _timeline_chart(work: StepWork, dark: bool) -> Spec:
-    return timeline_chart(_step_of(work), DARK if dark else LIGHT, "container")
+    found = _step_of(work)
+    apart_s = _step_of(work, shared_links=False).total_s if work.shared_links else found.total_s
+    return timeline_chart(found, DARK if dark else LIGHT, "container", apart_s=apart_s)
 
 
 @kept(16)

@@ -77,8 +77,11 @@ def _columns(rows: list[Bar], timeline: Timeline) -> list[Bar]:
     return found
 
 
-def timeline_chart(timeline: Timeline, theme: Theme = LIGHT, width: int | str = 970) -> Spec:
-    """Every stage of a step from the first forward to the optimizer."""
+def timeline_chart(
+    timeline: Timeline, theme: Theme = LIGHT, width: int | str = 970, *, apart_s: float | None = None
+) -> Spec:
+    """Every stage of a step from the first forward to the optimizer; `apart_s` is the step if every transfer had its
+    link to itself."""
     bars = timeline_bars(timeline)
     kinds = [kind for kind in COLOURS if kind in set(bars["kind"])]
     colours = theme.colours()
@@ -111,7 +114,8 @@ def timeline_chart(timeline: Timeline, theme: Theme = LIGHT, width: int | str = 
         sized(body, width, 26 * stages + 130),
         theme,
         title=text,
-        subtitle=f"{_pipeline(timeline.work.shape)}; {_reading(timeline) if stacked else 'blank is waiting'}",
+        subtitle=f"{_sharing(timeline, apart_s)}{_pipeline(timeline.work.shape)}; "
+        f"{_reading(timeline) if stacked else 'blank is waiting'}",
         description=f"{text}: from {percent(min(waiting), 0)} to {percent(max(waiting), 0)} by stage.",
     )
 
@@ -143,6 +147,13 @@ def _pipeline(shape: PipelineShape) -> str:
     return (
         f"{counted(shape.stages, 'stage')}{chunks}, {counted(shape.micro_batches, 'micro-batch')}, {shape.schedule}"
     )
+
+
+def _sharing(timeline: Timeline, apart_s: float | None) -> str:
+    """Why a step takes longer here than in the closed form, where it does."""
+    if apart_s is None or significant(apart_s) == significant(timeline.total_s):
+        return ""
+    return f"{significant(apart_s)} s if no two transfers shared a link, as the closed form counts; "
 
 
 def _reading(timeline: Timeline) -> str:

@@ -11,7 +11,8 @@ from planner.quantities import percent, significant
 from planner.report import profile_charts, words
 from profiler.files import InputError
 from profiler.profile import Profile
-from sim.hardware import load_gpu
+from profiler.units import GIGA, TERA
+from sim.hardware import load_gpu, names
 from sim.measured_gpu import measured_gpu
 
 
@@ -62,8 +63,8 @@ def _provenance(profile: Profile) -> None:
         ("Versions", ", ".join(f"{name} {value}" for name, value in
                                (("herdplan", p.herdplan), ("torch", p.torch), ("CUDA", p.cuda), ("driver", p.driver),
                                 ("FairScale", p.fairscale), ("NCCL", p.nccl)) if value)),
-        ("Matmul ceiling", f"{p.peak_matmul_flops / 1e12:,.0f} TFLOP/s" if p.peak_matmul_flops else ""),
-        ("Copy ceiling", f"{p.copy_bytes_per_s / 1e9:,.0f} GB/s" if p.copy_bytes_per_s else ""),
+        ("Matmul ceiling", f"{significant(p.peak_matmul_flops / TERA, 4)} TFLOP/s" if p.peak_matmul_flops else ""),
+        ("Copy ceiling", f"{significant(p.copy_bytes_per_s / GIGA, 4)} GB/s" if p.copy_bytes_per_s else ""),
         ("Power limit", f"{p.power_limit_w:,.0f} W" if p.power_limit_w else ""),
         ("Idle power", f"{p.idle_power_w:,.0f} W" if p.idle_power_w else ""),
         *(("Note", _worded(note)) for note in p.notes),
@@ -77,6 +78,9 @@ def _planned(plan: Plan, own: UploadedProfile) -> None:
     came, phase = own.profile.provenance, plan.main_phase
     if came.origin == "roofline":
         ui.note("This profile was computed, not measured: no plan stands on it.")
+        return
+    if came.gpu not in names("gpus"):
+        ui.note(f"This profile is of {came.device}, which is no GPU of the catalogue: no plan stands on it.")
         return
     if came.gpu != plan.cluster.gpu.name:
         ui.note(

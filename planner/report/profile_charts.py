@@ -1,5 +1,7 @@
 """Charts of a profile: how near each kernel comes to the ceilings measured beside it, and the watts it draws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +9,7 @@ from planner.quantities import significant
 from planner.report.charts import HALF, Width
 from planner.report.spec import Spec, data, finished, names, quantity, sized, tips
 from planner.report.theme import LIGHT, Theme
+from profiler.points import point_of
 from profiler.profile import LayerRow, Profile
 
 MOST_ROWS = 24
@@ -18,9 +21,11 @@ COLUMNS = [
     "TP",
     "Micro-batch",
     "Sequence, or size",
+    "Of a context",
     "Precision",
     "Execution",
     "Recompute",
+    "Accumulates",
     "Known how",
     "Forward [ms]",
     "Backward [ms]",
@@ -39,8 +44,11 @@ def kernel_table(profile: Profile) -> pd.DataFrame:
     A pass cannot be faster than its FLOPs at the matmul ceiling, nor than its bytes at the copy ceiling; the larger
     of the two shares is given, and whose it is (the roofline of Williams et al., doi:10.1145/1498765.1498785).
     """
-    rows = [_row(row, profile) for row in profile.layers if row.status == "ok" and row.forward_s]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame([_row(row, profile) for row in _timed(profile)], columns=COLUMNS)
+
+
+def _timed(profile: Profile) -> list[LayerRow]:
+    return [row for row in profile.layers if row.status == "ok" and row.forward_s]
 
 
 def _row(row: LayerRow, profile: Profile) -> tuple[object, ...]:
@@ -54,9 +62,11 @@ def _row(row: LayerRow, profile: Profile) -> tuple[object, ...]:
         row.tp,
         row.micro_batch,
         row.seq_len if row.size is None else row.size,
+        row.context_len,
         row.precision,
         row.execution,
         row.recompute,
+        "yes" if row.accumulates else "",
         row.origin,
         (row.forward_s or 0.0) * 1e3,
         None if row.backward_s is None else row.backward_s * 1e3,
@@ -80,28 +90,23 @@ def _of_ceiling(row: LayerRow, flops: float, moved: float, profile: Profile) -> 
     return max(shares) if shares else (None, "")
 
 
-def _labels(frame: pd.DataFrame) -> list[str]:
-    """Each row by what tells it from others; the model where there are several."""
-    columns = ("Workload", "Model", "TP", "Micro-batch", "Sequence, or size", "Execution", "Precision")
-    several = len({model for model in frame["Model"] if model}) > 1
-
-    def label(work: str, model: str, tp: int, batch: int, seq: int, execution: str, precision: str) -> str:
-        if not model:
-            return f"{work.replace('_', ' ')} · {seq:,} · {precision}"
-        name = f"{work.replace('_', ' ')}{f' {model}' if several else ''}"
-        return f"{name} TP{tp} · {batch} × {seq:,} · {execution}"
-
-    return [label(*row) for row in zip(*(frame[name] for name in columns), strict=True)]
+def _labels(profile: Profile) -> list[str]:
+    """Each row of the table as the terminal calls it, so that no two are called alike; the model where there are
+    several."""
+    points = [point_of(row) for row in _timed(profile)]
+    several = len({point.model for point in points if point.model}) > 1
+    named = [point if several else replace(point, model="") for point in points]
+    return [" ".join(point.label().replace("_", " ").split()) for point in named]
 
 
 def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) -> Spec | None:
     """The share of the nearer ceiling that each timed row reaches; `None` where no ceiling is known."""
-    frame = kernel_table(profile)
+    frame = kernel_table(profile).assign(row=_labels(profile))
     frame = frame[frame["Of the ceiling [%]"].notna()]
     if frame.empty:
         return None
     shown = _thinned(frame)
-    shown = shown.assign(row=_labels(shown), share=shown["Of the ceiling [%]"])
+    shown = shown.assign(share=shown["Of the ceiling [%]"])
     hues = {"matmul": theme.compute, "copy": theme.memory}
     kinds = [kind for kind in hues if kind in set(shown["Ceiling"])]
     known = profile.provenance.origin
@@ -126,7 +131,7 @@ def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) ->
         sized(body, width, 20 * len(shown) + 150),
         theme,
         title=f"Half the kernels reach {median:.0f} % of their ceiling or more",
-        subtitle=f"Micro-batch × tokens, forward and backward together, {known}; ceiling: "
+        subtitle=f"Micro-batch×tokens, forward and backward together, {known}; ceiling: "
         f"{'datasheet' if known == 'roofline' else known} matmul or copy rate, whichever is nearer",
         description=f"Share of the ceiling of {len(frame)} rows of {profile.name}, median {median:.0f} %.",
     )
@@ -141,13 +146,13 @@ def _thinned(frame: pd.DataFrame) -> pd.DataFrame:
 
 def watt_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) -> Spec | None:
     """Mean watts of each timed row against the power limit; `None` where no power was measured."""
-    frame = kernel_table(profile)
+    frame = kernel_table(profile).assign(row=_labels(profile))
     frame = frame[frame["Watts"].notna()]
     if frame.empty:
         return None
     shown = _thinned(frame)
     limit = profile.provenance.power_limit_w
-    shown = shown.assign(row=_labels(shown), label=[f"{watts:.0f} W" for watts in shown["Watts"]])
+    shown = shown.assign(label=[f"{watts:.0f} W" for watts in shown["Watts"]])
     y = names("row", shown["row"].tolist(), size=11)
     y["axis"] = {**y["axis"], "labelLimit": 260}
     top = max(float(shown["Watts"].max()), limit or 0.0) * 1.15

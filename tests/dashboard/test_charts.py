@@ -2,12 +2,14 @@
 
 import io
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dashboard.plans import timeline_chart_of, timeline_of
 from dashboard.scenarios import base, layout_choice, layout_text
 from dashboard.screenshots import reduced
 from planner.plan import Plan, make_plan
@@ -196,6 +198,29 @@ def test_no_roofline_row_is_above_its_ceiling() -> None:
     assert len(table) == len(profile.layers)
     assert table["Of the ceiling [%]"].between(1, 100).all()
     assert profile_charts.watt_bars(profile) is None
+
+
+def test_no_two_rows_of_a_profile_are_called_alike() -> None:
+    """Of the first micro-batch and of those that add up, of a sequence and of part of a longer one."""
+    profile = roofline_profile(load_gpu("h100-sxm"), [load_architecture("llama3.1-8b")], tps=(1,), seq_lens=(4096,))
+    block = next(row for row in profile.layers if row.workload == "block")
+    attention = replace(block, workload="attention")
+    again = (replace(block, accumulates=True), replace(attention, context_len=32_768))
+    chart = profile_charts.ceiling_bars(replace(profile, layers=(block, attention, *again)))
+    assert chart is not None
+    rows = [row["row"] for row in chart["data"]["values"]]
+    assert len(set(rows)) == len(rows) == 4
+    assert [name for name in rows if "accumulating" in name]
+    assert [name for name in rows if "of 32768" in name]
+
+
+def test_a_step_that_differs_event_by_event_says_why(plan: Plan) -> None:
+    large = make_plan(base("405b"))
+    said = timeline_chart_of(large, dark=False)["title"]["subtitle"]
+    assert f"{timeline_of(large).total_s:.2f}" in timeline_chart_of(large, dark=False)["title"]["text"]
+    apart_s = float(said.partition(" s if no two transfers shared a link")[0])
+    assert apart_s == pytest.approx(large.main_phase.step.step_time_s, rel=0.005)
+    assert "shared a link" not in timeline_chart_of(plan, dark=False)["title"]["subtitle"]
 
 
 def test_a_picture_in_few_colours_keeps_those_of_its_large_areas() -> None:
