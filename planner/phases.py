@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.kept import kept
-from planner.plan_file import LayoutChoice, PhaseRequest, PlanRequest
+from planner.layout_choice import LayoutChoice
+from planner.plan_file import PhaseRequest, PlanRequest
 from planner.positions import check_positions, context_notes, usual_seq_len
 from planner.quantities import counted
 from planner.search import LayoutSpace, kept_fastest
@@ -234,12 +235,18 @@ def layout_space(
         global_batch=phase.global_batch,
         precision=request.training.precision,
         allowed=allowed,
+        only=request.training.only,
     )
 
 
 def _layout(phase: PhaseRequest, space: LayoutSpace, request: PlanRequest) -> tuple[ParallelLayout, int]:
     """The layout stated, or the best one, and how many were compared."""
     choice, stack = phase.layout or request.training.layout, space.stack
+    if choice is not None and space.only.stated:
+        raise InputError(
+            f"phase '{phase.name}' states its layout, and training.only says which to search ({space.only.text}); "
+            "one of them is enough."
+        )
     if choice is None:
         layout, searched = kept_fastest(space)
     else:

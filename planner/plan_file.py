@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from planner.layout_choice import STRICT, LayoutChoice, Only
 from planner.plan_numbers import (
     Megawatts,
     People,
@@ -25,52 +26,15 @@ from planner.plan_numbers import (
 )
 from planner.quantities import parse_count
 from profiler.files import InputError, parse_toml, read_text, validated
-from profiler.profile import Recompute
 from profiler.units import Count
 from sim.campaign.checkpoints import CheckpointKind
 from sim.campaign.setup import Recovery
 from sim.hardware import TrainingPrecision
-from sim.layout import Sharding
-from sim.schedule.order import PipelineSchedule
 from sim.site.conditions import Hour, Month, PowerWindow
 from sim.stacks.stack import DEFAULT_STACK
 
 MOST_REPLICAS = 1000
 """Campaigns of which a plan takes the median."""
-
-STRICT = {"extra": "forbid", "allow_inf_nan": False}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayoutChoice:
-    """A layout as a person states it; the data-parallel degree follows from the GPUs."""
-
-    __pydantic_config__ = STRICT
-
-    tp: Count = 1
-    """Tensor-parallel ranks; quickest within a node."""
-    cp: Count = 1
-    """Context-parallel ranks."""
-    pp: Count = 1
-    """Pipeline stages."""
-    vp: Count = 1
-    """Model chunks per stage (virtual stages)."""
-    schedule: PipelineSchedule = "1f1b"
-    """Order in which a stage computes: gpipe, 1f1b (interleaved where vp is over 1), zb-h1, zb-h2 or zb-v."""
-    micro_batch: Count = 1
-    """Sequences in one forward pass of one replica."""
-    sharding: Sharding | None = None
-    """What data-parallel ranks share out: none, ddp, zero1, zero2, fsdp or hsdp; the stack's habit where nothing is
-    said."""
-    shard_degree: Count | None = None
-    """Ranks that share one copy of what is sharded; where nothing is said all data- and context-parallel ones, or
-    under hsdp those in a node."""
-    recompute: Recompute = "none"
-    """Activations recomputed in the backward pass: none, selective or full."""
-    recompute_layers: Count | None = None
-    """Layers recomputed when `recompute` is full; all where nothing is said."""
-    sequence_parallel: bool | None = None
-    """Norms split over the tensor-parallel ranks; the stack's habit where nothing is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +97,8 @@ class TrainingRequest:
     """Sequences in one step; where nothing is said, as many as make 4 M tokens, or 16 M from 4,096 GPUs on."""
     layout: LayoutChoice | None = None
     """Searched where nothing is said."""
+    only: Only = field(default_factory=Only)
+    """Those that a search looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)

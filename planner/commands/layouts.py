@@ -30,6 +30,9 @@ def search(
     global_batch: Annotated[int | None, typer.Option(help="Sequences in a step.")] = None,
     precision: Annotated[str, typer.Option(help="bf16, fp16 or fp8.")] = "",
     stack: Annotated[str, typer.Option(help="Software stack.")] = "",
+    only: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE that layouts must have, such as tp=8; may be repeated.")
+    ] = None,
     keep: Annotated[int, typer.Option(min=1, help="How many layouts to show.")] = 20,
     pareto: Annotated[bool, typer.Option("--pareto", help="Only clusters that no other beats.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes among which clusters are shared out.")] = 1,
@@ -59,8 +62,12 @@ def search(
                 "training.precision": precision,
                 "training.stack": stack,
             },
-            settings or [],
+            [*(f"training.only.{text}" for text in only or []), *(settings or [])],
         )
+        if any(key.startswith("training.layout") for key, _ in given):
+            raise InputError(
+                "a search leaves the layout open; to hold a part of it give --only, such as --only tp=8."
+            )
         [request] = requests([file] if file else [], given)
         if request.phases and (seq_len or global_batch):
             raise InputError(f"the phases of {file} have their own lengths and batches; set those in the file.")

@@ -28,6 +28,8 @@ def find_fastest(space: LayoutSpace, keep: int) -> tuple[Leaders, int]:
     So the answer is the same as if all were evaluated.
     """
     fastest, spreads = Leaders(keep), space.spreads()
+    if not spreads["tp"].size:
+        return fastest, 0
     columns, there = space.staged(spreads)
     count = space.count(spreads, there)
     bound_s = _least_s(space, {**columns, "recompute": np.zeros(1)}, there).min(axis=(0, 1))

@@ -13,7 +13,7 @@ from planner.search.space import LayoutSpace, shape_of
 from profiler.units import GIB
 from sim.case import Array, entry
 from sim.layout import ParallelLayout
-from sim.memory import MemoryUse, largest_kind, memory_use
+from sim.memory import MemoryUse, fit, largest_kind, memory_use
 from sim.step import StepTimes, step_times
 
 Indices = NDArray[np.int8]
@@ -129,7 +129,9 @@ def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, 
 
     over_gib = (at(memory.total) - space.cluster.gpu.memory_bytes) / GIB
     if over_gib > 0:
-        return f"does not fit by {_said(over_gib, 'GiB')}, most of it {largest_kind(memory, i)}"
+        may = fit(at(memory.total), space.cluster.gpu.memory_bytes) == "tight"
+        verdict = "may fit: over" if may else "does not fit"
+        return f"{verdict} by {_said(over_gib, 'GiB')}, most of it {largest_kind(memory, i)}"
     lost_s = at(times.total) - at(times.total, 0)
     slower_pct = lost_s / at(times.total, 0) * 100
     if slower_pct <= EQUAL_PCT:

@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from planner.kept import kept
+from planner.layout_choice import Only
 from planner.search.fastest import find_fastest
 from planner.search.leaders import Leaders
 from planner.search.losses import LossReason, explain_losses, loss_sentence
@@ -17,7 +18,7 @@ from profiler.units import GIB, JOULES_PER_KWH
 from sim.case import Array
 from sim.estimate import check_precision
 from sim.layout import ParallelLayout
-from sim.memory import fit, memory_use
+from sim.memory import Fit, fit, memory_use
 from sim.power import step_power_w
 from sim.step import StepTimes, network_s, step_times
 
@@ -36,6 +37,8 @@ class RankedLayout:
     mfu: float
     memory_gib: float
     fits: bool
+    memory_fit: Fit
+    """The same within the memory model's error: one over by less may fit, one that nearly fills it may not."""
     gpu_power_w: float
     energy_kwh_per_step: float
     """At the GPUs alone."""
@@ -55,6 +58,8 @@ class SearchResult:
     layouts: tuple[RankedLayout, ...]
     losses: tuple[LossReason, ...]
     """Why all the others lose, the most frequent reason first."""
+    stated_note: str = ""
+    """How a layout that the plan states does against the best."""
 
     @property
     def best(self) -> RankedLayout:
@@ -126,21 +131,48 @@ def _find(space: LayoutSpace, keep: int) -> tuple[Leaders, int]:
 def _none_found(space: LayoutSpace, evaluated: int) -> str:
     """Why no layout was found, and what to do."""
     a, cluster, leanest = space.architecture, space.cluster, Leaders(1)
+    free = replace(space, only=Only())
+    if evaluated == 0 and space.only.stated and free.spreads()["tp"].size:
+        return _none_with_only(space, free)
     if evaluated == 0:
         return (
             f"no layout of {a.name} divides {cluster.gpus:,} GPUs and a global_batch of {space.global_batch:,} "
-            f"sequences; a global_batch of {space.nearest_batch():,} is the nearest that one does."
+            f"sequences; a global_batch of {free.nearest_batch():,} is the nearest that one does."
         )
     for columns in space.blocks():
         leanest.offer(np.broadcast_to(memory_use(space.case(columns)).total, shape_of(columns)), columns)
     layout, needed_bytes = space.layout(leanest.rows[0]), float(leanest.scores[0])
-    advice = "use more GPUs or a GPU with more memory."
+    advice = f"{'leave more open, ' if space.only.stated else ''}use more GPUs or a GPU with more memory."
     if fit(needed_bytes, cluster.gpu.memory_bytes) == "tight":
         advice = "that is within the model's error: state it as the layout to plan it all the same, or " + advice
+    among = f" with {space.only.text}" if space.only.stated else ""
     return (
         f"{a.name} does not fit on {cluster.gpus:,} x {cluster.gpu.label}: the leanest of {evaluated:,} "
-        f"layouts ({layout.label}) needs {needed_bytes / GIB:,.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; " + advice
+        f"layouts{among} ({layout.label}) needs {needed_bytes / GIB:,.0f} GiB of {cluster.gpu.memory_gib:.0f} GiB; "
+        + advice
     )
+
+
+def _none_with_only(space: LayoutSpace, free: LayoutSpace) -> str:
+    """Which part of what is asked for no layout of a `free` space has, and what is there instead."""
+    where = f"{space.architecture.name} on {space.cluster.gpus:,} GPUs in steps of {space.global_batch:,} sequences"
+    choices = free.choices()
+    for name, wanted in space.only.stated.items():
+        if wanted not in choices[name]:
+            allowed = ", ".join(map(str, _nearest(wanted, choices[name])))
+            return (
+                f"training.only.{name} is {wanted}, and no layout of {where} with {space.stack.name} has that; "
+                f"allowed is {allowed}."
+            )
+    return f"no layout of {where} with {space.stack.name} has {space.only.text} at once; leave some of it open."
+
+
+def _nearest(wanted: int | str, choices: Sequence[int] | Sequence[str]) -> list[int] | list[str]:
+    """The three numbers that come nearest, or all names."""
+    numbers = [choice for choice in choices if isinstance(choice, int)]
+    if isinstance(wanted, str) or not numbers:
+        return [str(choice) for choice in choices]
+    return sorted(sorted(numbers, key=lambda number: abs(number - wanted))[:3])
 
 
 def held_times(space: LayoutSpace, times: StepTimes, count: int) -> tuple[StepTimes, Array]:
@@ -181,6 +213,7 @@ def rank(space: LayoutSpace, layouts: Sequence[ParallelLayout]) -> tuple[RankedL
             mfu=float(mfu[i]),
             memory_gib=float(memory_bytes[i]) / GIB,
             fits=bool(memory_bytes[i] <= gpu.memory_bytes),
+            memory_fit=fit(float(memory_bytes[i]), gpu.memory_bytes),
             gpu_power_w=float(power_w[i]),
             energy_kwh_per_step=float(energy_kwh[i]),
             network_share=float(moving_s[i] / total[i]),

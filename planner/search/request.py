@@ -1,12 +1,17 @@
 """A search as a person asks for it: the main phase of a plan, its layout left open."""
 
+from dataclasses import replace
+
 from planner.campaign.planned import plan_cluster, plan_power
-from planner.phases import asked_phases, layout_space
+from planner.layout_choice import LayoutChoice
+from planner.phases import asked_phases, layout_space, stated_layout
 from planner.plan_file import PlanRequest
 from planner.plan_profile import plan_profile
+from planner.quantities import significant
 from planner.refusal import of_the_plan
-from planner.search.ranking import SearchResult, kept_search
+from planner.search.ranking import SearchResult, kept_search, rank
 from profiler.architecture import load_architecture
+from profiler.files import InputError
 from profiler.profile import Profile
 from sim.stacks.stack import load_stack
 
@@ -25,4 +30,18 @@ def search_request(request: PlanRequest, keep: int, profile: Profile | None = No
     cluster = plan_cluster(request, plan_profile(request, profile))
     stack, allowed = load_stack(request.training.stack), plan_power(request, cluster)
     space = layout_space(phase, request, architecture, cluster, stack, allowed)
-    return kept_search(space, keep)
+    result = kept_search(space, keep)
+    choice = phase.layout or request.training.layout
+    return replace(result, stated_note=_stated_note(choice, result)) if choice else result
+
+
+def _stated_note(choice: LayoutChoice, result: SearchResult) -> str:
+    """How the layout that a plan states does beside the best."""
+    space = result.space
+    try:
+        layout = stated_layout(choice, space.cluster, space.stack)
+    except InputError as error:
+        return f"the layout that the plan states cannot be built here: {error}"
+    own = rank(space, [result.best.layout, layout])[1]
+    against = own.reason or ("the best" if layout == result.best.layout else "as fast as the best")
+    return f"the layout that the plan states, {layout.label}, takes {significant(own.step_time_s)} s ({against})"

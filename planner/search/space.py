@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.layout_choice import Only
 from profiler.architecture import ModelArchitecture
 from sim.allowed_power import AllowedPower
 from sim.case import RECOMPUTES, SHARDINGS, Array, StepCase
@@ -34,10 +35,8 @@ COLUMNS = (
     *("sharding", "shard_degree", "recompute", "sequence_parallel", "schedule"),
 )
 """What tells two layouts apart."""
-_RECOMPUTES: Columns = {
-    "recompute": np.arange(len(RECOMPUTES), dtype=np.float64)[None, :, None],
-    "recompute_share": np.ones(1),
-}
+SPREAD = ("tp", "cp", "pp", "dp", "micro_batch")
+"""How GPUs and sequences are spread, which a person may hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +48,8 @@ class LayoutSpace:
     the pipeline schedules that the stack has, 1F1B with virtual stages that split a stage evenly, zero-bubble ones
     where at least two micro-batches pass for each stage (with fewer they have bubbles, which the closed form was not
     checked for); every micro-batch that divides a replica's share; the shardings that the stack has, hybrid ones at
-    every degree; recompute none, selective and full; sequence parallelism off too where the stack has it. Not among
-    them: recompute of some of the layers.
+    every degree; recompute none, selective and full; sequence parallelism off too where the stack has it. Of these,
+    what `only` allows. Not among them: recompute of some of the layers.
     """
 
     architecture: ModelArchitecture
@@ -61,6 +60,7 @@ class LayoutSpace:
     precision: TrainingPrecision = "bf16"
     allowed: AllowedPower = field(default_factory=AllowedPower)
     """What its GPUs may draw."""
+    only: Only = field(default_factory=Only)
 
     def blocks(self, chunk: int = CHUNK) -> Iterator[Columns]:
         """The layouts, some `chunk` of them at a time, each block of one pipeline depth.
@@ -70,14 +70,14 @@ class LayoutSpace:
         """
         spreads = self.spreads()
         for pp in self._depths():
-            for options in self._stages(pp):
+            for options in filter(None, self._stages(pp)):
                 schedule, vp, least = np.array(options, dtype=np.float64).T[:, :, None, None]
                 runs = (spreads["pp"] == pp) & (self._micro_batches(spreads) >= least.max())
                 shared = self.shared(select(spreads, runs))
-                width = max(chunk // (vp.size * len(RECOMPUTES)), 1)
+                width = max(chunk // (vp.size * len(self._recomputes())), 1)
                 for start in range(0, shared["tp"].size, width):
                     some = select(shared, slice(start, start + width))
-                    yield {**some, "schedule": schedule, "vp": vp, **_RECOMPUTES}
+                    yield {**some, "schedule": schedule, "vp": vp, **self._recompute_columns()}
 
     def spreads(self) -> Columns:
         """Tensor, context, data and pipeline parallelism with every micro-batch: one entry each, which `staged` and
@@ -86,7 +86,7 @@ class LayoutSpace:
             self._depths(),
             self._tensor_degrees(),
             self._context_degrees(),
-            _divisors(self.global_batch),
+            [size for size in _divisors(self.global_batch) if self.only.allows("micro_batch", size)],
             [1, 0] if self.stack.sequence_parallel else [0],
             indexing="ij",
         )
@@ -94,6 +94,7 @@ class LayoutSpace:
         dp = np.maximum(self.cluster.gpus // (pp * tp * cp), 1)
         can = (pp * tp * cp * dp == self.cluster.gpus) & (self.global_batch % (dp * micro_batch) == 0)
         can &= (tp > 1) | (sequence_parallel == self.stack.sequence_parallel)
+        can &= dp == (self.only.dp or dp)
         columns = {
             **{"pp": pp, "tp": tp, "cp": cp, "dp": dp},
             **{"micro_batch": micro_batch, "sequence_parallel": sequence_parallel},
@@ -109,7 +110,7 @@ class LayoutSpace:
         padded = np.array([part + [(0, 0, 0)] * (most - len(part)) for part in options], dtype=np.float64)
         schedule, vp, least = padded[np.searchsorted(depths, spreads["pp"])].T[:, :, None, :]
         there = (vp > 0) & (self._micro_batches(spreads) >= least)
-        return {**spreads, "schedule": schedule, "vp": np.maximum(vp, 1), **_RECOMPUTES}, there
+        return {**spreads, "schedule": schedule, "vp": np.maximum(vp, 1), **self._recompute_columns()}, there
 
     def shared(self, columns: Columns) -> Columns:
         """Each entry of `columns` once for every sharding that its ranks allow."""
@@ -125,7 +126,7 @@ class LayoutSpace:
     def count(self, spreads: Columns, there: NDArray[np.bool_]) -> int:
         """How many layouts some spreads have, given those of `staged` that there are."""
         shardings = self._can_share(spreads)[0].sum(axis=1)
-        return int((shardings * there.sum(axis=(0, 1))).sum()) * len(RECOMPUTES)
+        return int((shardings * there.sum(axis=(0, 1))).sum()) * len(self._recomputes())
 
     def nearest_batch(self) -> int:
         """The global batch nearest to the one asked for that some layout divides."""
@@ -133,6 +134,21 @@ class LayoutSpace:
         ranks = {divmod(self.cluster.gpus, math.prod(at)) for at in degrees}
         near = [max(round(self.global_batch / dp), 1) * dp for dp, left in ranks if not left]
         return min(near, key=lambda batch: (abs(batch - self.global_batch), batch))
+
+    def choices(self) -> dict[str, list[int] | list[str]]:
+        """What each part of a layout, as `Only` calls them, is in some layout."""
+        spreads = self.spreads()
+        stages = [option for pp in self._depths() for part in self._stages(pp) for option in part]
+        return {
+            **{
+                name: np.unique(spreads[name]).astype(int).tolist()
+                for name in ("tp", "cp", "pp", "dp", "micro_batch")
+            },
+            "vp": sorted({vp for _, vp, _ in stages}),
+            "schedule": [SCHEDULES[at] for at in sorted({at for at, _, _ in stages})],
+            "sharding": ["none", *self.stack.shardings],
+            "recompute": self._recomputes(),
+        }
 
     def _micro_batches(self, columns: Columns) -> Array:
         return self.global_batch / (columns["dp"] * columns["micro_batch"])
@@ -142,7 +158,8 @@ class LayoutSpace:
         degrees, 0 for the others."""
         degrees = np.array([0] * HSDP + [d for d in _divisors(self.cluster.gpus) if d > 1], dtype=np.float64)
         sharding = np.minimum(np.arange(degrees.size), HSDP)
-        has = np.isin(sharding, [NONE, *(SHARDINGS.index(name) for name in self.stack.shardings)])
+        had = [name for name in ("none", *self.stack.shardings) if self.only.allows("sharding", name)]
+        has = np.isin(sharding, [SHARDINGS.index(name) for name in had])
         ranks = (columns["dp"] * columns["cp"])[:, None]
         hybrid = (degrees < ranks) & (ranks % np.maximum(degrees, 1) == 0)
         return has & ((sharding == NONE) == (ranks == 1)) & ((sharding != HSDP) | hybrid), degrees
@@ -156,17 +173,26 @@ class LayoutSpace:
         def splits(pp: int) -> bool:
             return (layers + 2) % pp == 0 or layers > (pp - 1) * -(-layers // pp)
 
-        return [pp for pp in _divisors(self.cluster.gpus) if pp <= most and splits(pp)]
+        depths = [pp for pp in _divisors(self.cluster.gpus) if pp <= most and splits(pp)]
+        return [pp for pp in depths if self.only.allows("pp", pp) and any(self._stages(pp))]
 
     def _stages(self, pp: int) -> list[list[tuple[int, int, int]]]:
         """Schedules with chunks per stage and the micro-batches that they need: 1F1B's, then zero-bubble ones."""
-        chunks = self._virtual_stages(pp)
+        chunks = [vp for vp in self._virtual_stages(pp) if self.only.allows("vp", vp)]
+        plain = [(SCHEDULES.index("1f1b"), vp, 1) for vp in chunks]
         split = [
             (SCHEDULES.index(name), vp, ZERO_BUBBLE_ROUNDS * pp)
             for name in self.stack.schedules
-            if name in SPLIT and pp > 1 and (vp := chunks_of(name)) in chunks
+            if name in SPLIT and pp > 1 and (vp := chunks_of(name)) in chunks and self.only.allows("schedule", name)
         ]
-        return [[(SCHEDULES.index("1f1b"), vp, 1) for vp in chunks], *([split] if split else [])]
+        return [plain if self.only.allows("schedule", "1f1b") else [], split]
+
+    def _recomputes(self) -> list[str]:
+        return [name for name in RECOMPUTES if self.only.allows("recompute", name)]
+
+    def _recompute_columns(self) -> Columns:
+        at = [RECOMPUTES.index(name) for name in self._recomputes()]
+        return {"recompute": np.array(at, dtype=np.float64)[None, :, None], "recompute_share": np.ones(1)}
 
     def _virtual_stages(self, pp: int) -> list[int]:
         """Chunks per stage that split its layers, or its layers with embedding and head, evenly."""
@@ -176,11 +202,13 @@ class LayoutSpace:
 
     def _tensor_degrees(self) -> list[int]:
         a, per_node = self.architecture, self.cluster.gpus_per_node
-        return [tp for tp in _divisors(a.heads) if splits_heads(tp, a) and (per_node % tp == 0 or tp % per_node == 0)]
+        degrees = [tp for tp in _divisors(a.heads) if splits_heads(tp, a)]
+        return [tp for tp in degrees if (per_node % tp == 0 or tp % per_node == 0) and self.only.allows("tp", tp)]
 
     def _context_degrees(self) -> list[int]:
         most = self.seq_len // SHORTEST_SHARD if self.stack.has_context_parallel else 1
-        return [1, *(cp for cp in _divisors(self.seq_len // 2) if 1 < cp <= most and self.seq_len % (2 * cp) == 0)]
+        degrees = [1, *(cp for cp in _divisors(self.seq_len // 2) if 1 < cp <= most and self.seq_len % (2 * cp) == 0)]
+        return [cp for cp in degrees if self.only.allows("cp", cp)]
 
     def layout(self, row: Array) -> ParallelLayout:
         """The layout that a row of `COLUMNS` stands for; what is the stack's habit stays unsaid."""

@@ -9,13 +9,13 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from planner.decide.pareto import ClusterComparison, Contender
-from planner.phases import BUSY_NETWORK, busy_network
+from planner.phases import BUSY_NETWORK, MEMORY_ERROR, busy_network, of_what_there_is
 from planner.positions import context_notes
 from planner.quantities import counted, energy, money, significant
 from planner.search.ranking import SearchResult
 from planner.search.space import LayoutSpace
 from planner.terminal import console
-from profiler.units import TERA
+from profiler.units import GIB, TERA
 from sim.calibration import unfitted_note
 from sim.hardware import Gpu, load_gpu
 
@@ -42,6 +42,8 @@ def search_dict(result: SearchResult) -> dict[str, object]:
         "seconds": result.seconds,
         "layouts": layouts,
         "losses": [asdict(loss) for loss in result.losses],
+        "only": space.only.stated,
+        "notes": search_notes(result),
     }
 
 
@@ -55,11 +57,23 @@ def print_search(result: SearchResult, screen: Console | None = None) -> None:
     whole = _ranking_table(result, apart=True)
     screen.print(whole if _fits(whole, screen) else _ranking_table(result, apart=False))
     screen.print(_loss_table(result))
-    if result.best.network_share > BUSY_NETWORK:
-        screen.print(f"Note: in the first, {busy_network(result.best.network_share)}.", markup=False)
-    for note in context_notes(result.space.seq_len, result.space.architecture):
+    for note in search_notes(result):
         screen.print(f"Note: {note}.", markup=False)
     _print_unfitted([result.space.cluster.gpu], screen)
+
+
+def search_notes(result: SearchResult) -> list[str]:
+    """What to know of a ranking."""
+    space, best = result.space, result.best
+    notes = [result.stated_note] if result.stated_note else []
+    if best.memory_fit == "tight":
+        peak = of_what_there_is(best.memory_gib * GIB, space.cluster.gpu.memory_bytes)
+        notes.append(f"memory is tight in the first: {peak} ({MEMORY_ERROR})")
+    if any(r.memory_fit == "tight" and not r.fits for r in result.layouts):
+        notes.append(f"what may fit is over by less than the model's error, and a plan may state it ({MEMORY_ERROR})")
+    if best.network_share > BUSY_NETWORK:
+        notes.append(f"in the first, {busy_network(best.network_share)}")
+    return [*notes, *context_notes(space.seq_len, space.architecture)]
 
 
 def _print_unfitted(gpus: Sequence[Gpu], screen: Console) -> None:
@@ -81,6 +95,7 @@ def _ranking_table(result: SearchResult, *, apart: bool) -> Table:
     """Layouts with their figures; what holds each back in a column of its own, or below its layout."""
     space = result.space
     within = f", {space.allowed.text}" if space.allowed.text else ""
+    within += f", only {space.only.text}" if space.only.stated else ""
     table = Table(
         title=f"{escape(space.architecture.name)} on {space.cluster.gpus:,} x {space.cluster.gpu.label}, network "
         f"{escape(space.cluster.fabric.label)}, {space.stack.name}, {space.precision}, "

@@ -12,8 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from planner.campaign.planned import request_phases
+from planner.layout_choice import LayoutChoice
 from planner.phases import stated_layout
-from planner.plan_file import LayoutChoice, plan_request
+from planner.plan_file import plan_request
 from planner.search import SearchResult
 from planner.search.fastest import find_fastest
 from planner.search.leaders import Leaders
@@ -235,7 +236,7 @@ def test_a_plan_file_is_searched_in_its_longest_phase() -> None:
         ],
     }
     found = search_request(plan_request(data, source="here"), 10)
-    assert replace(found, seconds=0) == replace(search(), seconds=0)
+    assert replace(found, seconds=0, stated_note="") == replace(search(), seconds=0)
 
 
 @pytest.mark.parametrize(
