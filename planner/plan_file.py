@@ -70,6 +70,9 @@ class ClusterRequest:
     """How many; whole nodes beyond the first. Default: assumed."""
     node: str = ""
     """A name of sim/catalogue/nodes, or a TOML file; what the GPU is usually sold in where nothing is said."""
+    gpus_per_node: Count | None = None
+    """GPUs of each node that train, such as 64 of a rack's 72; the others are paid for and idle. All where nothing is
+    said."""
     fabric: str = ""
     """A name of sim/catalogue/fabrics, by speed per GPU (-node: per node), or a TOML file; the usual one of the node
     where nothing is said."""

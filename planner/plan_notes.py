@@ -10,6 +10,7 @@ from planner.power_limit import cap_notes
 from planner.water import site_only
 from profiler.profile import Profile
 from sim.campaign import CampaignSetup
+from sim.hardware import Cluster
 
 
 def plan_notes(
@@ -25,6 +26,7 @@ def plan_notes(
         *unfitted_notes(phases, setup.cluster.gpu, error),
         *profile_notes(request, profile, phases),
         *setup.notes,
+        *_idle_gpu_notes(setup.cluster),
         *request.money.notes,
         *tariff_notes(request, grid),
         *spot_notes(request),
@@ -35,3 +37,12 @@ def plan_notes(
         *network_notes(phases),
     )
     return tuple(dict.fromkeys(found))
+
+
+def _idle_gpu_notes(cluster: Cluster) -> tuple[str, ...]:
+    """A word where nodes hold GPUs that the job leaves out."""
+    node = cluster.node
+    if not node.idle_gpus:
+        return ()
+    left = f"{cluster.nodes * node.idle_gpus:,} GPUs, {node.idle_gpus} of the {node.gpus_installed} in each node"
+    return (f"{left}, stay idle: they are paid for and draw their idle power, and take no failed one's place",)

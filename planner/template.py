@@ -19,6 +19,7 @@ from planner.report.plan_text import count_text
 WRITTEN = {
     "model": "llama3.1-70b",
     "tokens": "15T",
+    "cluster.gpus_per_node": 8,
     "cluster.spare_nodes": 2,
     "training.seq_len": 8192,
     "training.global_batch": 512,

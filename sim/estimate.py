@@ -185,7 +185,9 @@ def from_case(
         capacity_bytes=cluster.gpu.memory_bytes,
         largest_memory=largest_kind(memory),
         gpu_power_w=gpu_power_w,
-        node_power_w=cluster.gpus_per_node * gpu_power_w + cluster.node.host_load_power_w,
+        node_power_w=cluster.gpus_per_node * gpu_power_w
+        + cluster.node.idle_gpus * cluster.gpu.idle_power_w
+        + cluster.node.host_load_power_w,
         tokens=tokens,
         gpus=cluster.gpus,
         model_flops=architecture.flops_per_token(round(at(case.seq_len)), "noncausal") * tokens,

@@ -3,11 +3,14 @@
 Catalogue files carry a source beside every number; a user adds hardware by adding a file.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
+
+from annotated_types import Ge
 
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import GIB, Amount, Count, Positive
@@ -15,6 +18,9 @@ from profiler.units import GIB, Amount, Count, Positive
 CATALOGUE = Path(__file__).parent / "catalogue"
 
 T = TypeVar("T")
+
+MOSTLY = 0.8
+"""Share of a node's GPUs from which on leaving out the others is suggested."""
 
 TrainingPrecision = Literal["bf16", "fp16", "fp8"]
 """What the step model has rates for; a profile may hold fp32 too."""
@@ -80,6 +86,9 @@ class Node:
     name: str
     label: str
     gpus_per_node: Count
+    """GPUs of it that train."""
+    idle_gpus: Annotated[int, Ge(0)] = 0
+    """GPUs of it that are left out: there, paid for and idle."""
     host_idle_power_w: Amount
     host_load_power_w: Amount
     switched: bool = True
@@ -94,6 +103,21 @@ class Node:
     fabric: str
     """The fabric it is usually wired to."""
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def gpus_installed(self) -> int:
+        """All that it holds."""
+        return self.gpus_per_node + self.idle_gpus
+
+    def partly_used(self, gpus: int) -> "Node":
+        """With so many of its GPUs in training and the others idle.
+
+        Raises:
+            InputError: it holds fewer.
+        """
+        if not 1 <= gpus <= self.gpus_installed:
+            raise InputError(f"gpus_per_node is {gpus}; a {self.label} holds {self.gpus_installed}.")
+        return replace(self, gpus_per_node=gpus, idle_gpus=self.gpus_installed - gpus)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +176,14 @@ class Cluster:
             raise InputError(f"gpus is {self.gpus}; at least 1 is needed.")
         if self.gpus > per_node and self.gpus % per_node:
             near = max(round(self.gpus / per_node), 1) * per_node
+            some = max(math.gcd(self.gpus, n) for n in range(1, per_node + 1))
+            few = some >= MOSTLY * per_node
+            partly = (
+                f" With cluster.gpus_per_node {some} the other {per_node - some} of each stay idle." if few else ""
+            )
             raise InputError(
                 f"gpus is {self.gpus}; nodes of {self.node.label} hold {per_node}, "
-                f"the nearest whole number is {near}."
+                f"the nearest whole number is {near}.{partly}"
             )
 
     @property
@@ -205,10 +234,21 @@ def load_storage(name: str) -> Storage:
     return _load("storage", name, Storage, "storage")
 
 
-def build_cluster(gpu: str, gpus: int, *, node: str = "", fabric: str = "", storage: str = "shared-2tb-s") -> Cluster:
-    """A cluster of `gpus` GPUs; node and fabric default to what the GPU is usually sold with."""
+def build_cluster(
+    gpu: str,
+    gpus: int,
+    *,
+    node: str = "",
+    gpus_per_node: int | None = None,
+    fabric: str = "",
+    storage: str = "shared-2tb-s",
+) -> Cluster:
+    """A cluster of `gpus` GPUs, `gpus_per_node` in each node or all of them; node and fabric default to what the GPU
+    is usually sold with."""
     part = load_gpu(gpu)
     server = load_node(node or part.node)
+    if gpus_per_node is not None:
+        server = server.partly_used(gpus_per_node)
     return Cluster(
         gpu=part,
         node=server,

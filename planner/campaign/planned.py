@@ -61,7 +61,9 @@ def request_phases(request: PlanRequest) -> tuple[PlannedPhase, ...]:
 def plan_cluster(request: PlanRequest, profile: Profile | None) -> Cluster:
     """The machine that a plan asks for, its GPUs with the watts that the plan's profile measured."""
     c = request.cluster
-    cluster = build_cluster(c.gpu, c.gpus, node=c.node, fabric=c.fabric, storage=c.storage)
+    cluster = build_cluster(
+        c.gpu, c.gpus, node=c.node, gpus_per_node=c.gpus_per_node, fabric=c.fabric, storage=c.storage
+    )
     return replace(cluster, gpu=measured_gpu(cluster.gpu, profile))
 
 

@@ -261,7 +261,7 @@ def on_cluster(request: PlanRequest, gpu: str, count: int) -> PlanRequest:
     is not what a profile measured."""
     cluster = replace(request.cluster, gpu=gpu, gpus=count)
     if load_gpu(gpu).name != load_gpu(request.cluster.gpu).name:
-        cluster = replace(cluster, node="", fabric="", profile="")
+        cluster = replace(cluster, node="", gpus_per_node=None, fabric="", profile="")
     return replace(
         request,
         cluster=cluster,
@@ -295,8 +295,7 @@ def _types(request: PlanRequest, gpus: Sequence[str]) -> list[str]:
 
 def _counts(request: PlanRequest, gpu: str, most: int) -> list[int]:
     """Whole nodes, 1, 2, 3, 4, 6, 8, 12, ... of them, and the request's own count."""
-    cluster = on_cluster(request, gpu, 1).cluster
-    per_node = load_node(cluster.node or load_gpu(gpu).node).gpus_per_node
+    per_node = _gpus_per_node(request, gpu)
     if most < 1:
         raise InputError(f"most_gpus is {most}; at least 1 is needed.")
     nodes = sorted({2**i * m for i in range(20) for m in (1, 3)})
@@ -304,13 +303,18 @@ def _counts(request: PlanRequest, gpu: str, most: int) -> list[int]:
     return sorted(counts | ({request.cluster.gpus} if request.cluster.gpus <= most else set()))
 
 
+def _gpus_per_node(request: PlanRequest, gpu: str) -> int:
+    """GPUs of a node that train where the request's cluster has that GPU."""
+    cluster = on_cluster(request, gpu, 1).cluster
+    return cluster.gpus_per_node or load_node(cluster.node or load_gpu(gpu).node).gpus_per_node
+
+
 def _around(best: Candidate, done: Sequence[Candidate], request: PlanRequest) -> list[int]:
     """Counts between the best and its neighbours of the same GPU that can run it."""
     tried = sorted(c.gpus for c in done if c.gpu == best.gpu and not c.refused)
     at = tried.index(best.gpus)
     ends = (tried[max(at - 1, 0)], tried[min(at + 1, len(tried) - 1)])
-    cluster = on_cluster(request, best.gpu, 1).cluster
-    per_node = load_node(cluster.node or load_gpu(best.gpu).node).gpus_per_node
+    per_node = _gpus_per_node(request, best.gpu)
     between = [best.gpus + (end - best.gpus) * i / FINER for end in ends for i in range(1, FINER)]
     return sorted({max(round(n / per_node), 1) * per_node for n in between})
 

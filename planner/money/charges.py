@@ -47,8 +47,8 @@ class Charges:
 
     @property
     def gpus(self) -> int:
-        """GPUs of whole nodes, the spare ones too."""
-        return (self.setup.cluster.nodes + self.setup.spare_nodes) * self.setup.cluster.node.gpus_per_node
+        """GPUs of whole nodes, the spare ones and those left idle too."""
+        return (self.setup.cluster.nodes + self.setup.spare_nodes) * self.setup.cluster.node.gpus_installed
 
     @property
     def owned_share(self) -> float:

@@ -76,12 +76,13 @@ class SitePower:
         """Power by part while every GPU of the job draws `gpu_power_w` [W].
 
         `busy` tells whether the hosts work (training, writing a checkpoint) or idle. Spare nodes are powered
-        and idle. What is above the nodes draws the same whatever they do: a switch at full traffic draws less than
-        8 % more than at none (Heller et al., "ElasticTree", NSDI 2010); of storage it is assumed.
+        and idle, as are the GPUs that a node leaves out. What is above the nodes draws the same whatever they do: a
+        switch at full traffic draws less than 8 % more than at none (Heller et al., "ElasticTree", NSDI 2010); of
+        storage it is assumed.
         """
         node, gpu = cluster.node, cluster.gpu
-        spare_gpus = spare_nodes * node.gpus_per_node
-        gpu_w = cluster.gpus * gpu_power_w + spare_gpus * gpu.idle_power_w
+        idle_gpus = spare_nodes * node.gpus_installed + cluster.nodes * node.idle_gpus
+        gpu_w = cluster.gpus * gpu_power_w + idle_gpus * gpu.idle_power_w
         host_node_w = node.host_load_power_w if busy else node.host_idle_power_w
         host_w = cluster.nodes * host_node_w + spare_nodes * node.host_idle_power_w
         above_w = self.above_node_share * INTENSIVE_SHARE * node.rated_power_w * (cluster.nodes + spare_nodes)

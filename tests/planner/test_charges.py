@@ -47,6 +47,15 @@ def test_the_cluster_is_whole_nodes_with_spares() -> None:
     assert charges().gpus == 256 + 8  # one spare in a hundred, at least one
 
 
+def test_gpus_that_a_node_leaves_out_are_paid_for_and_said() -> None:
+    cluster = {"gpu": "gb200", "gpus": 128, "gpus_per_node": 64, "spare_nodes": 0}
+    data = {**SMALL, "cluster": cluster, "money": {"price_usd_per_gpu_hour": 3.0}, "replicas": 1}
+    plan = make_plan(plan_request(data, source="test"))
+    assert plan.charges.gpus == 144
+    assert plan.cost.lines[0].expected == pytest.approx(plan.billed_days * 24 * 144 * 3.0)
+    assert any("16 GPUs, 8 of the 72 in each node, stay idle" in note for note in plan.notes)
+
+
 @given(days=st.floats(1, 1000), electricity=st.floats(0, 1e7))
 def test_a_mixed_cluster_is_rent_at_one_end_and_ownership_at_the_other(days: float, electricity: float) -> None:
     none, all_ = charges(mode="mixed"), charges(mode="mixed", owned_gpus=264)

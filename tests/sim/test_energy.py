@@ -64,6 +64,17 @@ def test_spares_idle() -> None:
     assert spare_w == pytest.approx((8 * gpu.idle_power_w + node.host_idle_power_w + above_w) * 1.09)
 
 
+def test_gpus_that_a_node_leaves_out_idle() -> None:
+    """Over a whole cluster: as much as if each of them were a GPU of the job that draws its idle power."""
+    site, some = SitePower(), build_cluster("gb200", 512, gpus_per_node=64)
+    whole = build_cluster("gb200", 576)
+    mean_w = (512 * 1000.0 + 64 * some.gpu.idle_power_w) / 576
+    for spares in (0, 2):
+        assert site.site_power_w(some, 1000.0, busy=True, spare_nodes=spares) == pytest.approx(
+            site.site_power_w(whole, mean_w, busy=True, spare_nodes=spares)
+        )
+
+
 def test_what_is_above_the_nodes_is_a_tenth_of_them_and_stays_when_they_stop() -> None:
     """ElasticTree (NSDI 2010): a switch draws nearly the same at any traffic."""
     site = SitePower()

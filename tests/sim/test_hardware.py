@@ -147,3 +147,17 @@ def test_a_bad_part_file_is_one_sentence(tmp_path: Path, line: str, says: str) -
         load_gpu(str(path))
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_part_of_each_node_may_be_left_idle() -> None:
+    """64 of a rack's 72, so that powers of two divide: NVLink and nodes are those of 64, what is installed stays."""
+    with pytest.raises(InputError, match=r"whole number is 504\. With cluster\.gpus_per_node 64 the other 8 of"):
+        build_cluster("gb200", 512)
+    cluster = build_cluster("gb200", 512, gpus_per_node=64)
+    assert (cluster.nodes, cluster.gpus_per_node, cluster.node.gpus_installed) == (8, 64, 72)
+    assert build_cluster("gb200", 576, gpus_per_node=72) == build_cluster("gb200", 576)
+    for wrong in (0, 73):
+        with pytest.raises(InputError, match=f"gpus_per_node is {wrong}; a GB200 NVL72 rack holds 72"):
+            build_cluster("gb200", 512, gpus_per_node=wrong)
+    with pytest.raises(InputError, match=r"nearest whole number is 96\.$"):  # half of each node is not suggested
+        build_cluster("h100-sxm", 100)
