@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from planner.assumption import Assumption, by_words, row
-from planner.phases import PlannedPhase, fitted_on, step_error_source
+from planner.phase_notes import fitted_on, step_error_source
+from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
 from profiler.profile import Profile
 from sim.calibration import load_calibration

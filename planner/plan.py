@@ -22,7 +22,8 @@ from planner.money.charges import Charges
 from planner.money.costs import CostBreakdown
 from planner.money.pricing import Prices, load_prices
 from planner.money.tariffs import Bill
-from planner.phases import PlannedPhase, fitted_on, step_error_p90
+from planner.phase_notes import fitted_on, step_error_p90
+from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
 from planner.plan_notes import plan_notes
 from planner.plan_profile import plan_profile, profile_text

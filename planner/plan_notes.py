@@ -3,7 +3,8 @@
 from planner.carbon import Grid
 from planner.money.pricing import tariff_notes
 from planner.money.spot import spot_notes
-from planner.phases import PlannedPhase, memory_notes, network_notes, unfitted_notes
+from planner.phase_notes import memory_notes, network_notes, unfitted_notes
+from planner.phases import PlannedPhase
 from planner.plan_file import PlanRequest
 from planner.plan_profile import profile_notes
 from planner.power_limit import cap_notes

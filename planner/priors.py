@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from planner.market import MARKET
 from planner.market.prices import FEW, PriceRange
 from planner.money.pricing import Prices, stated_electricity
-from planner.phases import step_error_source
+from planner.phase_notes import step_error_source
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import Positive
 

@@ -6,7 +6,8 @@ from typing import Literal
 
 from planner.assumption import Kind as AssumptionKind
 from planner.money.costs import CostLine
-from planner.phases import PlannedPhase, fitted_on
+from planner.phase_notes import fitted_on
+from planner.phases import PlannedPhase
 from planner.plan import Plan
 from planner.quantities import energy, human, money, power, significant
 from planner.step_constants import constant_text, meanings, used_constants

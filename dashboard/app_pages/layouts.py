@@ -10,7 +10,7 @@ from dashboard.address import MOST_GPUS, machine_keys
 from dashboard.plans import asked_of, search_of
 from dashboard.scenarios import layout_text
 from planner.decide.pareto import ClusterComparison, compare_clusters
-from planner.phases import memory_notes
+from planner.phase_notes import memory_notes
 from planner.plan import Plan
 from planner.quantities import percent
 from planner.report import charts, layout_charts, tables

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from planner.phases import step_error_source
+from planner.phase_notes import step_error_source
 from planner.plan import Plan
 from planner.report import tables
 from planner.report.details import DRAWN_ONLY

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from planner.phases import MEMORY_ERROR, of_what_there_is
+from planner.phase_notes import MEMORY_ERROR, of_what_there_is
 from planner.runs.training_run import TrainingRun, UnreadableRun
 from profiler.units import GIB, TERA
 from sim.case import Array, StepCase, concatenate

@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from planner.decide.pareto import ClusterComparison, Contender
-from planner.phases import BUSY_NETWORK, MEMORY_ERROR, busy_network, of_what_there_is
+from planner.phase_notes import BUSY_NETWORK, MEMORY_ERROR, busy_network, of_what_there_is
 from planner.positions import context_notes
 from planner.quantities import counted, energy, money, significant
 from planner.search.ranking import SearchResult
