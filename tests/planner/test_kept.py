@@ -63,6 +63,7 @@ CHANGED: dict[str, Any] = {
     "cluster.profile": str(Path(FOLDER.name) / "quiet.json"),
     "cluster.gpus": 512,
     "cluster.node": "hgx-h100",
+    "cluster.gpus_per_node": 4,
     "cluster.fabric": "200g",
     "cluster.storage": "shared-100gb-s",
     "cluster.spare_nodes": 2,
@@ -71,6 +72,15 @@ CHANGED: dict[str, Any] = {
     "training.seq_len": 4096,
     "training.global_batch": 1024,
     "training.layout": {"tp": 2, "sharding": "zero1"},
+    "training.only.tp": 4,
+    "training.only.cp": 2,
+    "training.only.pp": 2,
+    "training.only.dp": 64,
+    "training.only.vp": 2,
+    "training.only.schedule": "1f1b",
+    "training.only.micro_batch": 2,
+    "training.only.sharding": "zero1",
+    "training.only.recompute": "selective",
     "reliability.record": "rsc-1",
     "reliability.checkpoints": "in_memory",
     "reliability.checkpoint_interval_s": 1800,
@@ -134,11 +144,14 @@ def keys(kind: Any, prefix: str = "") -> Iterator[str]:
         if inner is None:
             yield f"{prefix}{field.name}"
         else:
-            yield from keys(inner, f"{field.name}.")
+            yield from keys(inner, f"{prefix}{field.name}.")
 
 
 def changed(*names: str) -> PlanRequest:
-    return plan_request(BASE, [(name, CHANGED[name]) for name in names], source="test")
+    """A layout is stated unless part of one is to be searched."""
+    held = any(name.startswith("training.only.") for name in names)
+    base = {**BASE, "training": {"global_batch": 512}} if held else BASE
+    return plan_request(base, [(name, CHANGED[name]) for name in names], source="test")
 
 
 def made(request: PlanRequest) -> Plan | str:
