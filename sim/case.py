@@ -198,7 +198,7 @@ class StepCase:
     misaligned_rate: Array
     defers_head_gradient: Array
     dp_overlap: Array
-    waits_for_weights: Array
+    whole_tensors: Array
     """1 where gradients are summed for every rank whole, and updated weights waited for at the end of a step."""
     dp_exposed: Array
     fsdp_exposed: Array

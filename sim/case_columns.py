@@ -277,7 +277,7 @@ def _stack_columns(stack: SoftwareStack, precision: TrainingPrecision, k: Mappin
         "misaligned_rate": k["misaligned_rate"],
         "defers_head_gradient": stack.defers_head_gradient,
         "dp_overlap": stack.dp_overlap,
-        "waits_for_weights": stack.waits_for_weights,
+        "whole_tensors": stack.whole_tensors,
         "dp_exposed": k["dp_exposed"],
         "fsdp_exposed": 0.0 if stack.schedules_gathers else k["fsdp_exposed"],
         "cp_exposed": k["cp_exposed"],

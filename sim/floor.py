@@ -24,7 +24,8 @@ def compute_floor_s(case: StepCase) -> Array:
 
 def memory_floor_s(case: StepCase) -> Array:
     """Seconds to read the weights once forward and once backward for every micro-batch, and to update them."""
-    split = replace(case, splits_vocabulary=np.ones(1), splits_head=np.ones(1))  # as a program could
+    as_can_be = {"splits_vocabulary": np.ones(1), "splits_head": np.ones(1), "whole_tensors": np.zeros(1)}
+    split = replace(case, **as_can_be)
     parameters = rank_parameters(split, stage_layers(case)[0])
     weights = 2 * BF16 * parameters * np.maximum(case.micro_batches, 1)
     update = optimizer_s(case, parameters) * case.memory_bytes_per_s  # bytes

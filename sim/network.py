@@ -59,12 +59,23 @@ def gather_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array)
     No gather across nodes was timed by size: a hop between them is taken to wait as long as one of an all-reduce's
     tree does, by the bytes of one node.
     """
+    around = _around_s(case, size_bytes, size_bytes / _nodes(case, size, stride), size, stride)
+    return np.where(size > 1, moving_s(case, size_bytes, size, stride) + around, 0.0)
+
+
+def pass_round_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:
+    """Seconds that a broadcast takes beyond moving its `size_bytes`: NCCL knows rings alone for it
+    (NVIDIA/nccl src/graph/tuning.cc), so that the message passes every rank of the group."""
+    return np.where(size > 1, _around_s(case, size_bytes, size_bytes, size, stride), 0.0)
+
+
+def _around_s(case: StepCase, size_bytes: Array, node_bytes: Array, size: Array, stride: Array) -> Array:
+    """Fixed times and hops of a ring that moves `size_bytes` in all and `node_bytes` from a node to the next at a
+    time."""
     shape, tree = link_shape("gather", case.links), tree_curves()["all-reduce"]
     nodes = _nodes(case, size, stride)
     inside_s = fixed_s(size_bytes, np.maximum(size - nodes, 0.0), shape)
-    between_s = np.where(nodes > 1, nodes, 0.0) * hop_s(size_bytes / nodes, case.fabric_latency_s, tree)
-    moving = moving_s(case, size_bytes, size, stride, shape)
-    return np.where(size > 1, moving + inside_s + between_s, 0.0)
+    return inside_s + np.where(nodes > 1, nodes, 0.0) * hop_s(node_bytes, case.fabric_latency_s, tree)
 
 
 def all_reduce_time_s(case: StepCase, size_bytes: Array, size: Array, stride: Array) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.case import BF16, SHARDINGS, Array, StepCase
-from sim.network import all_reduce_time_s, gather_time_s, overlapped
+from sim.network import all_reduce_time_s, gather_time_s, overlapped, pass_round_s
 from sim.pipeline.times import chunk_layers
 from sim.schedule.order import SCHEDULES
 
@@ -17,6 +17,10 @@ HSDP = SHARDINGS.index("hsdp")
 ZERO1 = SHARDINGS.index("zero1")
 ZERO2 = SHARDINGS.index("zero2")
 ONE_F_ONE_B = SCHEDULES.index("1f1b")
+
+MATRICES, VECTORS = 4, 4
+"""Tensors of a block whose MLP has no gate: query, key and value as one, output and two of the MLP; two norms and the
+biases of attention (InternLM model/modeling_internlm.py fa7337b)."""
 
 SUM_16BIT_BYTES = 6
 """Bytes per parameter to add 16-bit gradients to 16-bit sums: both read, the sum written."""
@@ -209,7 +213,7 @@ def reduction_s(case: StepCase, parameters: Array) -> Array:
     between = np.where(copies > 1, across, 0.0)
     scattered = gather_time_s(case, size_bytes, sharing, stride) + between
     whole = 2 * gather_time_s(case, size_bytes, ranks, stride)
-    plain = np.where(sharded_optimizer(case) & (case.waits_for_weights == 0), scattered, whole)
+    plain = np.where(sharded_optimizer(case) & (case.whole_tensors == 0), scattered, whole)
     return np.where(ranks > 1, np.where(by_block(case), between, plain), 0.0)
 
 
@@ -219,7 +223,24 @@ def weight_gather_s(case: StepCase, parameters: Array) -> Array:
     ranks, tables = sharing_ranks(case), np.minimum(table_parameters(case), parameters)
     size_bytes = case.weight_bytes * (parameters - tables) + BF16 * tables  # embedding and head stay in 16 bits
     gathered = gather_time_s(case, size_bytes, ranks, replica_stride(case))
-    return np.where(sharded_optimizer(case) & ~by_block(case) & (ranks > 1), gathered, 0.0)
+    in_turn = np.where(case.whole_tensors > 0, _broadcasts_s(case, size_bytes, ranks), 0.0)
+    return np.where(sharded_optimizer(case) & ~by_block(case) & (ranks > 1), gathered + in_turn, 0.0)
+
+
+def _broadcasts_s(case: StepCase, size_bytes: Array, ranks: Array) -> Array:
+    """Seconds by which `ranks` owners of whole tensors that broadcast them in turn take longer than one gather.
+
+    The largest tensors are dealt out first, each to the rank that has least: with more ranks than matrices each of
+    these has an owner of its own, as do norms and biases while ranks are left (InternLM solver/optimizer/
+    hybrid_zero_optim.py c788446).
+    """
+    layers, stride = stage_layers(case)[0], replica_stride(case)
+    matrices = layers * (MATRICES + case.gated) + 2
+    large = np.minimum(ranks, matrices)
+    small = np.clip(ranks - matrices, 0.0, layers * VECTORS)
+    vector_bytes = case.weight_bytes * case.hidden
+    pass_s = pass_round_s(case, size_bytes / large, ranks, stride)
+    return (large - 1) * pass_s + small * pass_round_s(case, vector_bytes, ranks, stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +271,7 @@ def gradient_sync_s(case: StepCase, parameters: Array, forward: Hiding, backward
     reduce, gather, times = reduction_s(case, parameters), weight_gather_s(case, parameters), reductions(case)
     last = shown_s(case, reduce, backward)
     earlier = np.where(case.pp > 1, overlapped(round_s, reduce, case.dp_exposed), last)
-    waited = np.where(case.waits_for_weights > 0, gather, shown_s(case, gather, forward))
+    waited = np.where(case.whole_tensors > 0, gather, shown_s(case, gather, forward))
     synced = np.where(case.dp_overlap > 0, (times - 1) * earlier + last + waited, times * reduce + gather)
     return synced + fsdp_root_s(case) + fsdp_late_s(case, parameters)
 
@@ -272,6 +293,8 @@ def optimizer_s(case: StepCase, parameters: Array) -> Array:
     or as measured per parameter."""
     shared = sharded_optimizer(case) | sharded_weights(case)
     owned = parameters / np.where(shared, sharing_ranks(case), 1.0)
+    largest = np.where(shared & (case.whole_tensors > 0), np.maximum(*_tables(case)), 0.0)
+    owned = np.maximum(owned, largest)
     computed_s = case.optimizer_bytes / case.memory_bytes_per_s
     measured_s = case.measured_update_s_per_parameter
     return owned * np.where(np.isnan(measured_s), computed_s, measured_s)

@@ -102,9 +102,13 @@ def _searched(run: TrainingRun, c: Cells) -> TrainingRun | None:
 
 
 def _with_micro_batch(run: TrainingRun, c: Cells) -> TrainingRun:
-    """The smallest micro-batch that fits and takes hardly longer than the best, of those that divide a replica's
-    share of the batch. The others up to the best make the prediction's band."""
-    share = run.global_batch // run.layout.dp
+    """The micro-batch that the stack's pipeline has by itself, or the smallest that fits and takes hardly longer than
+    the best, of those that divide a replica's share of the batch. The others up to the best make the prediction's
+    band."""
+    share, pp = run.global_batch // run.layout.dp, run.layout.pp
+    if run.stack.passes_as_stages and pp > 1 and share % pp == 0:
+        c.notes.append(f"micro_batch not stated: {share // pp} (as many as stages, habit of stack {run.stack.name})")
+        return replace(run, layout=replace(run.layout, micro_batch=share // pp))
     sizes = [size for size in range(1, min(share, LARGEST_MICRO_BATCH) + 1) if share % size == 0]
     runs = [replace(run, layout=replace(run.layout, micro_batch=size)) for size in sizes]
     case = concatenate([r.case() for r in runs])

@@ -141,8 +141,8 @@ def _shard_degree(c: Cells, stack: SoftwareStack, sharding: Sharding, ranks: int
 
 
 def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int, stack: SoftwareStack) -> int:
-    """As stated; else the most, up to eight, that split the layers (or the layers plus embedding and head), where the
-    schedule, or without its name the stack, interleaves."""
+    """As stated; else the stack's usual ones, or the most, up to eight, that split the layers (or the layers plus
+    embedding and head), where the schedule, or without its name the stack, interleaves."""
     if pp == 1:
         return 1
     chunks = chunks_of(_schedule(c, pp))
@@ -156,7 +156,11 @@ def _virtual_stages(c: Cells, a: ModelArchitecture, pp: int, stack: SoftwareStac
     if not stack.interleaves and not c.text("pp_schedule"):
         c.notes.append(f"vp not stated: 1 (habit of stack {stack.name})")
         return 1
-    vp = max(_chunkings(c, a, pp))
+    could = _chunkings(c, a, pp)
+    if stack.usual_chunks is not None and stack.usual_chunks in could:
+        c.notes.append(f"vp not stated: {stack.usual_chunks} (habit of stack {stack.name})")
+        return stack.usual_chunks
+    vp = max(could)
     c.notes.append(f"vp not stated: {vp} (the most chunks, up to 8, that split the layers)")
     return vp
 

@@ -237,7 +237,7 @@ def step_work(case: StepCase) -> StepWork:
         reduce_s=_at(reduction_s(case, parameters)),
         by_round=_at(np.where(reduces_by_round(case), 1.0, 0.0)) > 0,
         gather_s=_at(weight_gather_s(case, parameters)),
-        gathers_last=_at(case.waits_for_weights) > 0,
+        gathers_last=_at(case.whole_tensors) > 0,
         overlaps=_at(case.dp_overlap) > 0,
         once_exposed=_at(case.dp_exposed),
         optimizer_s=_at(optimizer_s(case, parameters) + tied_s(case)),

@@ -12,7 +12,7 @@ from typing import Literal
 
 from profiler.files import InputError, nearest, read_toml
 from profiler.profile import Recompute
-from profiler.units import Amount
+from profiler.units import Amount, Count
 from sim.layout import Sharding
 from sim.schedule.order import PipelineSchedule
 from sim.stacks.context_habits import ContextHabits
@@ -65,9 +65,9 @@ class SoftwareStack:
     """True where training in fp8 takes the maxima of its tensors over all ranks but the pipeline's after every pass,
     and waits for them: delayed scaling (Transformer Engine's `reduce_amax`)."""
     dp_overlap: bool = True
-    waits_for_weights: bool = False
-    """True where ranks that share out the optimizer's state (ZeRO) have gradients summed for each of them whole,
-    and wait at the end of a step for the weights that the others updated."""
+    whole_tensors: bool = False
+    """True where ranks that share out the optimizer's state (ZeRO) own whole tensors: gradients are summed for each
+    rank whole, and at the end of a step all wait while each owner broadcasts the weights that it updated."""
     p2p_overlap: bool = True
     stages_by_work: bool = False
     """True where stages are cut so that layers and head together are shared out evenly, not layers alone."""
@@ -124,6 +124,10 @@ class SoftwareStack:
     """Pipeline schedules that it has, for a search to try."""
     interleaves: bool = True
     """Whether a pipeline of which neither schedule nor virtual stages are said has virtual stages."""
+    usual_chunks: Count | None = None
+    """Chunks of a stage of an interleaved pipeline where nothing is said; else the most that split the layers."""
+    passes_as_stages: bool = False
+    """Whether a pipeline whose micro-batch is not said cuts a replica's batch into as many as it has stages."""
     shardings: tuple[Sharding, ...] = ("zero1", "zero2", "fsdp", "hsdp", "ddp")
     """What its data-parallel ranks can share out, for a search to try; the first is what it does when nothing is
     said."""

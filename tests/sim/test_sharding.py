@@ -65,7 +65,7 @@ def test_state_shared_out_within_a_node_is_gathered_there() -> None:
     whole_s = float(gradient_sync_s(case, parameters, nothing, nothing, zero)[0])
     assert whole_s == pytest.approx(reduced_s + gathered_s)
     assert reduced_s == float(reduction_s(nodes.case(sharding="ddp"), parameters)[0])
-    scattered_s = float(reduction_s(replace(case, waits_for_weights=zero), parameters)[0])
+    scattered_s = float(reduction_s(replace(case, whole_tensors=zero), parameters)[0])
     copies_s = float(reduction_s(nodes.case(sharding="hsdp"), parameters)[0])
     assert scattered_s == pytest.approx(inside_s + copies_s)
 
