@@ -75,7 +75,8 @@ def _fits(run: TrainingRun) -> bool:
 
 
 def _searched(run: TrainingRun, c: Cells) -> TrainingRun | None:
-    """The run in the fastest layout that fits; `None` where there is none."""
+    """The run in the fastest layout that fits, its pipeline one forward, one backward: who has a zero-bubble one says
+    so. `None` where there is none."""
     shardings = (run.layout.sharding,) if c.text("sharding") else run.stack.shardings
     try:
         space = LayoutSpace(
@@ -87,7 +88,7 @@ def _searched(run: TrainingRun, c: Cells) -> TrainingRun | None:
                 storage=load_storage("shared-2tb-s"),
                 gpus=run.layout.gpus,
             ),
-            stack=replace(run.stack, shardings=shardings),
+            stack=replace(run.stack, shardings=shardings, schedules=("1f1b",)),
             seq_len=run.seq_len,
             global_batch=run.global_batch,
             precision=run.precision,

@@ -21,6 +21,10 @@ FLASH_ATTENTION_IN_FRAMEWORKS = "2023"
 """The year from which a framework is taken to have fused attention: Megatron-LM took it up in January 2023 (pull
 request 267), torch in 2.0 in March."""
 
+CUDNN_ATTENTION_IN_JAX = "2024"
+"""The year from which JAX has cuDNN's attention without Transformer Engine (its cudnn/fused_attention_stablehlo.py);
+PaxML before it takes none that is fused."""
+
 MEGATRON_CORE = "2024"
 """The year from which Megatron-LM is taken to train on Megatron-Core (its default since core 0.6, early in 2024)."""
 
@@ -133,6 +137,8 @@ def _of_its_kind(stack: SoftwareStack, c: Cells, precision: TrainingPrecision) -
         return load_stack("kempnerforge-pipeline")  # its stages go without sequence parallelism
     if stack.name == "megatron-2021" and stages == 1:
         return replace(stack, dp_overlap=True)  # torch's DDP (DDP=torch) where there is no pipeline
+    if "pax" in c.text("framework").lower() and precision != "fp8" and not _fused_in_jax(c):
+        return replace(stack, attention="unfused")
     if stack.name == "llm-foundry":
         older = re.search(r"-(13|30)b", c.text("model").lower())  # those two sizes kept Triton's attention
         if _month(c.text("date")) >= "2024" and not older:
@@ -140,6 +146,12 @@ def _of_its_kind(stack: SoftwareStack, c: Cells, precision: TrainingPrecision) -
         if "mp pure" in flags or precision == "fp8":
             return replace(stack, early_stop=False)  # made with torch 1.13.1 and 2.0.1, the others with 2.1
     return stack
+
+
+def _fused_in_jax(c: Cells) -> bool:
+    """Whether a row that JAX trained says of Transformer Engine, or is of a time when JAX fused attention itself."""
+    words = f"{c.text('framework')} {c.text('flags')}".lower()
+    return bool(re.search(r"transformer ?engine|\bte\b", words)) or _month(c.text("date")) >= CUDNN_ATTENTION_IN_JAX
 
 
 def _flags(c: Cells) -> str:
