@@ -38,7 +38,7 @@ def list_assumptions(
     return (
         *_work(request, architecture, phases),
         *_machine(cluster),
-        *speed_assumptions(request, phases, profile, step_error),
+        *speed_assumptions(request, phases, cluster.gpu, profile, step_error),
         *_failures(request, setup),
         *_power(request, cluster, profile),
         *_money(request, prices),

@@ -15,7 +15,7 @@ from sim.stacks.stack import load_stack
 
 
 def speed_assumptions(
-    request: PlanRequest, phases: Sequence[PlannedPhase], profile: Profile | None, step_error: float
+    request: PlanRequest, phases: Sequence[PlannedPhase], gpu: Gpu, profile: Profile | None, step_error: float
 ) -> list[Assumption]:
     """The stack, how fast its kernels are, and how far off the step may be."""
     stack = load_stack(request.training.stack)
@@ -26,7 +26,7 @@ def speed_assumptions(
             "Error of the step model",
             f"{step_error * 100:.1f} % at the 90th percentile",
             "calibrated",
-            step_error_source(phases),
+            step_error_source(phases, gpu),
         ),
     ]
 

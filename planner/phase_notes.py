@@ -48,24 +48,31 @@ def busy_network(share: float) -> str:
     )
 
 
-def step_error_p90(phases: Sequence[PlannedPhase]) -> float:
+def step_error_p90(phases: Sequence[PlannedPhase], gpu: Gpu) -> float:
     """What nine in ten predicted steps miss by less than: of sources, or of a GPU, that the fit did not see."""
     calibration = load_calibration()
-    return calibration.other_part_p90 if _unfitted(phases) else calibration.left_out_p90
+    seen = calibration.part_left_out_p90.get(gpu.fitted, calibration.left_out_p90)
+    return calibration.other_part_p90 if _unfitted(phases) else seen
 
 
-def step_error_source(phases: Sequence[PlannedPhase]) -> str:
+def step_error_source(phases: Sequence[PlannedPhase], gpu: Gpu) -> str:
     """Where `step_error_p90` comes from."""
     if _unfitted(phases):
         return "error at the 90th percentile of the A100's published runs under the H100's efficiencies"
+    if gpu.fitted:
+        return (
+            "error at the 90th percentile on this GPU's published runs, each source left out of the fit of its rate"
+        )
     return "error at the 90th percentile on published runs left out of the calibration; see `herdplan validate`"
 
 
 def unfitted_notes(phases: Sequence[PlannedPhase], gpu: Gpu, error: float) -> tuple[str, ...]:
-    """A word where the step stands on a GPU on which no run was fitted."""
-    if not _unfitted(phases):
-        return ()
-    return (f"{unfitted_note(gpu)}; so predicted, nine in ten of the A100's runs are within {error:.0%}",)
+    """A word where the step stands on a GPU on which no run was fitted, or no more than its rate was."""
+    if _unfitted(phases):
+        return (f"{unfitted_note(gpu)}; so predicted, nine in ten of the A100's runs are within {error:.0%}",)
+    if gpu.fitted and any(phase.origin == "calibrated" for phase in phases):
+        return (f"{unfitted_note(gpu)}; with their source left out, nine in ten are within {error:.0%}",)
+    return ()
 
 
 def fitted_on(phases: Sequence[PlannedPhase]) -> str:

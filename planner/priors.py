@@ -100,7 +100,7 @@ def _time(plan: "Plan") -> dict[str, Prior]:
         low=1 / (1 + error),
         high=1 + error,
         kind="calibrated" if error else "given",
-        source=step_error_source(plan.phases) if error else "throughput stated in the plan",
+        source=step_error_source(plan.phases, plan.cluster.gpu) if error else "throughput stated in the plan",
     )
     told = stated.effective_time_ratio is not None
     for name in ("failures", "restart_time", "detection_time", "chance"):

@@ -6,8 +6,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from planner.runs.choices import WORTH_MORE_GATHERS, WORTH_MORE_MEMORY
+from planner.runs.rows import part_runs
 from planner.runs.training_run import TrainingRun
-from planner.validation import Comparison, ErrorSummary, Validation
+from planner.validation import Comparison, ErrorSummary, Validation, validate_runs
 from sim.calibration import Calibration, load_calibration
 
 
@@ -27,6 +28,7 @@ def markdown_text(result: Validation, figure: str = "", *, fitted: bool = True) 
             _section(f"{kind} precision", {"all": result.overall, **result.by_precision}),
             _section(f"{kind} regime", result.by_regime),
             _section(f"{kind} source{', and left out' if fitted else ''}", result.by_source, left_out),
+            *(_parts(calibration) if fitted else []),
             "" if result.memory is None else _section("Peak memory, where stated", {"all": result.memory}),
             *_worst(result.worst),
             *_unstated(result.unstated_layouts),
@@ -141,6 +143,18 @@ def _section(title: str, groups: Mapping[str, ErrorSummary], left_out: Mapping[s
             cells.append(f"{100 * left_out[name]:.1f}" if name in left_out else "")
         lines.append(f"| {_cell(name)} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _parts(calibration: Calibration) -> list[str]:
+    """Parts on which none of the other runs was made, and whose rate alone is fitted, by GPU."""
+    errors = {runs[0].gpu.label: validate_runs(runs).overall for runs in part_runs().values()}
+    left_out = ", ".join(f"{part} {100 * p90:.1f} %" for part, p90 in calibration.part_left_out_p90.items())
+    return [
+        _section("Parts whose rate alone is fitted", errors),
+        "None of these runs (planner/part_runs.csv) counts above. The rate of a part's products is fitted to them, "
+        f"all else is the H100's. With each source left out, 90th percentile: {left_out}.",
+        "",
+    ]
 
 
 def _seconds(c: Comparison) -> str:

@@ -40,6 +40,8 @@ class Calibration:
     other_part_p90: Positive
     """90th percentile of the absolute step-time error of the A100's runs with the H100's efficiencies on the A100's
     datasheet: what may be expected of a part on which no run was fitted."""
+    part_left_out_p90: Mapping[str, Positive] = field(default_factory=dict)
+    """The same of runs on a part whose rate alone was fitted (`Gpu.fitted`), each source left out of that fit."""
     left_out_by_source: Mapping[str, Positive] = field(default_factory=dict)
     """Median absolute error of each source, as a ratio, with constants fitted on all the others."""
     constants: Mapping[str, Constant] = field(default_factory=dict)
@@ -50,9 +52,12 @@ class Calibration:
 
 
 def unfitted_note(gpu: Gpu) -> str:
-    """A sentence without its full stop where `gpu` is one on which no run was fitted; nothing otherwise."""
+    """A sentence without its full stop where `gpu` is one on which no run was fitted, or no more than the rate of its
+    products was; nothing otherwise."""
     if gpu.kernels:
         return ""
+    if gpu.fitted:
+        return f"on {gpu.label} the rate of products was fitted to published runs; all else is assumed as on the H100"
     return f"no published run on {gpu.label} was fitted: the H100's efficiencies on its datasheet are assumed"
 
 

@@ -114,7 +114,7 @@ def layout_columns(
 
 def _family(gpu: Gpu) -> str:
     """Which calibrated part stands for this GPU: its own, or the H100 where it has none."""
-    return gpu.kernels or "h100"
+    return gpu.kernels or gpu.fitted or "h100"
 
 
 def rate_columns(

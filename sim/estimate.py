@@ -154,7 +154,7 @@ def estimate_step(
 
 def _origin(measured: MeasuredStep, gpu: Gpu) -> KernelOrigin:
     found = ORIGINS[measured.block.footing]
-    return "assumed" if found == "calibrated" and not gpu.kernels else found
+    return "assumed" if found == "calibrated" and not (gpu.kernels or gpu.fitted) else found
 
 
 def from_case(

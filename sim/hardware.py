@@ -58,6 +58,9 @@ class Gpu:
     kernels: str = ""
     """The calibrated part that describes its kernels (`matmul_*` in sim/catalogue/calibration.toml); empty: the
     H100's."""
+    fitted: str = ""
+    """Where no kernel of its own was timed but runs on it were fitted: the calibrated rate of its large products
+    (`matmul_*`)."""
     aliases: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 

@@ -195,7 +195,7 @@ def _provenance(plan: Plan, date: str) -> Iterable[Row]:
     if date:
         yield Row(plan.name, "provenance", "date", "", date, source="given with the report")
     error = share(plan.step_error_p90)
-    source = step_error_source(plan.phases)
+    source = step_error_source(plan.phases, plan.cluster.gpu)
     yield Row(plan.name, "provenance", "step error, 90th percentile", "", error, source=source)
     for number, line in enumerate(plan_file_text(plan.request).splitlines(), 1):
         yield Row(plan.name, "plan file", f"line {number}", "", line, source=PLAN_FILE)

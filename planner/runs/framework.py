@@ -12,6 +12,7 @@ PUBLISHERS = re.compile(r"(?:nvidia|hugging ?face|hf|microsoft|google|ibm|meta|m
 SPELLINGS = (
     (r"\bmegatron[ _]lm\b", "megatron-lm"),
     (r"\bmegatron(?=$|[ ,;(]+(?!core|bridge|deepspeed|fsdp|lm))", "megatron-lm"),
+    (r"\bpai-megatron\S*", "megatron-lm"),
     (r"\bmegatron-fsdp\b", "megatron-core"),
     (r"\bmegatron-(?!lm|core|bridge|deepspeed|fork|\d|early)\w+", "megatron-lm"),
     (r"\bnemo(?:[ -](?:framework|megatron))?[-:/_ ]*v?(?=\d)", "nemo "),

@@ -7,6 +7,7 @@ row's note names every such assumption. A row that cannot be read yields a sente
 import csv
 import difflib
 import io
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,9 @@ from sim.estimate import check_precision
 from sim.hardware import Gpu, TrainingPrecision
 
 PUBLISHED_RUNS = Path(__file__).parents[1] / "published_runs.csv"
+PART_RUNS = Path(__file__).parents[1] / "part_runs.csv"
+"""Published runs on parts that none of the others is on: the rates of these parts are fitted to them and nothing else
+is, nor are they among those that a prediction is scored on."""
 
 REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "seq_len")
 SHAPE = ("layers", "hidden", "heads")
@@ -151,6 +155,15 @@ def _precision(c: Cells, gpu: Gpu) -> TrainingPrecision:
     precision = read_word("precision", text, PRECISIONS)
     check_precision(precision, gpu)
     return precision
+
+
+def part_runs() -> dict[str, list[TrainingRun]]:
+    """The runs of `PART_RUNS` by the calibrated rate of their GPU (`Gpu.fitted`)."""
+    found: dict[str, list[TrainingRun]] = defaultdict(list)
+    for run in read_runs(PART_RUNS):
+        if isinstance(run, TrainingRun):
+            found[run.gpu.fitted].append(run)
+    return dict(found)
 
 
 RunKind = Literal["all", "scored"]

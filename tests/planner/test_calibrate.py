@@ -8,12 +8,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from planner.calibrate import errors_pct, fit, other_part_p90_pct, toml_text
+from planner.calibrate import errors_pct, fit, fit_part, other_part_p90_pct, part_left_out_p90, toml_text
 from planner.runs.estimate import run_cases
-from planner.runs.rows import published_runs
+from planner.runs.rows import part_runs, published_runs
 from planner.runs.training_run import TrainingRun
 from profiler.files import validated
 from sim.calibration import Calibration, load_calibration
+from sim.hardware import load_gpu, names
 from sim.step import step_times
 
 
@@ -103,3 +104,39 @@ def test_what_another_part_may_expect_is_what_the_a100_would_have_been_missed_by
     expected = other_part_p90_pct(published_runs(), shipped.values()) / 100
     assert shipped.other_part_p90 == pytest.approx(expected, rel=0.01)
     assert shipped.other_part_p90 > shipped.left_out_p90
+
+
+# Parts whose rate alone is fitted
+
+
+def test_a_part_that_no_run_was_fitted_on_is_told_from_one_whose_rate_was() -> None:
+    """B200 and GB200 run their published runs; no scored run is on either, and an RTX 4090 has neither."""
+    shipped, by_part = load_calibration(), part_runs()
+    assert set(by_part) == set(shipped.part_left_out_p90) == {load_gpu(name).fitted for name in names("gpus")} - {""}
+    assert not any(run.gpu.fitted for run in published_runs("all"))
+    assert all(run.gpu.fitted == part for part, own in by_part.items() for run in own)
+    assert all(len({run.source_id for run in own}) > 1 for own in by_part.values())
+
+
+def test_the_rate_of_a_part_is_fitted_to_its_runs_and_nothing_else_is() -> None:
+    shipped = load_calibration()
+    constants = shipped.values()
+    for part, own in part_runs().items():
+        name = f"matmul_{part}"
+        found = fit_part(own, shipped, {**constants, name: 0.9}, name)
+        assert found[name] == pytest.approx(constants[name], rel=1e-3)
+        assert {**found, name: 0.0} == {**constants, name: 0.0}
+        left_out = part_left_out_p90(own, shipped, constants, name)
+        assert shipped.part_left_out_p90[part] == pytest.approx(left_out, rel=0.01)
+        fitted, before = (np.median(np.abs(errors_pct(own, c))) for c in (found, {**constants, name: 0.71}))
+        assert fitted < before / 2
+
+
+def test_a_faster_part_is_faster_by_no_more_than_its_peak() -> None:
+    """What a B200 sustains is a smaller share of its peak than what an H100 does: power, not units, limits it."""
+    constants = load_calibration().constants
+    peaks = {name: load_gpu(name).peak_bf16_flops for name in ("h100-sxm", "b200-sxm", "gb200")}
+    h100, b200, gb200 = (constants[f"matmul_{part}"].value for part in ("h100", "b200", "gb200"))
+    assert gb200 < b200 < h100
+    assert h100 * peaks["h100-sxm"] < b200 * peaks["b200-sxm"]
+    assert gb200 * peaks["gb200"] == pytest.approx(b200 * peaks["b200-sxm"], rel=0.05)

@@ -246,3 +246,56 @@ def test_only_bloom_waited_for_every_launch(
     """CUDA_LAUNCH_BLOCKING=1 in BLOOM's chronicles; later releases take flash attention."""
     stack = run(tmp_path, framework=framework, gpu=gpu, date=date).stack
     assert (stack.name, stack.launch_bound, stack.attention) == ("megatron-deepspeed", waits, attention)
+
+
+@pytest.mark.parametrize(
+    ("framework", "date", "precision", "attention"),
+    [
+        ("PaxML/JAX", "2023-09", "bf16", "unfused"),
+        ("PaxML/JAX", "", "bf16", "unfused"),
+        ("PaxML/JAX + Transformer Engine", "2023-09", "bf16", "flash3"),
+        ("PaXML 24.03.04", "2024-12", "bf16", "flash3"),
+        ("PaXML 23.10", "2023-10", "fp8", "flash3"),
+        ("MaxText/JAX", "2023-09", "bf16", "flash2"),
+    ],
+)
+def test_paxml_fused_attention_only_through_transformer_engine(
+    tmp_path: Path, framework: str, date: str, precision: str, attention: str
+) -> None:
+    found = run(tmp_path, framework=framework, date=date, precision=precision, sharding="fsdp", tp="1")
+    assert (found.stack.attention == "unfused") == (attention == "unfused")
+
+
+@pytest.mark.parametrize(
+    ("framework", "stack"),
+    [
+        ("Megatron-LLaMA", "megatron-lm"),
+        ("Pai-Megatron-Patch", "megatron-lm"),
+        ("Megatron-FSDP", "megatron-core"),
+        ("Megatron-Bridge 25.09", "megatron-core"),
+        ("Megatron-DeepSpeed", "megatron-deepspeed"),
+    ],
+)
+def test_relatives_of_megatron_are_megatron(tmp_path: Path, framework: str, stack: str) -> None:
+    assert run(tmp_path, framework=framework, gpu="H100-SXM5-80GB").stack.name == stack
+
+
+@pytest.mark.parametrize(
+    ("cells", "micro_batch", "chunks"),
+    [
+        ({"pp_schedule": "1f1b"}, 4, 1),
+        ({"pp_schedule": "interleaved 1f1b"}, 4, 2),
+        ({"micro_batch": "1"}, 1, 1),
+        ({"pp": "1"}, None, 1),
+    ],
+)
+def test_pipelines_of_torchtitan_in_2024_are_cut_as_it_did(
+    tmp_path: Path, cells: dict[str, str], micro_batch: int | None, chunks: int
+) -> None:
+    """parallelisms/pipelining_utils.py 6806473: as many micro-batches as ranks of the pipeline, two stages a rank."""
+    asked = {"framework": "torchtitan", "date": "2024-12", "tp": "1", "pp": "8", "gpus": "64", "layers": "32"}
+    open_cells = {"vp": "", "micro_batch": "", "grad_accum": "", "global_batch": "256", "sharding": "fsdp"}
+    found = run(tmp_path, **{**asked, **open_cells, **cells})
+    assert found.layout.vp == chunks
+    if micro_batch is not None:
+        assert found.layout.micro_batch == micro_batch

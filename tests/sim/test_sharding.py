@@ -65,9 +65,54 @@ def test_state_shared_out_within_a_node_is_gathered_there() -> None:
     whole_s = float(gradient_sync_s(case, parameters, nothing, nothing, zero)[0])
     assert whole_s == pytest.approx(reduced_s + gathered_s)
     assert reduced_s == float(reduction_s(nodes.case(sharding="ddp"), parameters)[0])
-    scattered_s = float(reduction_s(replace(case, whole_tensors=zero), parameters)[0])
+    split = replace(case, whole_tensors=zero)
+    scattered_s, at_once_s = (float(f(split, parameters)[0]) for f in (reduction_s, weight_gather_s))
     copies_s = float(reduction_s(nodes.case(sharding="hsdp"), parameters)[0])
-    assert scattered_s == pytest.approx(inside_s + copies_s)
+    assert scattered_s == pytest.approx(at_once_s + copies_s)
+
+
+@few
+@given(
+    ranks=st.sampled_from([8, 16, 64, 256, 1024]),
+    more=st.sampled_from([2, 4]),
+    gpu=st.sampled_from(["a100-80gb", "h100-sxm"]),
+)
+def test_owners_of_whole_tensors_that_broadcast_in_turn_take_longer_the_more_they_are(
+    ranks: int, more: int, gpu: str
+) -> None:
+    """A gather moves as many bytes to each rank however many there are; passes of a ring add up. Inside a node they
+    are nothing beside the bytes, over hundreds of ranks they are most of it."""
+    parameters, zero1 = np.full(1, 7e9), ParallelLayout(dp=ranks, sharding="zero1")
+
+    def seconds(dp: int, *, whole: bool) -> float:
+        case = replace(
+            Situation(layout=zero1, gpu=gpu).case(dp=dp, shard_degree=None), whole_tensors=np.full(1, float(whole))
+        )
+        return float(weight_gather_s(case, parameters)[0])
+
+    extra, grown = (seconds(dp, whole=True) - seconds(dp, whole=False) for dp in (ranks, more * ranks))
+    assert 0 < more * extra < grown * 1.01
+    assert extra < 0.02 * seconds(ranks, whole=False) or ranks > 8
+    assert extra > seconds(ranks, whole=False) or ranks < 1024
+
+
+def test_no_more_tensors_are_broadcast_than_there_are() -> None:
+    """From one owner for every tensor on, further ranks add hops alone: one in two more ranks as long again."""
+    parameters = np.full(1, 7e9)
+
+    def extra_s(dp: int) -> float:
+        cases = [
+            replace(
+                Situation(layout=ParallelLayout(sharding="zero1"), gpu="a100-80gb").case(dp=dp),
+                whole_tensors=np.full(1, on),
+            )
+            for on in (0.0, 1.0)
+        ]
+        without, with_turns = (float(weight_gather_s(case, parameters)[0]) for case in cases)
+        return with_turns - without
+
+    assert extra_s(2048) / extra_s(1024) == pytest.approx(2, rel=0.1)
+    assert extra_s(64) / extra_s(32) == pytest.approx(4, rel=0.15)
 
 
 def test_an_embedding_held_twice_is_summed_once_a_step() -> None:
