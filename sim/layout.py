@@ -59,6 +59,7 @@ class ParallelLayout:
         parts = [("TP", self.tp), ("CP", self.cp), ("PP", self.pp), ("VP", self.vp), ("DP", self.dp)]
         text = " ".join(f"{name}{n}" for name, n in parts if n > 1) or "single GPU"
         sharding = f"{self.sharding} over {self.shard_degree}" if self.shard_degree else self.sharding
+        sharding = "plain data-parallel" if self.shard_degree == 1 else sharding  # one rank shares with nobody
         sequence = {None: "", True: ", sequence-parallel", False: ", not sequence-parallel"}[self.sequence_parallel]
         text += "" if self.schedule == "1f1b" else f" {self.schedule}"
         return f"{text}, micro-batch {self.micro_batch}, {sharding}, recompute {self.recompute}{sequence}"

@@ -51,7 +51,7 @@ class LossReason:
     @property
     def miss(self) -> str:
         """How much the nearest misses by, in words."""
-        return f"{_said(self.nearest, self.unit)} {'slower' if self.unit == '%' else 'over'}"
+        return _over(self.nearest) if self.unit == "GiB" else f"{_said(self.nearest, self.unit)} slower"
 
 
 def explain_losses(
@@ -130,8 +130,7 @@ def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, 
     over_gib = (at(memory.total) - space.cluster.gpu.memory_bytes) / GIB
     if over_gib > 0:
         may = fit(at(memory.total), space.cluster.gpu.memory_bytes) == "tight"
-        verdict = "may fit: over" if may else "does not fit"
-        return f"{verdict} by {_said(over_gib, 'GiB')}, most of it {largest_kind(memory, i)}"
+        return f"{'may fit' if may else 'does not fit'}: {_over(over_gib)}, most of it {largest_kind(memory, i)}"
     lost_s = at(times.total) - at(times.total, 0)
     slower_pct = lost_s / at(times.total, 0) * 100
     if slower_pct <= EQUAL_PCT:
@@ -144,6 +143,13 @@ def loss_sentence(space: LayoutSpace, layout: ParallelLayout, times: StepTimes, 
     name = OVER_NODE if part == TENSOR and layout.tp > space.cluster.gpus_per_node else part
     less = ", less gains elsewhere" if excess[part] > (1 + EQUAL_PCT) * lost_s else ""
     return f"{_said(slower_pct, '%')} slower: {name} +{excess[part]:.2g} s{less}"
+
+
+def _over(over_gib: float) -> str:
+    """`2.4 GiB over`, to `LEAST_SAID`."""
+    if over_gib < LEAST_SAID:
+        return "just over"
+    return f"{over_gib:.1f} GiB over" if over_gib < 10 else f"{significant(over_gib, 2)} GiB over"
 
 
 def _said(amount: float, unit: str) -> str:

@@ -212,13 +212,15 @@ def test_what_is_beyond_the_model_is_not_told_apart() -> None:
     def loss(nearest: float, unit: Literal["GiB", "%"]) -> str:
         return LossReason(reason="any", layouts=1, nearest=nearest, unit=unit).miss
 
-    assert (loss(0.00038, "GiB"), loss(0.03, "%")) == ("under 0.1 GiB over", "under 0.1 % slower")
+    assert (loss(0.00038, "GiB"), loss(0.03, "%")) == ("just over", "under 0.1 % slower")
     assert (loss(1.27, "GiB"), loss(14.2, "%")) == ("1.3 GiB over", "14 % slower")
 
 
 def test_a_label_says_what_the_search_varied() -> None:
     layout = ParallelLayout(dp=64, tp=2, sharding="hsdp", shard_degree=8, sequence_parallel=False)
     assert layout.label == "TP2 DP64, micro-batch 1, hsdp over 8, recompute none, not sequence-parallel"
+    alone = ParallelLayout(dp=64, sharding="hsdp", shard_degree=1)
+    assert alone.label == "DP64, micro-batch 1, plain data-parallel, recompute none"
 
 
 # As people ask for it
