@@ -12,7 +12,7 @@ from planner.layout_choice import Only
 from planner.search.fastest import find_fastest
 from planner.search.leaders import Leaders
 from planner.search.losses import LossReason, explain_losses, loss_sentence
-from planner.search.space import CHUNK, LayoutSpace, shape_of
+from planner.search.space import CHUNK, LayoutSpace, nearest_of, shape_of
 from profiler.files import InputError
 from profiler.units import GIB, JOULES_PER_KWH
 from sim.case import Array
@@ -137,7 +137,8 @@ def _none_found(space: LayoutSpace, evaluated: int) -> str:
     if evaluated == 0:
         return (
             f"no layout of {a.name} divides {cluster.gpus:,} GPUs and a global_batch of {space.global_batch:,} "
-            f"sequences; a global_batch of {free.nearest_batch():,} is the nearest that one does."
+            f"sequences; one does with {nearest_of(free.divided_gpus(), cluster.gpus):,} GPUs, or with a "
+            f"global_batch of {free.nearest_batch():,}."
         )
     for columns in space.blocks():
         leanest.offer(np.broadcast_to(memory_use(space.case(columns)).total, shape_of(columns)), columns)

@@ -1,6 +1,9 @@
 """A search as a person asks for it: the main phase of a plan, its layout left open."""
 
 from dataclasses import replace
+from functools import partial, reduce
+
+import numpy as np
 
 from planner.campaign.planned import plan_cluster, plan_power
 from planner.layout_choice import LayoutChoice
@@ -10,9 +13,11 @@ from planner.plan_profile import plan_profile
 from planner.quantities import significant
 from planner.refusal import of_the_plan
 from planner.search.ranking import SearchResult, kept_search, rank
+from planner.search.space import LayoutSpace, nearest_of
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
+from sim.hardware import load_gpu, load_node
 from sim.stacks.stack import load_stack
 
 
@@ -45,3 +50,26 @@ def _stated_note(choice: LayoutChoice, result: SearchResult) -> str:
     own = rank(space, [result.best.layout, layout])[1]
     against = own.reason or ("the best" if layout == result.best.layout else "as fast as the best")
     return f"the layout that the plan states, {layout.label}, takes {significant(own.step_time_s)} s ({against})"
+
+
+@of_the_plan()
+def nearest_gpus(request: PlanRequest) -> int:
+    """The number of GPUs nearest to the one asked for that stand in whole nodes and that a layout of every phase
+    divides; where there is none at all, the nearest in whole nodes.
+
+    Whether a layout fits in memory is not looked at.
+
+    Raises:
+        InputError: an unknown name, or sequences longer than the model has learned positions.
+    """
+    asked = request.cluster
+    per_node = load_node(asked.node or load_gpu(asked.gpu).node).gpus_per_node
+    whole = asked.gpus if asked.gpus < per_node else max(round(asked.gpus / per_node), 1) * per_node
+    request = replace(request, cluster=replace(asked, gpus=whole))
+    architecture, stack = load_architecture(request.model), load_stack(request.training.stack)
+    cluster = plan_cluster(request, None)
+    steps = {(phase.seq_len, phase.global_batch) for phase in asked_phases(request, architecture)}
+    space = partial(LayoutSpace, architecture=architecture, cluster=cluster, stack=stack)
+    divided = [space(seq_len=seq_len, global_batch=batch).divided_gpus() for seq_len, batch in steps]
+    common = reduce(np.intersect1d, divided)
+    return nearest_of(common, whole) if common.size else whole

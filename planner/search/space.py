@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import product
 
 import numpy as np
@@ -150,6 +150,24 @@ class LayoutSpace:
             "recompute": self._recomputes(),
         }
 
+    def divided_gpus(self) -> NDArray[np.int64]:
+        """Numbers of GPUs that some layout with this global batch divides, where all are allowed: part of a node, or
+        whole ones."""
+        per_node = self.cluster.node.gpus_per_node
+        part = [n for n in range(1, per_node) if self._on(n).spreads()["tp"].size]
+        degrees = (
+            [pp for pp in range(1, self._most_stages() + 1) if self._splits(pp)],
+            self._on(per_node)._tensor_degrees(),
+            self._context_degrees(),
+            _divisors(self.global_batch),
+        )
+        whole = np.unique(reduce(np.multiply.outer, [np.array(of, dtype=np.int64) for of in degrees]))
+        return np.concatenate([np.array(part, dtype=np.int64), whole[whole % per_node == 0]])
+
+    def _on(self, gpus: int) -> "LayoutSpace":
+        """The same on another number of GPUs."""
+        return replace(self, cluster=replace(self.cluster, gpus=gpus))
+
     def _micro_batches(self, columns: Columns) -> Array:
         return self.global_batch / (columns["dp"] * columns["micro_batch"])
 
@@ -167,14 +185,16 @@ class LayoutSpace:
     def _depths(self) -> list[int]:
         """Numbers of pipeline stages: those that split the layers, or the layers with embedding and head, evenly, or
         that leave a shorter last stage at least a layer."""
-        layers = self.architecture.layers
-        most = layers if self.stack.has_pipeline else 1
-
-        def splits(pp: int) -> bool:
-            return (layers + 2) % pp == 0 or layers > (pp - 1) * -(-layers // pp)
-
-        depths = [pp for pp in _divisors(self.cluster.gpus) if pp <= most and splits(pp)]
+        depths = [pp for pp in _divisors(self.cluster.gpus) if pp <= self._most_stages() and self._splits(pp)]
         return [pp for pp in depths if self.only.allows("pp", pp) and any(self._stages(pp))]
+
+    def _most_stages(self) -> int:
+        return self.architecture.layers if self.stack.has_pipeline else 1
+
+    def _splits(self, pp: int) -> bool:
+        """Whether so many stages hold the layers as `_depths` says."""
+        layers = self.architecture.layers
+        return (layers + 2) % pp == 0 or layers > (pp - 1) * -(-layers // pp)
 
     def _stages(self, pp: int) -> list[list[tuple[int, int, int]]]:
         """Schedules with chunks per stage and the micro-batches that they need: 1F1B's, then zero-bubble ones."""
@@ -269,6 +289,11 @@ def entries(columns: Columns, shape: tuple[int, ...], at: NDArray[np.intp]) -> C
     """The columns of some of the layouts, counted along the flattened `shape`."""
     index = np.unravel_index(at, shape)
     return {name: np.broadcast_to(values, shape)[index] for name, values in columns.items()}
+
+
+def nearest_of(counts: NDArray[np.int64], asked: int) -> int:
+    """The count nearest to the one asked for, the lesser of two that are as near."""
+    return int(counts[np.argmin(np.abs(counts - asked))])
 
 
 def _divisors(n: int) -> list[int]:

@@ -13,6 +13,7 @@ from planner.search import LayoutSpace
 from planner.search.space import COLUMNS
 from profiler.files import InputError
 from sim.case import RECOMPUTES, SHARDINGS
+from sim.hardware import build_cluster
 from sim.layout import ParallelLayout, check_layout
 from tests.planner.searches import SMALL, STACKS, layouts, rows, run, space, step
 
@@ -148,3 +149,14 @@ def test_the_published_layout_of_the_405b_is_among_those_tried(sharding: str) ->
         for block in where.blocks()
         if block["pp"][0] == 16
     )
+
+
+@settings(max_examples=15)
+@given(gpu=st.sampled_from(["h100-sxm", "gb200"]), batch=st.integers(1, 600), stack=st.sampled_from(STACKS))
+def test_the_gpus_that_some_layout_divides_are_those_that_have_a_layout(gpu: str, batch: int, stack: str) -> None:
+    cluster = build_cluster(gpu, 1)
+    where = replace(space("llama3.1-8b", 8, stack, batch), cluster=cluster)
+    per_node = cluster.node.gpus_per_node
+    tried = [*range(1, per_node), *range(per_node, 12 * per_node + 1, per_node)]
+    have = [n for n in tried if replace(where, cluster=replace(cluster, gpus=n)).spreads()["tp"].size]
+    assert [n for n in where.divided_gpus().tolist() if n <= 12 * per_node] == have
