@@ -12,7 +12,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from dashboard.controls import CONTROLS
 from dashboard.scenarios import (
+    LABELS,
     LARGEST_PLAN_BYTES,
     MODELS,
     UPLOADED,
@@ -186,6 +188,31 @@ def read(parameters: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     return defaults(plan) | found, unread
 
 
+def label_of(key: str) -> str:
+    """What a parameter is called on the page."""
+    kind, _, of = key.partition("_")
+    if kind == "x" and of in WHAT_IF:
+        return f"What if, {WHAT_IF[of]}"
+    return f"{CONTROLS[kind]} of {LABELS[of]}" if of in LABELS else CONTROLS.get(key, key)
+
+
+NOT_OURS = ("utm_", "embed")
+"""Beginnings of parameters that others put into an address."""
+
+
+def unread_sentence(parameters: Mapping[str, str], unread: Iterable[str]) -> str:
+    """What of an address is not planned, and why, in a sentence; empty where all of it is."""
+    cannot = ", ".join(f"{label_of(key)} “{_name(parameters[key])}”" for key in sorted(unread))
+    unknown = ", ".join(
+        f"“{_name(key)}”" for key in sorted(parameters) if key not in READERS and not key.startswith(NOT_OURS)
+    )
+    parts = [
+        *([f"asks for what cannot be ({cannot}), so what usually stands there is planned"] if cannot else []),
+        *([f"names what this page does not have ({unknown}), which is left aside"] if unknown else []),
+    ]
+    return f"The address {' and '.join(parts)}." if parts else ""
+
+
 def write(values: Values, keys: Iterable[str] = READERS) -> dict[str, str]:
     """The parameters of what differs from the defaults."""
     standard = defaults(values["plan"])
@@ -223,7 +250,7 @@ def open_saved(line: str) -> tuple[str, dict[str, Any]]:
         raise InputError("The address holds a saved scenario that cannot be read; remove it.") from None
     values, unread = read(parameters)
     if unread:
-        raise InputError(f"The saved scenario says something of {', '.join(sorted(unread))} that cannot be.")
+        raise InputError(f"The saved scenario asks for what cannot be: {', '.join(map(label_of, sorted(unread)))}.")
     return _name(parameters.get("name", "")) or "Scenario", values
 
 
@@ -254,7 +281,7 @@ def packed(request: PlanRequest) -> str:
             SHARED_READERS[key](written(value)) if value is not None else None
         except (ValueError, OverflowError):
             raise InputError(
-                f"{key} is {written(value)[:40]}, which this page cannot plan; use the command line."
+                f"{label_of(key)} is {written(value)[:40]}, which this page cannot plan; use the command line."
             ) from None
     text = base64.urlsafe_b64encode(zlib.compress(plan_file_text(request).encode(), 9)).decode().rstrip("=")
     if len(text) > LONGEST_PACKED:

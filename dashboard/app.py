@@ -19,9 +19,8 @@ page = st.navigation(
 )
 sidebar()
 state.tell()
-if st.session_state.unread:
-    unread = ", ".join(sorted(st.session_state.unread))
-    ui.problem(f"The address says something of {unread} that cannot be; its default is used.")
+if state.unread():
+    ui.problem(state.unread())
 try:
     page.run()
 except RerunException:

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.controls import for_page
 from profiler.files import InputError
 
 AT_ONCE = 2
@@ -67,7 +68,7 @@ class Job:
         except KeyboardInterrupt:
             self.problem = "Stopped before the first result."
         except InputError as error:
-            self.problem = str(error)
+            self.problem = for_page(str(error))
         except Exception as error:  # a thread's failure would otherwise be lost
             self.problem = f"It failed ({type(error).__name__}); try other choices."
         finally:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from dashboard.controls import for_page
 from planner.campaign.planned import USUAL_PUE, plan_cluster, site_pue
 from planner.carbon import load_grid
 from planner.plan_file import PlanRequest, plan_request
@@ -116,25 +117,6 @@ def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float, layo
         main = max(phases, key=lambda phase: parse_count(phase["tokens"])) if phases else data["training"]
         main["layout"] = layout_choice(layout)
     return _of_bearable_size(plan_request(data, list(values.items()), source="the dashboard"))
-
-
-NOT_HERE = re.compile(r" \(or an? \.[^)]* file\)|, such as --set \S+ where [^;.]*")
-"""What a sentence offers that a page does not take: files and options."""
-
-CONTROLS = {
-    "money.price_usd_per_gpu_hour": "Price [USD per GPU-hour]",
-    "money.server_usd_per_gpu": "Price [USD per GPU, with server]",
-    "money.commitment": "Commitment of a rental",
-}
-"""Keys of a plan file by what stands for them on the left."""
-
-
-def for_page(text: str) -> str:
-    """A sentence with the page's controls instead of a plan file's keys."""
-    text = NOT_HERE.sub("", text)
-    for key, control in CONTROLS.items():
-        text = text.replace(key, f"“{control}”")
-    return text
 
 
 TABLES = {

@@ -8,7 +8,7 @@ from dashboard.assumption_list import show_all, show_assumptions
 from dashboard.scenarios import LABELS, read_upload
 from planner.carbon import grids
 from sim.campaign.reliability import load_reliability, reliability_names
-from sim.hardware import load_gpu, load_node, names
+from sim.hardware import load_gpu, names
 
 WAYS = {"rent": "Rent", "own": "Own", "mixed": "Both"}
 
@@ -45,13 +45,18 @@ def _search_again() -> None:
 
 
 def _whole_nodes() -> None:
-    """Another GPU stands in other nodes: the nearest number of whole ones, for every model."""
-    per_node = load_node(load_gpu(st.session_state.gpu).node).gpus_per_node
+    """Another GPU stands in other nodes: for every model the nearest number of GPUs to the one that the person asked
+    for, not to what the GPU before made of it, so that the way back ends where it began."""
+    made: dict[str, tuple[int, int]] = st.session_state.setdefault("made_of_asked", {})
     for key in state.models():
         gpus, _, layout = machine_keys(key)
-        asked = st.session_state[gpus]
-        nearest = min(max(round(asked / per_node), 1) * per_node, MOST_GPUS // per_node * per_node)
-        state.put({gpus: asked if asked < per_node else nearest, layout: ""})
+        asked, made_of_it = made.get(key, (0, 0))
+        if st.session_state[gpus] != made_of_it:
+            asked = st.session_state[gpus]
+        state.put({gpus: asked, layout: ""})
+        count = min(state.nearest_gpus(key), MOST_GPUS)
+        made[key] = asked, count
+        state.put({gpus: count})
 
 
 def _take(content: bytes, name: str) -> None:

@@ -8,15 +8,21 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from dashboard import address
+from dashboard.controls import for_page
 from dashboard.plans import Asked, plan_of
-from dashboard.scenarios import LABELS, MODELS, UPLOADED, for_page, shared_of
+from dashboard.scenarios import LABELS, MODELS, UPLOADED, shared_of
 from dashboard.uploads import UploadedProfile
 from planner.plan import Plan
 from planner.plan_file import PlanRequest
+from planner.search import request
 from profiler.files import InputError
+from sim.hardware import load_gpu, load_node
 
 UNHEARD_S = 2.0
 """How long a click may come with an address that was replaced: the way to the browser and back, and a run."""
+
+FAR = 2.0
+"""Times as many or as few GPUs, which a person would not take for those they asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +51,18 @@ def restore() -> None:
         st.session_state.path, st.session_state.begun = path, None if asked else path
     st.session_state.bare = False
     parameters = {key: texts[-1] for key, texts in asked.items() if key != "saved"}
-    values, st.session_state.unread = address.read(parameters)
+    values, unread = address.read(parameters)
+    st.session_state.unread = address.unread_sentence(parameters, unread)
     for key, value in values.items():
         st.session_state[key] = value
     st.session_state.saved = list(dict.fromkeys(asked.get("saved", [])))[: address.MOST_SAVED]
     st.session_state.told, st.session_state.restoring = asked, again
+    st.session_state.restored = _written()
+
+
+def unread() -> str:
+    """What of the address could not be read, until the person has changed something."""
+    return str(st.session_state.unread) if _written() == st.session_state.restored else ""
 
 
 def settle() -> None:
@@ -134,6 +147,19 @@ def request_of(key: str) -> PlanRequest:
         InputError: a value that cannot be.
     """
     return address.request_of(values(), key)
+
+
+def nearest_gpus(key: str) -> int:
+    """The number of GPUs nearest to a model's that a plan may have; where that is far, the nearest in whole nodes."""
+    gpus = int(st.session_state[address.machine_keys(key)[0]])
+    try:
+        nearest = request.nearest_gpus(request_of(key))
+    except InputError:
+        nearest = 0
+    if gpus / FAR <= nearest <= gpus * FAR:
+        return nearest
+    per_node = load_node(load_gpu(st.session_state.gpu).node).gpus_per_node
+    return gpus if gpus < per_node else max(round(gpus / per_node), 1) * per_node
 
 
 def own_profile() -> UploadedProfile | None:

@@ -14,6 +14,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from dashboard.controls import for_page
 from dashboard.state import Outcome, chosen, outcome
 from planner.plan import Plan
 from planner.quantities import counted
@@ -72,7 +73,7 @@ def plan_notes(plan: Plan) -> None:
     if plan.notes:
         with st.expander(f"{counted(len(plan.notes), 'thing')} to know of this plan", icon=":material/info:"):
             for text in plan.notes:
-                st.html(f"<p class='hp-muted'>{sentence(text)}.</p>")
+                st.html(f"<p class='hp-muted'>{sentence(for_page(text))}.</p>")
 
 
 def problem(text: str) -> None:

@@ -7,7 +7,7 @@ from planner.kept import kept
 from planner.layout_choice import LayoutChoice
 from planner.plan_file import PhaseRequest, PlanRequest
 from planner.positions import check_positions, context_notes, usual_seq_len
-from planner.quantities import counted
+from planner.quantities import counted, human
 from planner.search import LayoutSpace, kept_fastest
 from profiler.architecture import ModelArchitecture
 from profiler.files import InputError
@@ -182,7 +182,7 @@ def _plan_phase(
     tokens = phase.seq_len * phase.global_batch
     if request.tokens < tokens:
         raise InputError(
-            f"tokens is {request.tokens:g}, less than one step of phase '{phase.name}': "
+            f"tokens is {human(request.tokens)}, less than one step of phase '{phase.name}': "
             f"{counted(phase.global_batch, 'sequence')} of {phase.seq_len:,} tokens."
         )
     stated = request.stated.tflops_per_gpu
@@ -310,7 +310,10 @@ def _habit_notes(name: str, layout: ParallelLayout, stack: SoftwareStack) -> tup
 
 
 def _sharing_notes(name: str, layout: ParallelLayout) -> tuple[str, ...]:
-    """A word where hybrid sharding has a node's ranks share out, and there is one."""
+    """A word where hybrid sharding has a node's ranks share out, and there is only one to share."""
     if layout.sharding != "hsdp" or layout.shard_degree != 1 or layout.dp * layout.cp == 1:
         return ()
-    return (f"phase '{name}': hsdp over 1 rank is plain data parallelism; shard_degree says over how many it shares",)
+    return (
+        f"phase '{name}': hsdp shares nothing out where a node holds one rank, so it runs as plain data parallelism; "
+        "shard_degree says over how many ranks to share",
+    )

@@ -6,6 +6,7 @@ from html import escape
 import streamlit as st
 
 from dashboard import address, state, ui
+from dashboard.controls import for_page
 from dashboard.downloads import downloads
 from dashboard.plans import plan_of
 from planner.plan import Plan
@@ -25,7 +26,7 @@ def _saved() -> list[tuple[str, Plan]]:
             name, values = address.open_saved(line)
             found.append((name, plan_of(*state.asked(address.request_of(values, str(values["model"]))))))
         except InputError as error:
-            ui.problem(f"{name}: {error}")
+            ui.problem(f"{name}: {for_page(str(error))}")
         _row(name, line)
     return found
 

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import jobs, ui
+from dashboard.controls import for_page
 from dashboard.plans import timeline_chart_of, timeline_of
 from planner.campaign.charts import gantt_chart, longest_table
 from planner.campaign.files import replica_frame
@@ -76,7 +77,7 @@ def _timeline(plan: Plan) -> None:
         with st.spinner("Running one step event by event …"):
             found = timeline_of(plan)
     except InputError as error:
-        ui.problem(str(error))
+        ui.problem(for_page(str(error)))
         return
     ui.chart("timeline", timeline_chart_of(plan, dark=ui.dark()), partial(stage_table, found))
 

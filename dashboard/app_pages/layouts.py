@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import jobs, state, ui
 from dashboard.address import MOST_GPUS, machine_keys
+from dashboard.controls import for_page
 from dashboard.plans import asked_of, search_of
 from dashboard.scenarios import layout_text
 from planner.decide.pareto import ClusterComparison, compare_clusters
@@ -86,7 +87,7 @@ def _clusters(plan: Plan) -> None:
     ui.chart("clusters", layout_charts.cluster_front(comparison, ui.theme(), "container"), picked=picked)
     ui.picking_table("clusters", layout_charts.cluster_table(comparison), picked, height=280)
     for name, why in comparison.impossible:
-        ui.note(f"{name}: {why}")
+        ui.note(f"{name}: {for_page(why)}")
     if comparison.interrupted:
         ui.note(f"Not looked at: {'; '.join(comparison.interrupted)}.")
 
@@ -98,7 +99,7 @@ try:
         result = search_of(plan)
 except InputError as error:
     ui.answer(f"This plan runs as {layout.label}.")
-    ui.problem(str(error))
+    ui.problem(for_page(str(error)))
     st.stop()
 slower = plan.main_phase.step.step_time_s / result.best.step_time_s - 1
 ui.answer(

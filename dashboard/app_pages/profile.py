@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import state, ui
+from dashboard.controls import for_page
 from dashboard.plans import roofline_of
 from dashboard.uploads import UploadedProfile, read_profile_upload
 from planner.plan import Plan, step_again
@@ -100,7 +101,7 @@ def _planned(plan: Plan, own: UploadedProfile) -> None:
         watts = measured_gpu(load_gpu(came.gpu), own.profile).matmul_power_w
         ui.note(f"No step of this plan stands on it{'; its watts do' if watts else ''}.")
     for said in profile_notes(plan.request, own.profile, plan.phases):
-        ui.note(f"{words.sentence(said)}.")
+        ui.note(f"{words.sentence(for_page(said))}.")
 
 
 plan = ui.chosen_plan()

@@ -117,7 +117,7 @@ def test_a_hostile_plan_in_an_address_is_a_sentence(text: str, sentence: str) ->
 
 def test_a_plan_that_no_widget_can_hold_is_refused() -> None:
     text = plan_file_text(base("8b")).replace("[site]", "[site]\npue = 5.0")
-    with pytest.raises(InputError, match="pue is 5"):
+    with pytest.raises(InputError, match="PUE is 5"):
         address.packed(parse_plan_request(text, source="a test"))
 
 

@@ -8,7 +8,8 @@ from html import escape
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.scenarios import base, for_page
+from dashboard.controls import for_page
+from dashboard.scenarios import base
 from planner.plan import make_plan
 from planner.plan_file import plan_request
 from planner.quantities import money
@@ -76,9 +77,14 @@ def test_an_address_that_cannot_be_is_explained(start: Start) -> None:
     app = start(pue="abc", gpus_405b="-3", model="<script>", price_usd_per_gpu_hour="nan", unknown="1")
     assert not app.exception
     said = texts(app)
-    assert "something of gpus_405b, model, price_usd_per_gpu_hour, pue that cannot be" in said
+    assert (
+        "asks for what cannot be (GPUs of Llama 3.1 405B “-3”, Model “&lt;script&gt;”, "
+        "Price [USD per GPU-hour] “nan”, PUE “abc”)" in said
+    )
+    assert "what this page does not have (“unknown”)" in said
     assert "<script>" not in said
     assert answer(make_plan(base("405b"))) in said.replace("&#8288;", "")
+    assert "cannot be" not in texts(app.slider(key="pue").set_value(1.3).run())
 
 
 @pytest.mark.parametrize("page", ["overview", "money"])
@@ -103,6 +109,23 @@ def test_values_survive_another_model_and_another_page(start: Start) -> None:
     app.switch_page("app_pages/money.py").run()
     app.selectbox(key="model").set_value("405b").run()
     assert app.number_input(key="gpus_405b").value == 8192
+
+
+def test_another_gpu_takes_gpus_that_can_be_planned_and_the_way_back_ends_where_it_began(start: Start) -> None:
+    app = start()
+    keys = ("gpus_8b", "gpus_70b", "gpus_405b")
+    before = [app.session_state[key] for key in keys]
+    app.number_input(key="price_usd_per_gpu_hour").set_value(5.0).run()
+    app.selectbox(key="gpu").set_value("gb200").run()
+    there = [app.session_state[key] for key in keys]
+    assert [count % 72 for count in there] == [0, 0, 0]
+    assert f"on {there[2]:,} GB200" in texts(app)
+    app.selectbox(key="gpu").set_value("b200-sxm").run()
+    assert [app.session_state[key] for key in keys] == before
+    app.selectbox(key="gpu").set_value("gb200").run()
+    app.number_input(key="gpus_405b").set_value(9216).run()
+    app.selectbox(key="gpu").set_value("h100-sxm").run()
+    assert [app.session_state[key] for key in keys] == [*before[:2], 9216]
 
 
 def test_an_uploaded_plan_becomes_the_chosen_one(start: Start) -> None:
@@ -242,7 +265,7 @@ def test_scenarios_are_saved_compared_opened_and_forgotten(start: Start) -> None
 def test_a_saved_scenario_that_cannot_be_is_explained(start: Start) -> None:
     app = start("compare", model="8b", saved="name=x&pue=99")
     assert not app.exception
-    assert "something of pue that cannot be" in texts(app)
+    assert "asks for what cannot be: PUE." in texts(app)
 
 
 def test_a_layout_of_the_address_is_planned_and_undone(start: Start) -> None:
