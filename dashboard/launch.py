@@ -8,7 +8,7 @@ from pathlib import Path
 
 from planner.report.theme import DARK, LIGHT
 
-APP = Path(__file__).parent / "app.py"
+APP = Path(__file__).parent / "server.py"
 
 SETTINGS = {
     "server.headless": "true",

@@ -175,11 +175,12 @@ def test_a_phone_does_not_scroll_sideways_and_axe_finds_nothing_serious(
 ) -> None:
     paths = PATHS if scheme == "light" else ("", "trust")
     for path in paths:
-        page, _ = _opened(browser, f"{address}/{path}", width=390, scheme=scheme)
+        page, wrong = _opened(browser, f"{address}/{path}", width=390, scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         settled(page)
         assert (path, page.evaluate(CUT_OFF)) == (path, [])
         assert (path, _findings(page)) == (path, [])
+        assert (path, wrong) == (path, [])
         page.close()
 
 
