@@ -80,9 +80,8 @@ def _money() -> None:
 def _assumptions() -> None:
     with st.expander("Assumptions"):
         st.slider("PUE", 1.0, 3.0, step=0.01, key="pue", help="Site power over the power of the machines.")
-        st.selectbox(
-            "Failure record", reliability_names(), format_func=lambda n: load_reliability(n).label, key="record"
-        )
+        st.selectbox("Failure record", reliability_names(), key="record")
+        ui.note(f"{load_reliability(st.session_state.record).label}.")
         st.selectbox("Commitment of a rental", COMMITMENTS, key="commitment")
         st.number_input("Days paid before the first step", 0.0, 1000.0, step=1.0, key="preparation_days")
         if st.button("All of them, with their sources", icon=":material/list_alt:", width="stretch",

@@ -21,8 +21,10 @@ from profiler.files import InputError
 from sim.hardware import load_gpu, names
 
 FACTORS = (0.5, 1.0, 2.0)
-WIDTHS = {"Days": 56, "Cost [M USD]": 92, "Layout": 406, "Why not": 345}
-"""Of columns [px]: those that choose a layout, as wide as a page of 1,400; the rest are reached by scrolling."""
+WIDTHS = {"Days": 52, "Layout": 268, "Cost [M USD]": 92, "Why not": 448}
+"""Of columns [px]: days and layout as wide as a phone, those that choose a layout as wide as a page of 1,360."""
+CLUSTER_WIDTHS = {"GPU": 116, "GPUs": 58, "Days": 52, "M USD": 62, "MWh": 62, "tCO2e": 62, "Beaten by": 180,
+                  "Layout": 272}  # fmt: skip
 
 COMPARED = ("h100-sxm", "h200-sxm", "b200-sxm")
 
@@ -56,8 +58,14 @@ def _layouts(result: SearchResult, plan: Plan) -> None:
             layout_charts.layout_memory(result, look, "container"),
             partial(layout_charts.layout_memory_table, result),
         )
-    ui.note("The best layouts, then the nearest that do not fit. Click a row to plan with its layout.")
+    ui.note(
+        "The best layouts, then the nearest that do not fit; b: micro-batch, SP: sequence-parallel. Click a row to "
+        "plan with its layout."
+    )
     ui.picking_table("layouts", layout_charts.layout_table(result, plan), picked, widths=WIDTHS)
+
+
+def _losses(result: SearchResult) -> None:
     ui.heading("Why the others lose")
     cells = [[loss.reason, f"{loss.layouts:,}", loss.miss] for loss in result.losses]
     ui.rows([("Reason", False), ("Layouts", True), ("The nearest", True)], cells)
@@ -85,7 +93,7 @@ def _clusters(plan: Plan) -> None:
         return
     picked = _pick_cluster(comparison)
     ui.chart("clusters", layout_charts.cluster_front(comparison, ui.theme(), "container"), picked=picked)
-    ui.picking_table("clusters", layout_charts.cluster_table(comparison), picked, height=280)
+    ui.picking_table("clusters", layout_charts.cluster_table(comparison), picked, height=360, widths=CLUSTER_WIDTHS)
     for name, why in comparison.impossible:
         ui.note(f"{name}: {for_page(why)}")
     if comparison.interrupted:
@@ -112,7 +120,7 @@ ui.answer(
     + f"{layout.label}."
 )
 _layouts(result, plan)
-left, right = st.columns([5, 6], gap="large")
+left, right = st.columns(2, gap="large")
 with left:
     ui.heading("The layout of this plan")
     tight = memory_notes(plan.phases)
@@ -120,4 +128,5 @@ with left:
         ui.note(f"Note: {'; '.join(tight)}.")
     ui.chart("memory-bar", charts.memory_bar(plan, ui.theme(), "container"), partial(tables.memory_table, plan))
 with right:
-    _clusters(plan)
+    _losses(result)
+_clusters(plan)

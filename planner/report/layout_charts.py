@@ -17,15 +17,13 @@ from planner.report.words import share
 from planner.search import RankedLayout, SearchResult
 from profiler.units import GIB
 from sim.estimate import StepEstimate
+from sim.hardware import load_gpu
 from sim.memory import memory_use
 
 PICK = "pick"
 """The name under which a click is told; a picked mark has the field `key`."""
 
 MOST_MEMORY_ROWS = 12
-
-NO_RECOMPUTE = ", recompute none"
-"""Of a layout's label: nearly all of the best have it, and a row has no room for it."""
 
 
 def layout_table(result: SearchResult, plan: Plan) -> pd.DataFrame:
@@ -40,8 +38,8 @@ def layout_table(result: SearchResult, plan: Plan) -> pd.DataFrame:
     rows = [
         (
             days if r.fits else None,
+            _compact(r.layout.label),
             usd / 1e6 if r.fits else None,
-            r.layout.label.replace(NO_RECOMPUTE, ""),
             r.reason or ("the fastest that fits" if i == 0 else "as fast"),
             r.memory_gib,
             r.mfu * 100,
@@ -51,7 +49,7 @@ def layout_table(result: SearchResult, plan: Plan) -> pd.DataFrame:
         )
         for i, (r, days, usd) in enumerate(zip(result.layouts, found["days"], found["cost_usd"], strict=True))
     ]
-    columns = ["Days", "Cost [M USD]", "Layout", "Why not", "Memory [GiB]", "MFU [%]", "Step [s]", "GPU power [W]",
+    columns = ["Days", "Layout", "Cost [M USD]", "Why not", "Memory [GiB]", "MFU [%]", "Step [s]", "GPU power [W]",
                "Energy a step [kWh]"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
@@ -141,6 +139,11 @@ def _short(text: str) -> str:
     return short.get(text, text.replace("micro-batch ", "b").replace("recompute ", ""))
 
 
+def _compact(label: str) -> str:
+    """A layout's label as short as a row of a table needs it."""
+    return ", ".join(filter(None, map(_short, label.split(", "))))
+
+
 SHORT_WORDS = {r", b\d": "b: micro-batch", r"\bSP\b": "SP: sequence-parallel"}
 """What stands in a row of the chart by what it means."""
 
@@ -160,7 +163,7 @@ def layout_memory(result: SearchResult, theme: Theme = LIGHT, width: Width = HAL
         "type": "nominal",
         "title": None,
         "scale": {"domain": [k for k, _ in kinds], "range": [colours[c] for _, c in kinds]},
-        "legend": {"orient": "top", "direction": "horizontal", "columns": 2},
+        "legend": {"orient": "top", "direction": "horizontal", "columns": 1},
     }
     rows = table["Layout"].tolist()
     meant = [text for short, text in SHORT_WORDS.items() if re.search(short, " ".join(rows))]
@@ -182,7 +185,7 @@ def layout_memory(result: SearchResult, theme: Theme = LIGHT, width: Width = HAL
         "encoding": {"x": {"field": "at", "type": "quantitative"}},
     }
     return finished(
-        sized({"layer": [bars, rule]}, width, 20 * len(rows) + 170),
+        sized({"layer": [bars, rule]}, width, 20 * len(rows) + 215),
         theme,
         title="What the memory of the best layouts holds",
         subtitle="; ".join(["The fullest GPU, by rank", *meant, f"dashed: {capacity:.0f} GiB"]),
@@ -191,15 +194,21 @@ def layout_memory(result: SearchResult, theme: Theme = LIGHT, width: Width = HAL
 
 
 def cluster_table(comparison: ClusterComparison) -> pd.DataFrame:
-    """Clusters with what each takes: the front, then those beaten and by whom."""
-    rows = [(*_row(c), "on the front") for c in comparison.front]
-    rows += [(*_row(c), f"beaten by {by}") for c, by in comparison.beaten]
-    columns = ["GPU", "GPUs", "Days", "Cost [M USD]", "MWh", "tCO2e", "MFU [%]", "Layout", "Standing"]
+    """Clusters with what each takes: the front, which none beats, then the others and who beats each."""
+    named = {c.name: _named(c) for c in comparison.front}
+    rows = [_row(c, "none") for c in comparison.front]
+    rows += [_row(c, named[by]) for c, by in comparison.beaten]
+    columns = ["GPU", "GPUs", "Days", "M USD", "MWh", "tCO2e", "Beaten by", "Layout", "MFU [%]"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _row(c: Contender) -> tuple[object, ...]:
-    return c.gpu, c.gpus, c.days, c.cost_usd / 1e6, c.energy_mwh, c.emissions_tco2e, c.mfu * 100, c.layout
+def _row(c: Contender, beaten_by: str) -> tuple[object, ...]:
+    takes = c.days, c.cost_usd / 1e6, c.energy_mwh, c.emissions_tco2e
+    return load_gpu(c.gpu).label, c.gpus, *takes, beaten_by, _compact(c.layout), c.mfu * 100
+
+
+def _named(c: Contender) -> str:
+    return f"{c.gpus:,} × {load_gpu(c.gpu).label}"
 
 
 def cluster_front(comparison: ClusterComparison, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
@@ -209,7 +218,7 @@ def cluster_front(comparison: ClusterComparison, theme: Theme = LIGHT, width: Wi
     rows = [
         (
             i,
-            f"{c.gpus:,} × {c.gpu.upper()}",
+            _named(c),
             c.cost_usd / 1e6,
             c.days,
             kinds[i >= len(comparison.front)],

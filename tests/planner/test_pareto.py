@@ -18,6 +18,7 @@ from planner.cli import app
 from planner.decide.pareto import ClusterComparison, Contender, compare, compare_clusters, dominates
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
+from planner.report.layout_charts import cluster_table
 from profiler.files import InputError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -95,6 +96,14 @@ def test_each_row_is_the_plan_of_that_cluster(compared: ClusterComparison) -> No
         assert row.energy_mwh == plan.energy_mwh.expected
         assert row.emissions_tco2e == plan.carbon.location_based_tco2e
         assert row.layout == plan.main_phase.step.layout.label
+
+
+def test_a_table_of_clusters_names_each_and_who_beats_it(compared: ClusterComparison) -> None:
+    table = cluster_table(compared)
+    named = {f"{gpus:,} × {gpu}" for gpu, gpus in zip(table["GPU"], table["GPUs"], strict=True)}
+    assert set(table["GPU"]) == {"H100 SXM 80 GB", "H200 SXM 141 GB"}
+    assert table["Beaten by"].eq("none").sum() == len(compared.front)
+    assert set(table["Beaten by"]) <= {"none", *named}
 
 
 def test_what_was_stated_for_one_cluster_is_not_held_against_another() -> None:
