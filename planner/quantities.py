@@ -120,9 +120,12 @@ def quantity_text(value: float, unit: str) -> str | float:
     return text if parse_quantity(text, unit) == value else value
 
 
-def human(value: float, unit: str = "", *, digits: int = 3) -> str:
-    """`30_840_000, "GPU-hours"` → `30.8 M GPU-hours`; three significant digits unless told."""
-    size = abs(value)
+def human(value: float, unit: str = "", *, digits: int = 3, like: float | None = None) -> str:
+    """`30_840_000, "GPU-hours"` → `30.8 M GPU-hours`; three significant digits unless told.
+
+    `like` is a number beside it, in whose scale it is written.
+    """
+    size = abs(value if like is None else like)
     scale = next((s for s in NAMES if size >= s * (1 if s > 1e3 else 10)), 1.0)
     number = significant(value / scale, digits)
     return " ".join(part for part in (number, NAMES.get(scale, ""), unit) if part)
@@ -154,9 +157,14 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 'es' if thing.endswith('ch') else 's'}"
 
 
-def money(usd: float, *, digits: int = 3) -> str:
-    """`74_200_000` → `$74.2 M`, `-9_310` → `−$9,310`."""
-    return f"{'−' if usd < 0 else ''}${human(abs(usd), digits=digits)}"
+def money(usd: float, *, digits: int = 3, like: float | None = None) -> str:
+    """`74_200_000` → `$74.2 M`, `-9_310` → `−$9,310`; with `like=1e6`, `840_000` → `$0.840 M`."""
+    return f"{'−' if usd < 0 else ''}${human(abs(usd), digits=digits, like=like if usd else None)}"
+
+
+def dollars(usd: float) -> str:
+    """`74_212_345` → `74,200,000`, `40.6` → `40.6`: of a column in USD."""
+    return f"{'−' if usd < 0 else ''}{significant(abs(usd))}"
 
 
 def money_unit(most_usd: float) -> tuple[float, str]:
@@ -172,9 +180,9 @@ def energy_unit(most_mwh: float) -> tuple[float, str]:
     return (1.0, "MWh") if abs(most_mwh) >= 1 else (1e-3, "kWh")
 
 
-def energy(mwh: float, *, digits: int = 3) -> str:
-    """MWh as kWh, MWh or GWh."""
-    scale, unit = energy_unit(mwh)
+def energy(mwh: float, *, digits: int = 3, like: float | None = None) -> str:
+    """MWh as kWh, MWh or GWh; with `like` in the unit in which that is written."""
+    scale, unit = energy_unit(mwh if like is None else like)
     return f"{significant(mwh / scale, digits)} {unit}"
 
 

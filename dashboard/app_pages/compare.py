@@ -68,6 +68,8 @@ def _least(plans: list[tuple[str, Plan]], outcome: str) -> str:
 
 
 def _table(plans: list[tuple[str, Plan]]) -> None:
+    most_usd = max(plan.cost.expected for _, plan in plans)
+    most_mwh = max(plan.energy_mwh.expected for _, plan in plans)
     rows = [
         ("Model", words.plan_label),
         ("GPUs", lambda p: f"{p.cluster.gpus:,} × {p.cluster.gpu.label}"),
@@ -75,8 +77,8 @@ def _table(plans: list[tuple[str, Plan]]) -> None:
         ("Place", lambda p: p.grid.label),
         ("Layout", lambda p: p.main_phase.step.layout.label),
         ("Days", lambda p: f"{significant(p.days.expected)} ({words.span(p.days, significant)})"),
-        ("Cost", lambda p: money(p.cost.expected)),
-        ("Electricity", lambda p: energy(p.energy_mwh.expected)),
+        ("Cost", lambda p: money(p.cost.expected, like=most_usd)),
+        ("Electricity", lambda p: energy(p.energy_mwh.expected, like=most_mwh)),
         ("Peak power", lambda p: power(p.peak_power_mw)),
         ("Emissions", lambda p: f"{words.tonnes(p.carbon.location_based_tco2e)}CO2e"),
         ("MFU", lambda p: words.share(p.mfu)),

@@ -6,18 +6,19 @@ import streamlit as st
 
 from dashboard import ui
 from planner.money.costs import CostBreakdown
-from planner.quantities import money
+from planner.quantities import dollars, money
 from planner.report import charts, money_charts, tables, words
 
 
 def _lines(name: str, cost: CostBreakdown) -> None:
     ui.heading(name)
     cells = [
-        [line.name, money(line.low), money(line.expected), money(line.high), line.how, line.source]
+        [line.name, dollars(line.low), dollars(line.expected), dollars(line.high), line.how, line.source]
         for line in cost.lines
     ]
-    cells.append(["In all", money(cost.low), money(cost.expected), money(cost.high), "", ""])
-    columns = [("Item", False), ("Low", True), ("Expected", True), ("High", True), ("How", False), ("Source", False)]
+    cells.append(["In all", dollars(cost.low), dollars(cost.expected), dollars(cost.high), "", ""])
+    columns = [("Item", False), ("Low [USD]", True), ("Expected [USD]", True), ("High [USD]", True), ("How", False),
+               ("Source", False)]  # fmt: skip
     ui.rows(columns, cells, total=len(cells) - 1)
 
 

@@ -24,8 +24,8 @@ def _figures(plan: Plan) -> str:
     cost, emitted = plan.intervals["cost_usd"], plan.intervals["tco2e"]
     shown = (
         (significant(months.expected), f"months, {words.days(plan.days.expected)}", months, significant),
-        (money(cost.expected), plan.paid, cost, money),
-        (energy(mwh.expected), f"peak {power(plan.peak_power_mw)}", mwh, energy),
+        (money(cost.expected), plan.paid, cost, partial(money, like=cost.expected)),
+        (energy(mwh.expected), f"peak {power(plan.peak_power_mw)}", mwh, partial(energy, like=mwh.expected)),
         (words.tonnes(emitted.expected), "CO2e", emitted, words.tonnes),
     )
     return "".join(

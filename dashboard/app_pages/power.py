@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from dashboard import ui
-from planner.quantities import counted, energy, money, power, significant
+from planner.quantities import counted, dollars, energy, power, significant
 from planner.report import charts, money_charts, place_charts, tables, words
 
 plan = ui.chosen_plan()
@@ -34,10 +34,10 @@ months = counted(len(plan.bill.months), "calendar month")
 ui.rows(
     [("Part", False), ("USD", True), ("Share", True)],
     [
-        [f"{part}{f', {months}' if part == 'Demand' else ''}", money(usd), f"{share:.1f} %"]
+        [f"{part}{f', {months}' if part == 'Demand' else ''}", dollars(usd), f"{share:.1f} %"]
         for part, usd, share in parts.itertuples(index=False)
     ]
-    + [[f"In all, {bill.average_usd_per_kwh:.4f} USD per kWh", money(bill.total_usd), ""]],
+    + [[f"In all, {bill.average_usd_per_kwh:.4f} USD per kWh", dollars(bill.total_usd), ""]],
     total=len(parts),
 )
 renting = plan.request.money.mode == "rent"

@@ -1,6 +1,7 @@
 """Places, first days, power caps and payments in the terminal."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +16,7 @@ from planner.money.pricing import tariff_notes
 from planner.money.spot import spot_notes
 from planner.plan import Plan
 from planner.plan_file import MoneyRequest, PlanRequest
-from planner.quantities import energy, money, percent, power, significant
+from planner.quantities import dollars, energy, money, percent, power, significant
 from planner.report.words import break_even
 from planner.terminal import console
 from profiler.units import DAY_S
@@ -128,12 +129,12 @@ def print_money(plan: Plan, costs: Sequence[tuple[str, CostBreakdown]], flow: Ca
     screen = console()
     for name, cost in costs:
         table = Table(title=f"{escape(plan.name)}: {name}", title_justify="left", title_style="bold")
-        for column in ("", "low", "expected", "high", "how"):
-            table.add_column(column, justify="left" if column in ("", "how") else "right")
+        for column in ("USD", "low", "expected", "high", "how"):
+            table.add_column(column, justify="left" if column in ("USD", "how") else "right")
         for line in cost.lines:
-            table.add_row(line.name, money(line.low), money(line.expected), money(line.high), line.how)
+            table.add_row(line.name, dollars(line.low), dollars(line.expected), dollars(line.high), line.how)
         table.add_section()
-        table.add_row("In all", money(cost.low), money(cost.expected), money(cost.high), "")
+        table.add_row("In all", dollars(cost.low), dollars(cost.expected), dollars(cost.high), "")
         screen.print(table)
     screen.print(break_even(plan), markup=False)
     request = plan.request
@@ -153,10 +154,11 @@ def _payments(plan: Plan, flow: CashFlow) -> Table:
     for column in columns:
         table.add_column(column, justify="left" if column == "month" else "right")
     rows = [(month, usd + back[month], back[month], usd) for month, usd in flow.by_month_usd.items()]
+    sums = (sum(row[1] for row in rows), sum(row[2] for row in rows), flow.total_usd)
+    told = partial(money, like=max(map(abs, sums)))
     for month, paid, returned, net in rows:
-        cells = (month, money(paid), money(returned) if returned else "", money(net))
+        cells = (month, told(paid), told(returned) if returned else "", told(net))
         table.add_row(*cells[: len(columns)])
     table.add_section()
-    sums = (sum(row[1] for row in rows), sum(row[2] for row in rows), flow.total_usd)
-    table.add_row(*("In all", *map(money, sums))[: len(columns)])
+    table.add_row(*("In all", *map(told, sums))[: len(columns)])
     return table

@@ -5,6 +5,7 @@ place of legends, and a table of its numbers in `planner.report.tables`.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -232,11 +233,13 @@ def _listed(names_: pd.Series, texts: list[str]) -> str:
 def energy_parts(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """Energy at the site's meter by part."""
     frame = tables.energy_part_table(plan)
+    most_mwh = float(frame["MWh"].max())
     texts = [
-        f"{energy(mwh)} · {percent:.0f} %" for mwh, percent in zip(frame["MWh"], frame["Share [%]"], strict=True)
+        f"{energy(mwh, like=most_mwh)} · {percent:.0f} %"
+        for mwh, percent in zip(frame["MWh"], frame["Share [%]"], strict=True)
     ]
     total = energy(plan.campaign.total_energy_j / JOULES_PER_MWH)
-    scale, unit = energy_unit(frame["MWh"].max())
+    scale, unit = energy_unit(most_mwh)
     shown = frame.assign(label=texts, MWh=frame["MWh"] / scale)
     return finished(
         labelled_bars(shown, theme, width, y="Part", x="MWh", title=unit),
@@ -250,7 +253,7 @@ def energy_parts(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
 def energy_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """Energy at the site's meter by calendar month."""
     frame = tables.month_table(plan)
-    texts = [energy(mwh) for mwh in frame["MWh"]]
+    texts = [energy(mwh, like=frame["MWh"].max()) for mwh in frame["MWh"]]
     busiest = int(frame["MWh"].to_numpy().argmax())
     scale, unit = energy_unit(frame["MWh"].max())
     names_ = [month(name) for name in frame["Month"]]
@@ -320,8 +323,9 @@ def tornado_bars(
     label, unit_of, text = OUTCOME_TEXTS[outcome]
     felt = [swing for swing in swings if text(swing.at_p5) != text(swing.at_p95)]
     shown, at = felt[:MOST_BARS], plan.intervals[outcome].expected
+    told = partial(money, like=at) if outcome == "cost_usd" else text
     rows = [
-        (s.label, *sorted((s.at_p5, s.at_p95)), f"{text(s.at_p5)} to {text(s.at_p95)}".replace(" days to", " to"))
+        (s.label, *sorted((s.at_p5, s.at_p95)), f"{told(s.at_p5)} to {told(s.at_p95)}".replace(" days to", " to"))
         for s in shown
     ]
     frame = pd.DataFrame(rows, columns=["Assumption", "low", "high", "label"])

@@ -1,6 +1,7 @@
 """Plans against each other: one figure of each with its 90 % interval, a row a plan."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
@@ -38,7 +39,8 @@ def comparison_bars(
     label, unit, _, text = FIGURES[outcome]
     frame = comparison_table(plans, outcome).set_axis(["Scenario", "low", "expected", "high"], axis=1)
     values = [plan.intervals[outcome].expected for _, plan in plans]
-    frame["label"] = [text(value) for value in values]
+    told = partial(text, like=max(values)) if text in (money, energy) else text
+    frame["label"] = [told(value) for value in values]
     most = float(frame["high"].max()) * 1.3
     y = names("Scenario", frame["Scenario"].tolist())
     x = quantity("low", unit, ticks=5, scale={"domain": [0, most], "nice": False})
@@ -59,7 +61,7 @@ def comparison_bars(
     return finished(
         sized(body, width, 40 * len(frame) + 96),
         theme,
-        title=f"{label}: {' to '.join(dict.fromkeys((text(values[least]), text(values[largest]))))}",
+        title=f"{label}: {' to '.join(dict.fromkeys((told(values[least]), told(values[largest]))))}",
         subtitle="Dot: as planned. Bar: 90 % interval",
-        description="; ".join(f"{name} {text(value)}" for (name, _), value in zip(plans, values, strict=True)),
+        description="; ".join(f"{name} {told(value)}" for (name, _), value in zip(plans, values, strict=True)),
     )

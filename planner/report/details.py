@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from planner.comparisons import emitted_as_much_as, water_as_much_as
 from planner.money.costs import CostBreakdown
 from planner.plan import Plan
-from planner.quantities import counted, energy, human, money, power, significant
+from planner.quantities import counted, dollars, energy, human, money, power, significant
 from planner.report import charts, finish_charts, money_charts, place_charts, tables, words
 from planner.report.document import Block, Cell, Code, Figure, Part, Role, Section, Table, Text, table
 from planner.report.plan_text import plan_file_text
@@ -142,17 +142,17 @@ def _money(plan: Plan) -> tuple[Block, ...]:
 def _cost_table(plan: Plan, name: str, cost: CostBreakdown) -> Table:
     columns: tuple[tuple[str, Role], ...] = (
         (f"{name}: item", "text"),
-        ("Low", "number"),
-        ("Expected", "number"),
-        ("High", "number"),
+        ("Low [USD]", "number"),
+        ("Expected [USD]", "number"),
+        ("High [USD]", "number"),
         ("Source", "source"),
     )
     rows: list[tuple[object, ...]] = [
-        (Cell(line.name, line.how), money(line.low), money(line.expected), money(line.high), line.source)
+        (Cell(line.name, line.how), dollars(line.low), dollars(line.expected), dollars(line.high), line.source)
         for line in cost.lines
     ]
     said = "this plan’s cost" if cost is plan.cost else "another way, for comparison"
-    rows.append((f"{name}, in all", money(cost.low), money(cost.expected), money(cost.high), said))
+    rows.append((f"{name}, in all", dollars(cost.low), dollars(cost.expected), dollars(cost.high), said))
     return table(f"{name}, line by line", columns, rows, frozenset({len(rows) - 1}))
 
 
@@ -160,11 +160,11 @@ def _bill(plan: Plan) -> Table:
     bill = plan.bill
     months = counted(len(bill.months), "calendar month")
     rows: list[tuple[object, ...]] = [
-        (f"Energy, {energy(bill.energy_kwh / 1000)}", money(bill.energy_usd)),
-        (f"Demand, {months}", money(bill.demand_usd)),
-        ("Fixed charges", money(bill.fixed_usd)),
+        (f"Energy, {energy(bill.energy_kwh / 1000)}", dollars(bill.energy_usd)),
+        (f"Demand, {months}", dollars(bill.demand_usd)),
+        ("Fixed charges", dollars(bill.fixed_usd)),
         *_idle(plan),
-        (f"In all, {plan.whole_bill.average_usd_per_kwh:.4f} USD per kWh", money(plan.whole_bill.total_usd)),
+        (f"In all, {plan.whole_bill.average_usd_per_kwh:.4f} USD per kWh", dollars(plan.whole_bill.total_usd)),
     ]
     columns: tuple[tuple[str, Role], ...] = (("Electricity bill", "text"), ("USD", "number"))
     return table("The electricity bill", columns, rows, frozenset({len(rows) - 1}))
@@ -176,7 +176,7 @@ def _idle(plan: Plan) -> list[tuple[object, ...]]:
     if not idle.energy_kwh:
         return []
     how = "all charges of days before the first step and after the last that the run’s own months do not have"
-    return [(Cell(f"Idle before and after training, {energy(idle.energy_kwh / 1000)}", how), money(idle.total_usd))]
+    return [(Cell(f"Idle before and after training, {energy(idle.energy_kwh / 1000)}", how), dollars(idle.total_usd))]
 
 
 def _whose_bill(plan: Plan) -> str:

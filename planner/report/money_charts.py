@@ -97,8 +97,8 @@ def bill_months(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     bill = plan.whole_bill
     usd = bill.usd_by_month
     idle = ", with the days before and after training" if plan.standing_bill.energy_kwh else ""
-    scale, unit = money_unit(max(map(abs, usd.values())))
-    rows = [(month(name), value / scale, money(value)) for name, value in usd.items()]
+    scale, unit = money_unit(abs(bill.total_usd))
+    rows = [(month(name), value / scale, money(value, like=bill.total_usd)) for name, value in usd.items()]
     return finished(
         month_bars(pd.DataFrame(rows, columns=["Month", "amount", "label"]), width, title=unit,
                    colour=theme.communication),

@@ -69,7 +69,7 @@ def country_bars(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """The run's electricity beside what some countries generate in a year."""
     frame = country_table(plan)
     scale, unit = energy_unit(frame["MWh"].max())
-    frame = frame.assign(label=[energy(mwh) for mwh in frame["MWh"]], MWh=frame["MWh"] / scale)
+    frame = frame.assign(label=[energy(mwh, like=scale) for mwh in frame["MWh"]], MWh=frame["MWh"] / scale)
     return finished(
         labelled_bars(frame, theme, width, y="What", x="MWh", title=unit, marked=THIS_RUN),
         theme,

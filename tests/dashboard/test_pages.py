@@ -1,5 +1,6 @@
 """Every page runs, follows its widgets and its address, and explains what cannot be."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import date
@@ -211,6 +212,15 @@ def test_a_sentence_names_the_control_that_the_page_has() -> None:
     assert "“Price [USD per GPU-hour]”" in said
     assert "--set" not in said
     assert "money." not in said
+
+
+@pytest.mark.parametrize("mode", ["rent", "own"])
+def test_the_lines_of_a_cost_have_one_unit(start: Start, mode: str) -> None:
+    said = texts(start("money", mode=mode))
+    lines = "".join(re.findall("<td class=n>[^<]*</td>", said))
+    assert "Expected [USD]" in said
+    assert lines
+    assert not re.search("[$kM]", re.sub("<[^>]*>", "", lines))
 
 
 def test_a_deadline_is_answered_and_told_in_the_address(start: Start) -> None:

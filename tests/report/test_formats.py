@@ -15,7 +15,7 @@ import pytest
 
 from planner.plan import Plan
 from planner.plan_file import parse_plan_request
-from planner.quantities import money
+from planner.quantities import dollars
 from planner.report.details import OUTCOME_TEXTS
 from planner.report.document import clean
 from planner.report.formats import FORMATS, write_report
@@ -82,9 +82,9 @@ def test_figures_in_prose_are_the_plans(plan: Plan, reports: dict[str, bytes], k
         assert cost is not None
         for line in cost.lines:
             for usd in (line.low, line.expected, line.high):
-                assert bare(money(usd)) in text
-        assert bare(money(cost.low)) in text
-        assert bare(money(cost.high)) in text
+                assert bare(dollars(usd)) in text
+        assert bare(dollars(cost.low)) in text
+        assert bare(dollars(cost.high)) in text
     for name, interval in plan.intervals.items():
         assert bare(OUTCOME_TEXTS[name](interval.low)) in text
         assert bare(OUTCOME_TEXTS[name](interval.high)) in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from planner.plan import Plan
-from planner.quantities import energy, money, power, significant
+from planner.quantities import dollars, energy, money, power, significant
 from planner.report.contents import document
 from planner.report.document import Figure, clean
 from planner.report.html import render_html
@@ -34,9 +34,9 @@ def test_says_what_the_plan_says(plan: Plan, report: str) -> None:
         f"{plan.cluster.gpus:,}",
         significant(plan.days.expected),
         significant(plan.months.expected),
-        money(plan.cost.low),
+        dollars(plan.cost.low),
         money(plan.cost.expected),
-        money(plan.cost.high),
+        dollars(plan.cost.high),
         energy(plan.energy_mwh.expected),
         power(plan.peak_power_mw),
         f"{significant(plan.carbon.location_based_tco2e)} tCO2e",
