@@ -201,16 +201,16 @@ NOT_OURS = ("utm_", "embed")
 
 
 def unread_sentence(parameters: Mapping[str, str], unread: Iterable[str]) -> str:
-    """What of an address is not planned, and why, in a sentence; empty where all of it is."""
+    """What of an address is not planned, and why, in words; empty where all of it is."""
     cannot = ", ".join(f"{label_of(key)} “{_name(parameters[key])}”" for key in sorted(unread))
     unknown = ", ".join(
         f"“{_name(key)}”" for key in sorted(parameters) if key not in READERS and not key.startswith(NOT_OURS)
     )
-    parts = [
-        *([f"asks for what cannot be ({cannot}), so what usually stands there is planned"] if cannot else []),
-        *([f"names what this page does not have ({unknown}), which is left aside"] if unknown else []),
+    said = [
+        f"The address asks for what cannot be ({cannot}): what usually stands there is planned." if cannot else "",
+        f"The address names what this page does not have ({unknown}): it is left aside." if unknown else "",
     ]
-    return f"The address {' and '.join(parts)}." if parts else ""
+    return " ".join(filter(None, said))
 
 
 def write(values: Values, keys: Iterable[str] = READERS) -> dict[str, str]:

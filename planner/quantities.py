@@ -163,8 +163,8 @@ def money(usd: float, *, digits: int = 3, like: float | None = None) -> str:
 
 
 def dollars(usd: float) -> str:
-    """`74_212_345` → `74,200,000`, `40.6` → `40.6`: of a column in USD."""
-    return f"{'−' if usd < 0 else ''}{significant(abs(usd))}"
+    """`74_212_345` → `74,200,000`, `40.6` → `41`: of a column in USD, so whole ones."""
+    return f"{'−' if usd < 0 else ''}{float(f'{abs(usd):.3g}'):,.0f}"
 
 
 def money_unit(most_usd: float) -> tuple[float, str]:

@@ -4,12 +4,13 @@ from functools import partial
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import state, ui
 from dashboard.address import LEAST_FACTOR, MOST_FACTOR, OUTCOMES, WHAT_IF
 from planner.decide.sensitivity import tornado
 from planner.plan import Plan
-from planner.priors import plan_priors
+from planner.priors import Prior, plan_priors
 from planner.quantities import energy, money, percent, significant
 from planner.report import charts, tables, words
 
@@ -21,21 +22,26 @@ SHOWN = (
     ("tco2e", "Emissions", words.tonnes),
 )
 
+ACROSS = 4
+"""Sliders beside each other."""
+
 
 def _reset() -> None:
     state.put({f"x_{name}": 1.0 for name in WHAT_IF})
+
+
+def _slider(name: str, prior: Prior, place: DeltaGenerator) -> None:
+    said = f"Times what the plan takes; its 90 % range is {prior.low:.2f} to {prior.high:.2f}."
+    place.slider(prior.label, LEAST_FACTOR, MOST_FACTOR, step=0.05, key=f"x_{name}", format="%.2f ×", help=said)
 
 
 def _sliders(plan: Plan) -> dict[str, float]:
     """The factors that the sliders say, of the assumptions that this plan has."""
     known = plan_priors(plan)
     having = [name for name in WHAT_IF if name in known]
-    columns = st.columns(4, gap="medium")
-    for at, name in enumerate(having):
-        prior = known[name]
-        with columns[at % len(columns)]:
-            said = f"Times what the plan takes; its 90 % range is {prior.low:.2f} to {prior.high:.2f}."
-            st.slider(prior.label, LEAST_FACTOR, MOST_FACTOR, step=0.05, key=f"x_{name}", format="%.2f ×", help=said)
+    for start in range(0, len(having), ACROSS):  # a row at a time: on a phone they stand in this order
+        for name, column in zip(having[start : start + ACROSS], st.columns(ACROSS, gap="medium"), strict=False):
+            _slider(name, known[name], column)
     return {name: st.session_state[f"x_{name}"] for name in having}
 
 

@@ -41,7 +41,11 @@ ui.rows(
     total=len(parts),
 )
 renting = plan.request.money.mode == "rent"
-ui.note(f"Tariff {bill.tariff}. " + ("Rent includes it already." if renting else "One of the lines of ownership."))
+given = plan.request.site.electricity_usd_per_kwh is not None
+ui.note(
+    ("At the price given. " if given else f"Tariff {bill.tariff}. ")
+    + ("Rent includes it already." if renting else "One of the lines of ownership.")
+)
 left, right = st.columns(2, gap="large")
 with left:
     ui.chart("places", place_charts.tonnes_by_place(plan, look, "container"), partial(place_charts.place_table, plan))

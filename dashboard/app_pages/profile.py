@@ -29,7 +29,7 @@ def _shown(plan: Plan) -> tuple[Profile | None, str]:
     if plan.profile is not None:
         return plan.profile, "the profile that ships"
     try:
-        return roofline_of(plan.cluster.gpu.name, plan.request.model), "a roofline"
+        return roofline_of(plan.cluster.gpu.name, plan.request.model), "a stand-in"
     except InputError:
         return None, ""
 
@@ -59,7 +59,8 @@ def _worded(note: str) -> str:
 def _provenance(profile: Profile) -> None:
     p = profile.provenance
     facts = [
-        ("Device", p.device), ("How", p.method), ("Known how", p.origin), ("Taken", p.taken_at),
+        ("Device", p.device), ("How", p.method), ("Known how", profile_charts.known_how(p.origin)),
+        ("Taken", p.taken_at.replace("T", " ")),
         ("Command", p.command),
         ("Versions", ", ".join(f"{name} {value}" for name, value in
                                (("herdplan", p.herdplan), ("torch", p.torch), ("CUDA", p.cuda), ("driver", p.driver),

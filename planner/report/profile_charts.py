@@ -38,6 +38,14 @@ COLUMNS = [
 ]
 
 
+COMPUTED = "computed"
+
+
+def known_how(origin: str) -> str:
+    """How a row is known, in a word: a roofline is computed."""
+    return COMPUTED if origin == "roofline" else origin
+
+
 def kernel_table(profile: Profile) -> pd.DataFrame:
     """One row a timed row of the profile: times, rates, the share of the nearer ceiling, and mean watts.
 
@@ -67,7 +75,7 @@ def _row(row: LayerRow, profile: Profile) -> tuple[object, ...]:
         row.execution,
         row.recompute,
         "yes" if row.accumulates else "",
-        row.origin,
+        known_how(row.origin),
         (row.forward_s or 0.0) * 1e3,
         None if row.backward_s is None else row.backward_s * 1e3,
         flops / 1e12 or None,
@@ -109,7 +117,7 @@ def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) ->
     shown = shown.assign(share=shown["Of the ceiling [%]"])
     hues = {"matmul": theme.compute, "copy": theme.memory}
     kinds = [kind for kind in hues if kind in set(shown["Ceiling"])]
-    known = profile.provenance.origin
+    known = known_how(profile.provenance.origin)
     median = float(frame["Of the ceiling [%]"].median())
     by = {"field": "Ceiling", "type": "nominal", "title": None}
     hue = {**by, "scale": {"domain": kinds, "range": [hues[kind] for kind in kinds]}, "legend": {"orient": "top"}}
@@ -132,7 +140,7 @@ def ceiling_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) ->
         theme,
         title=f"Half the kernels reach {median:.0f} % of their ceiling or more",
         subtitle=f"Micro-batch×tokens, forward and backward together, {known}; ceiling: "
-        f"{'datasheet' if known == 'roofline' else known} matmul or copy rate, whichever is nearer",
+        f"{'datasheet' if known == COMPUTED else known} matmul or copy rate, whichever is nearer",
         description=f"Share of the ceiling of {len(frame)} rows of {profile.name}, median {median:.0f} %.",
     )
 
@@ -152,29 +160,31 @@ def watt_bars(profile: Profile, theme: Theme = LIGHT, width: Width = HALF) -> Sp
         return None
     shown = _thinned(frame)
     limit = profile.provenance.power_limit_w
+    most = float(frame["Watts"].max())
     shown = shown.assign(label=[f"{watts:.0f} W" for watts in shown["Watts"]])
     y = names("row", shown["row"].tolist(), size=11)
     y["axis"] = {**y["axis"], "labelLimit": 260}
-    top = max(float(shown["Watts"].max()), limit or 0.0) * 1.15
+    top = max(most, limit or 0.0) * 1.2  # room for labels
     bars = {
         "data": data(shown[["row", "Watts", "label"]]),
         "mark": {"type": "bar", "height": 12, "color": theme.gpu},
         "encoding": {"y": y, "x": quantity("Watts", "watts", ticks=5, scale={"domain": [0, top], "nice": False}),
                      "tooltip": tips(("row", ""), ("label", ""))},
     }  # fmt: skip
-    text = {
-        "data": data(shown[["row", "Watts", "label"]]),
-        "mark": {"type": "text", "align": "left", "dx": 5},
-        "encoding": {"y": y, "x": {"field": "Watts", "type": "quantitative"}, "text": {"field": "label"}},
-    }
+    label = {"type": "text", "align": "left", "dx": 5}
+    halo = {**label, "stroke": theme.paper, "strokeWidth": 4}  # the limit does not cross a label
+    texts = [
+        {"data": data(shown[["row", "Watts", "label"]]), "mark": mark,
+         "encoding": {"y": y, "x": {"field": "Watts", "type": "quantitative"}, "text": {"field": "label"}}}
+        for mark in (halo, label)
+    ]  # fmt: skip
     rule: list[Spec] = [] if limit is None else [
         {"data": {"values": [{"at": limit}]},
          "mark": {"type": "rule", "color": theme.ink, "strokeDash": [4, 3]},
          "encoding": {"x": {"field": "at", "type": "quantitative"}}}
     ]  # fmt: skip
-    most = float(frame["Watts"].max())
     return finished(
-        sized({"layer": [bars, text, *rule]}, width, 20 * len(shown) + 110),
+        sized({"layer": [bars, *rule, *texts]}, width, 20 * len(shown) + 110),
         theme,
         title=f"The hungriest kernel draws {significant(most)} W",
         subtitle="Mean board power while it runs" + ("" if limit is None else f"; dashed: the limit, {limit:.0f} W"),

@@ -82,7 +82,7 @@ def test_an_address_that_cannot_be_is_explained(start: Start) -> None:
         "asks for what cannot be (GPUs of Llama 3.1 405B “-3”, Model “&lt;script&gt;”, "
         "Price [USD per GPU-hour] “nan”, PUE “abc”)" in said
     )
-    assert "what this page does not have (“unknown”)" in said
+    assert "names what this page does not have (“unknown”)" in said
     assert "<script>" not in said
     assert answer(make_plan(base("405b"))) in said.replace("&#8288;", "")
     assert "cannot be" not in texts(app.slider(key="pue").set_value(1.3).run())

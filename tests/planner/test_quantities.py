@@ -87,4 +87,4 @@ def test_significant_digits_round_and_keep_the_order(value: float, digits: int) 
 def test_numbers_beside_each_other_share_a_unit() -> None:
     assert [money(usd, like=1.2e6) for usd in (1.2e6, 840e3, -840e3, 0)] == ["$1.20 M", "$0.840 M", "−$0.840 M", "$0"]
     assert [energy(mwh, like=15.8e3) for mwh in (15.8e3, 917)] == ["15.8 GWh", "0.917 GWh"]
-    assert [dollars(usd) for usd in (74_212_345, 4_521, 40.6, -9_310)] == ["74,200,000", "4,520", "40.6", "−9,310"]
+    assert [dollars(usd) for usd in (74_212_345, 4_521, 40.6, -9_310)] == ["74,200,000", "4,520", "41", "−9,310"]
