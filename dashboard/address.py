@@ -208,7 +208,7 @@ def unread_sentence(parameters: Mapping[str, str], unread: Iterable[str]) -> str
     )
     said = [
         f"The address asks for what cannot be ({cannot}): what usually stands there is planned." if cannot else "",
-        f"The address names what this page does not have ({unknown}): it is left aside." if unknown else "",
+        f"The address names what this page does not have ({unknown}): that is left aside." if unknown else "",
     ]
     return " ".join(filter(None, said))
 

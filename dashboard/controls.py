@@ -43,7 +43,7 @@ _WORDS: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"^pue is\b": f"“{CONTROLS['pue']}” is",
     r"; site\.tariff=\S+ takes what industry pays there": f"; “{CONTROLS['electricity_usd_per_kwh']}” takes a price",
     r", which money\.pay_whole_term=true counts": "",
-    r"\btraining\.stack = ": "a plan file with training.stack = ",
+    r"\btraining\.stack = ": "A plan file with training.stack = ",
     r"give \[training\.layout\] as measured": "pick the layout that was measured",
     r"leave \[training\.layout\] out to have one searched": "undo the layout picked to have one searched",
     r", `herdplan step` simulates it": "; “Show the timeline” on the page Time simulates it",

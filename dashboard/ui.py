@@ -137,8 +137,12 @@ def behind(key: str, label: str, draw: Callable[[], object]) -> None:
 
 def _numbers(table: Callable[[], pd.DataFrame], title: str) -> None:
     found = table()
-    shown = found.drop(columns=[c for c in ("colour", "start", "end") if c in found.columns])
-    st.dataframe(_whole(shown), hide_index=True, width="stretch", alt=title, column_config=_formats(shown, {}))
+    numbers(found.drop(columns=[c for c in ("colour", "start", "end") if c in found.columns]), title)
+
+
+def numbers(table: pd.DataFrame, title: str) -> None:
+    """A table to look through; `title` is what a screen reader says."""
+    st.dataframe(_whole(table), hide_index=True, width="stretch", alt=title, column_config=_formats(table, {}))
 
 
 def _on_pick(key: str, picked: Callable[[int], None]) -> None:

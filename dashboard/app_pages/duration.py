@@ -17,10 +17,13 @@ from planner.quantities import human, significant
 from planner.report import charts, finish_charts, tables, words
 from planner.report.plan_text import plan_file_text
 from profiler.files import InputError
+from profiler.units import DAY_S
 from sim.schedule.events import Timeline
 from sim.schedule.trace import stage_summaries
 
 REPLICAS = 50
+LEAST_DAYS = 0.01
+"""A quarter of an hour; phases that take less say so."""
 
 
 def _finish(plan: Plan) -> None:
@@ -106,8 +109,12 @@ def _campaigns(plan: Plan) -> None:
     ui.behind(
         "campaigns",
         "Every campaign",
-        lambda: st.dataframe(campaign_table(result), hide_index=True, height=300),
+        lambda: ui.numbers(campaign_table(result), "Every campaign"),
     )
+
+
+def _days(days: float) -> str:
+    return significant(days) if days >= LEAST_DAYS else f"under {LEAST_DAYS}"
 
 
 def _phases(plan: Plan) -> None:
@@ -124,7 +131,7 @@ def _phases(plan: Plan) -> None:
                 phase.step.layout.label,
                 f"{significant(phase.step_time_s)} s",
                 words.share(float(str(phase.to_dict()["mfu"]))),
-                significant(phase.training_s / 86_400),
+                _days(phase.training_s / DAY_S),
                 phase.origin,
             ]
             for phase in plan.phases
@@ -158,6 +165,6 @@ ui.chart("gantt", gantt_chart(plan.campaign, look, "container"), partial(longest
 ui.behind(
     "interruptions",
     "All interruptions of the simulated campaign",
-    lambda: st.dataframe(tables.interruption_table(plan), hide_index=True, height=260),
+    lambda: ui.numbers(tables.interruption_table(plan), "All interruptions"),
 )
 _phases(plan)

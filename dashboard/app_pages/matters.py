@@ -15,6 +15,7 @@ from planner.quantities import energy, money, percent, significant
 from planner.report import charts, tables, words
 
 LABELS = {"cost_usd": "Cost", "days": "Days"}
+UNITS = {"cost_usd": "USD", "days": "days"}
 SHOWN = (
     ("days", "Days", lambda days: f"{significant(days)} days"),
     ("cost_usd", "Cost", money),
@@ -69,7 +70,7 @@ left, right = st.columns([3, 2], gap="large")
 with left:
     shown = swings[st.session_state.outcome]
     chart = charts.tornado_bars(plan, st.session_state.outcome, shown, ui.theme(), "container")
-    ui.chart("tornado", chart, partial(tables.tornado_table, shown))
+    ui.chart("tornado", chart, partial(tables.tornado_table, shown, UNITS[outcome]))
 with right:
     ui.heading("What if …")
     answers = st.container()

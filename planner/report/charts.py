@@ -272,7 +272,10 @@ def cost_ranges(plan: Plan, theme: Theme = LIGHT, width: Width = HALF) -> Spec:
     """Rent beside ownership for the days of this run: low, expected and high."""
     frame = tables.cost_table(plan).set_axis(["Way", "low", "expected", "high", "colour"], axis=1)
     rows = list(zip(frame["low"], frame["expected"], frame["high"], strict=True))
-    texts = [f"{money(expected)} ({money_span(low, high, expected)})" for low, expected, high in rows]
+    texts = [
+        money(expected) if money(low) == money(high) else f"{money(expected)} ({money_span(low, high, expected)})"
+        for low, expected, high in rows
+    ]
     scale, unit = money_unit(frame["high"].max())
     frame[["low", "expected", "high"]] /= scale
     x = quantity("low", unit, ticks=5)

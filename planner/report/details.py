@@ -261,7 +261,7 @@ def _sure(plan: Plan) -> tuple[Block, ...]:
     swings = tornado(plan)
     drawn = [
         *_figure(charts.tornado_bars(plan, "cost_usd", swings["cost_usd"]), tables.tornado_table(swings["cost_usd"])),
-        *_figure(charts.tornado_bars(plan, "days", swings["days"]), tables.tornado_table(swings["days"])),
+        *_figure(charts.tornado_bars(plan, "days", swings["days"]), tables.tornado_table(swings["days"], "days")),
     ]
     days = plan.uncertainty.drawn["days"]
     finish = _figure(finish_charts.finish_dates(plan, days), finish_charts.finish_table(plan, days))

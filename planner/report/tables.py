@@ -232,7 +232,7 @@ def swing_table(plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Swing", "Times", "Mean size [MW]", "Largest size [MW]", "At least [MW/s]"])
 
 
-def tornado_table(swings: Sequence[Swing]) -> pd.DataFrame:
-    """An outcome with each assumption alone at its 5th and 95th percentile, widest first."""
+def tornado_table(swings: Sequence[Swing], unit: str = "USD") -> pd.DataFrame:
+    """An outcome in its unit with each assumption alone at its 5th and 95th percentile, widest first."""
     rows = [(s.label, s.at_p5, s.at_p95, s.source) for s in swings]
-    return pd.DataFrame(rows, columns=["Assumption", "At its 5 %", "At its 95 %", "Source"])
+    return pd.DataFrame(rows, columns=["Assumption", f"At its 5 % [{unit}]", f"At its 95 % [{unit}]", "Source"])
