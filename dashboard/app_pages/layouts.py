@@ -13,7 +13,7 @@ from dashboard.scenarios import layout_text
 from planner.decide.pareto import ClusterComparison, compare_clusters
 from planner.phase_notes import memory_notes
 from planner.plan import Plan
-from planner.quantities import percent
+from planner.quantities import percent, significant
 from planner.report import charts, layout_charts, tables
 from planner.report.plan_text import plan_file_text
 from planner.search import SearchResult
@@ -21,7 +21,7 @@ from profiler.files import InputError
 from sim.hardware import load_gpu, names
 
 FACTORS = (0.5, 1.0, 2.0)
-WIDTHS = {"Days": 52, "Layout": 268, "Cost [M USD]": 92, "Why not": 448}
+WIDTHS = {"Days": 52, "Layout": 268, "M USD": 62, "Why not": 478}
 """Of columns [px]: days and layout as wide as a phone, those that choose a layout as wide as a page of 1,360."""
 CLUSTER_WIDTHS = {"GPU": 116, "GPUs": 58, "Days": 52, "M USD": 62, "MWh": 62, "tCO2e": 62, "Beaten by": 180,
                   "Layout": 272}  # fmt: skip
@@ -116,6 +116,8 @@ ui.answer(
         "This plan has the fastest: "
         if slower < 0.0005
         else f"This plan’s takes {percent(slower)} longer than the fastest of them: "
+        if slower < 1
+        else f"This plan’s takes {significant(1 + slower, 2)} times as long as the fastest of them: "
     )
     + f"{layout.label}."
 )

@@ -49,7 +49,7 @@ def layout_table(result: SearchResult, plan: Plan) -> pd.DataFrame:
         )
         for i, (r, days, usd) in enumerate(zip(result.layouts, found["days"], found["cost_usd"], strict=True))
     ]
-    columns = ["Days", "Layout", "Cost [M USD]", "Why not", "Memory [GiB]", "MFU [%]", "Step [s]", "GPU power [W]",
+    columns = ["Days", "Layout", "M USD", "Why not", "Memory [GiB]", "MFU [%]", "Step [s]", "GPU power [W]",
                "Energy a step [kWh]"]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 

@@ -144,24 +144,28 @@ def _top(frame: pd.DataFrame, mark_at: float) -> float:
 
 
 def _labels(frame: pd.DataFrame, y: Spec, top: float, mark_at: float, theme: Theme) -> list[Spec]:
-    """The label of each bar where there is room: after it, before it, in it, or beyond a rule at its end."""
-    styles = {
-        "after": ("end", "left", 6, theme.ink),
-        "before": ("start", "right", -6, theme.ink),
-        "in": ("end", "right", -6, theme.paper),
-        "beyond": ("beyond", "left", 6, theme.ink),
-    }
+    """The label of each bar where there is room: after it, before it, in it, or beyond a rule at its end; where there
+    is none, over the rule, which gives way to it."""
+    halo: Spec = {"stroke": theme.paper, "strokeWidth": 4}
+    styles: list[tuple[str, str, str, int, str, Spec]] = [
+        ("after", "end", "left", 6, theme.ink, {}),
+        ("before", "start", "right", -6, theme.ink, {}),
+        ("in", "end", "right", -6, theme.paper, {}),
+        ("beyond", "beyond", "left", 6, theme.ink, {}),
+        ("over", "end", "left", 6, theme.ink, halo),
+        ("over", "end", "left", 6, theme.ink, {}),
+    ]
     frame = frame.assign(beyond=mark_at)
     rows = zip(frame["start"], frame["end"], frame["label"], strict=True)
-    found = [(_clear(*row, top, mark_at) or ["after"])[0] for row in rows]
+    found = [(_clear(*row, top, mark_at) or ["over"])[0] for row in rows]
     places = pd.Series(found, index=frame.index, dtype=object)
     return [
         {
             "data": data(frame[places == place]),
-            "mark": {"type": "text", "align": align, "dx": dx, "color": colour},
+            "mark": {"type": "text", "align": align, "dx": dx, "color": colour, **more},
             "encoding": {"y": y, "x": {"field": side, "type": "quantitative"}, "text": {"field": "label"}},
         }
-        for place, (side, align, dx, colour) in styles.items()
+        for place, side, align, dx, colour, more in styles
         if (places == place).any()
     ]
 
