@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from planner.phases import PlannedPhase
+from planner.quantities import percent
 from profiler.units import GIB
 from sim.calibration import load_calibration, unfitted_note
 from sim.hardware import Gpu
@@ -43,8 +44,8 @@ def network_notes(phases: Sequence[PlannedPhase]) -> tuple[str, ...]:
 def busy_network(share: float) -> str:
     """What to say of a step in which a GPU's network card is busy for so much of the time."""
     return (
-        f"a GPU's network card moves something for {share:.0%} of a step; what transfers do to each other there is "
-        "not in the step time, `herdplan step` simulates it"
+        f"a GPU's network card moves something for {percent(share, 0)} of a step; what transfers do to each other "
+        "there is not in the step time, `herdplan step` simulates it"
     )
 
 
@@ -69,9 +70,9 @@ def step_error_source(phases: Sequence[PlannedPhase], gpu: Gpu) -> str:
 def unfitted_notes(phases: Sequence[PlannedPhase], gpu: Gpu, error: float) -> tuple[str, ...]:
     """A word where the step stands on a GPU on which no run was fitted, or no more than its rate was."""
     if _unfitted(phases):
-        return (f"{unfitted_note(gpu)}; so predicted, nine in ten of the A100's runs are within {error:.0%}",)
+        return (f"{unfitted_note(gpu)}; so predicted, nine in ten of the A100's runs are within {percent(error, 0)}",)
     if gpu.fitted and any(phase.origin == "calibrated" for phase in phases):
-        return (f"{unfitted_note(gpu)}; with their source left out, nine in ten are within {error:.0%}",)
+        return (f"{unfitted_note(gpu)}; with their source left out, nine in ten are within {percent(error, 0)}",)
     return ()
 
 

@@ -115,6 +115,6 @@ def test_what_misses_by_less_than_the_memory_models_error_may_fit() -> None:
         assert r.memory_fit == (
             "does not fit" if r.memory_gib > 80 * 1.15 else "fits" if r.memory_gib < 68 else "tight"
         )
-        assert r.reason.startswith("may fit: over by") == (r.memory_fit == "tight" and not r.fits)
+        assert r.reason.startswith("may fit: ") == (r.memory_fit == "tight" and not r.fits)
     assert any(not r.fits and r.memory_fit == "tight" for r in found.layouts)
     assert any("what may fit is over" in note for note in search_notes(found))
