@@ -124,13 +124,23 @@ def test_low_expected_and_high_are_in_order(name: str) -> None:
 
 
 def test_a_gpu_on_which_no_run_was_fitted_is_assumed_and_less_sure() -> None:
-    """Its error is that of the A100's runs under the H100's efficiencies (planner/calibrate.py)."""
-    fitted, other = small(), small(("cluster.gpu", "b200-sxm"))
-    assert (fitted.main_phase.origin, other.main_phase.origin) == ("calibrated", "assumed")
-    assert other.step_error_p90 == load_calibration().other_part_p90 > 2 * fitted.step_error_p90
-    spread = [plan.days.high / plan.days.low for plan in (fitted, other)]
-    assert spread[1] > spread[0]
-    assert [any("was fitted" in note for note in plan.notes) for plan in (fitted, other)] == [False, True]
+    """Its error is that of the A100's runs under the H100's efficiencies (planner/calibrate.py); of a GPU whose rate
+    alone was fitted, that of its runs when their source is left out."""
+    rate = ("money.price_usd_per_gpu_hour", 1.0)
+    share_out = (("training.layout.sharding", "fsdp"), ("training.layout.recompute", "full"))
+    plans = (
+        small(rate),
+        small(("cluster.gpu", "b200-sxm"), rate),
+        small(("cluster.gpu", "rtx-4090"), rate, *share_out),
+    )
+    assert [plan.main_phase.origin for plan in plans] == ["calibrated", "calibrated", "assumed"]
+    shipped = load_calibration()
+    errors = [shipped.left_out_p90, shipped.part_left_out_p90["b200"], shipped.other_part_p90]
+    assert [plan.step_error_p90 for plan in plans] == errors == sorted(errors)
+    spreads = [plan.days.high / plan.days.low for plan in plans]
+    assert spreads == sorted(spreads)
+    assert [any("was fitted" in note for note in plan.notes) for plan in plans] == [False, True, True]
+    assert "no published run" in next(note for note in plans[2].notes if "was fitted" in note)
 
 
 @PLANS
