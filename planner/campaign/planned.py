@@ -8,7 +8,7 @@ from planner.campaign.recovery import plan_checkpoints, plan_pauses, plan_reliab
 from planner.money.charges import Charges
 from planner.money.spot import with_spot
 from planner.phases import PlannedPhase, plan_phases
-from planner.plan_file import PlanRequest, SiteRequest
+from planner.plan_file import ClusterRequest, PlanRequest, SiteRequest
 from planner.plan_profile import plan_profile
 from planner.power_limit import limit_power
 from planner.refusal import of_the_plan
@@ -19,7 +19,7 @@ from profiler.units import DAY_S
 from sim.allowed_power import AllowedPower, allowed_power
 from sim.campaign import CampaignSetup
 from sim.campaign.setup import enough_spares
-from sim.hardware import Cluster, build_cluster
+from sim.hardware import Cluster, build_cluster, load_gpu, load_node
 from sim.measured_gpu import measured_gpu
 from sim.site.climate import load_climate
 from sim.site.conditions import PowerWindow, SiteConditions
@@ -65,6 +65,11 @@ def plan_cluster(request: PlanRequest, profile: Profile | None) -> Cluster:
         c.gpu, c.gpus, node=c.node, gpus_per_node=c.gpus_per_node, fabric=c.fabric, storage=c.storage
     )
     return replace(cluster, gpu=measured_gpu(cluster.gpu, profile))
+
+
+def used_of_a_node(cluster: ClusterRequest) -> int:
+    """How many of a node's GPUs train."""
+    return cluster.gpus_per_node or load_node(cluster.node or load_gpu(cluster.gpu).node).gpus_per_node
 
 
 def planned_phases(

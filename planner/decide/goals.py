@@ -11,13 +11,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from planner.campaign.planned import first_moment
+from planner.campaign.planned import first_moment, used_of_a_node
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human, money, power, significant
 from planner.refusal import PlanError
 from profiler.files import InputError, nearest
-from sim.hardware import load_gpu, load_node, names
+from sim.hardware import load_gpu, names
 from sim.replicas import fan_out
 
 Preference = Literal["cheapest", "fastest", "cleanest"]
@@ -295,7 +295,7 @@ def _types(request: PlanRequest, gpus: Sequence[str]) -> list[str]:
 
 def _counts(request: PlanRequest, gpu: str, most: int) -> list[int]:
     """Whole nodes, 1, 2, 3, 4, 6, 8, 12, ... of them, and the request's own count."""
-    per_node = _gpus_per_node(request, gpu)
+    per_node = used_of_a_node(on_cluster(request, gpu, 1).cluster)
     if most < 1:
         raise InputError(f"most_gpus is {most}; at least 1 is needed.")
     nodes = sorted({2**i * m for i in range(20) for m in (1, 3)})
@@ -303,18 +303,12 @@ def _counts(request: PlanRequest, gpu: str, most: int) -> list[int]:
     return sorted(counts | ({request.cluster.gpus} if request.cluster.gpus <= most else set()))
 
 
-def _gpus_per_node(request: PlanRequest, gpu: str) -> int:
-    """GPUs of a node that train where the request's cluster has that GPU."""
-    cluster = on_cluster(request, gpu, 1).cluster
-    return cluster.gpus_per_node or load_node(cluster.node or load_gpu(gpu).node).gpus_per_node
-
-
 def _around(best: Candidate, done: Sequence[Candidate], request: PlanRequest) -> list[int]:
     """Counts between the best and its neighbours of the same GPU that can run it."""
     tried = sorted(c.gpus for c in done if c.gpu == best.gpu and not c.refused)
     at = tried.index(best.gpus)
     ends = (tried[max(at - 1, 0)], tried[min(at + 1, len(tried) - 1)])
-    per_node = _gpus_per_node(request, best.gpu)
+    per_node = used_of_a_node(on_cluster(request, best.gpu, 1).cluster)
     between = [best.gpus + (end - best.gpus) * i / FINER for end in ends for i in range(1, FINER)]
     return sorted({max(round(n / per_node), 1) * per_node for n in between})
 

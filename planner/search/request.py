@@ -5,7 +5,7 @@ from functools import partial, reduce
 
 import numpy as np
 
-from planner.campaign.planned import plan_cluster, plan_power
+from planner.campaign.planned import plan_cluster, plan_power, used_of_a_node
 from planner.layout_choice import LayoutChoice
 from planner.phases import asked_phases, layout_space, stated_layout
 from planner.plan_file import PlanRequest
@@ -17,7 +17,6 @@ from planner.search.space import LayoutSpace, nearest_of
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
-from sim.hardware import load_gpu, load_node
 from sim.stacks.stack import load_stack
 
 
@@ -63,7 +62,7 @@ def nearest_gpus(request: PlanRequest) -> int:
         InputError: an unknown name, or sequences longer than the model has learned positions.
     """
     asked = request.cluster
-    per_node = load_node(asked.node or load_gpu(asked.gpu).node).gpus_per_node
+    per_node = used_of_a_node(asked)
     whole = asked.gpus if asked.gpus < per_node else max(round(asked.gpus / per_node), 1) * per_node
     request = replace(request, cluster=replace(asked, gpus=whole))
     architecture, stack = load_architecture(request.model), load_stack(request.training.stack)
