@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from planner.runs.choices import WORTH_MORE_GATHERS, WORTH_MORE_MEMORY
-from planner.runs.rows import part_runs
+from planner.runs.rows import later_runs, part_runs
 from planner.runs.training_run import TrainingRun
 from planner.validation import Comparison, ErrorSummary, Validation, validate_runs
 from sim.calibration import Calibration, load_calibration
@@ -28,6 +28,7 @@ def markdown_text(result: Validation, figure: str = "", *, fitted: bool = True) 
             _section(f"{kind} precision", {"all": result.overall, **result.by_precision}),
             _section(f"{kind} regime", result.by_regime),
             _section(f"{kind} source{', and left out' if fitted else ''}", result.by_source, left_out),
+            *(_later() if fitted else []),
             *(_parts(calibration) if fitted else []),
             "" if result.memory is None else _section("Peak memory, where stated", {"all": result.memory}),
             *_worst(result.worst),
@@ -143,6 +144,17 @@ def _section(title: str, groups: Mapping[str, ErrorSummary], left_out: Mapping[s
             cells.append(f"{100 * left_out[name]:.1f}" if name in left_out else "")
         lines.append(f"| {_cell(name)} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _later() -> list[str]:
+    """Runs that nothing was fitted to, by source."""
+    result = validate_runs(later_runs())
+    return [
+        _section("Gathered after the fit, by source", {"all": result.overall, **result.by_source}),
+        "No constant was fitted to these runs (planner/later_runs.csv, mostly other rows of the same tables); what they "
+        "showed of a source's habits was looked up in its code. `herdplan validate --runs` takes the file.",
+        "",
+    ]
 
 
 def _parts(calibration: Calibration) -> list[str]:

@@ -33,6 +33,9 @@ PART_RUNS = Path(__file__).parents[1] / "part_runs.csv"
 """Published runs on parts that none of the others is on: the rates of these parts are fitted to them and nothing else
 is, nor are they among those that a prediction is scored on."""
 
+LATER_RUNS = Path(__file__).parents[1] / "later_runs.csv"
+"""Published runs on A100 and Hopper that were gathered when the constants were fitted: nothing is fitted to them."""
+
 REQUIRED = ("id", "layers", "hidden", "heads", "gpu", "gpus", "seq_len")
 SHAPE = ("layers", "hidden", "heads")
 """Columns that a file of models from the catalogue can do without."""
@@ -155,6 +158,11 @@ def _precision(c: Cells, gpu: Gpu) -> TrainingPrecision:
     precision = read_word("precision", text, PRECISIONS)
     check_precision(precision, gpu)
     return precision
+
+
+def later_runs() -> list[TrainingRun]:
+    """The runs of `LATER_RUNS`."""
+    return [run for run in read_runs(LATER_RUNS) if isinstance(run, TrainingRun)]
 
 
 def part_runs() -> dict[str, list[TrainingRun]]:

@@ -10,7 +10,7 @@ import pytest
 
 from planner.calibrate import errors_pct, fit, fit_part, other_part_p90_pct, part_left_out_p90, toml_text
 from planner.runs.estimate import run_cases
-from planner.runs.rows import part_runs, published_runs
+from planner.runs.rows import later_runs, part_runs, published_runs
 from planner.runs.training_run import TrainingRun
 from profiler.files import validated
 from sim.calibration import Calibration, load_calibration
@@ -104,6 +104,15 @@ def test_what_another_part_may_expect_is_what_the_a100_would_have_been_missed_by
     expected = other_part_p90_pct(published_runs(), shipped.values()) / 100
     assert shipped.other_part_p90 == pytest.approx(expected, rel=0.01)
     assert shipped.other_part_p90 > shipped.left_out_p90
+
+
+def test_the_constants_serve_runs_that_they_were_not_fitted_to() -> None:
+    """Better than what was expected of them before, and no run is among both."""
+    calibration, later = load_calibration(), later_runs()
+    expected = {name: constant.prior for name, constant in calibration.constants.items()}
+    fitted, prior = (np.median(np.abs(errors_pct(later, c))) for c in (calibration.values(), expected))
+    assert fitted < prior
+    assert not {run.id for run in later} & {run.id for run in published_runs("all")}
 
 
 # Parts whose rate alone is fitted
