@@ -47,7 +47,7 @@ def _head(result: Validation, calibration: Calibration, fitted: bool) -> list[st
     left_out = [
         f"With each source left out of its own fit: median {calibration.left_out_median * 100:.1f} %, "
         f"90th percentile {calibration.left_out_p90 * 100:.1f} %.",
-        "This, not the fitted error, is what a new run can expect.",
+        "A new run can expect this, not the fitted error; those gathered after the fit stand below.",
     ]
     passed_over = [f"Not compared: {len(result.passed_over)} rows.", ""] if result.passed_over else []
     return [
@@ -151,8 +151,8 @@ def _later() -> list[str]:
     result = validate_runs(later_runs())
     return [
         _section("Gathered after the fit, by source", {"all": result.overall, **result.by_source}),
-        "No constant was fitted to these runs (planner/later_runs.csv, mostly other rows of the same tables); what they "
-        "showed of a source's habits was looked up in its code. `herdplan validate --runs` takes the file.",
+        "No constant was fitted to these runs (planner/later_runs.csv, mostly other rows of the same tables); what "
+        "they showed of a source's habits was looked up in its code. `herdplan validate --runs` takes the file.",
         "",
     ]
 
