@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Sequence
 
 OTHER_NAMES = {
+    "id": ("run", "run_id", "run_name", "name"),
     "layers": ("num_layers", "n_layers", "num_hidden_layers"),
     "hidden": ("hidden_size", "d_model"),
     "ffn": ("ffn_hidden_size", "intermediate_size", "d_ff"),

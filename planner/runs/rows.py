@@ -68,11 +68,12 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
         if len(columns) == 1 and mark in columns[0]:
             raise InputError(f"{path}: columns are parted by {name}; commas are needed, and points in decimals.")
     optional = SHAPE if "model" in columns else ()
-    missing = [name for name in REQUIRED if name not in columns and name not in optional]
+    needed = [name for name in REQUIRED if name not in optional]
+    missing = [name for name in needed if name not in columns]
     if missing:
         close = difflib.get_close_matches(missing[0], [name for name in columns if name not in REQUIRED], n=1)
         meant = f" ('{close[0]}' is not it)" if close else ""
-        raise InputError(f"{path}: column '{missing[0]}' is missing{meant}; a runs file needs {', '.join(REQUIRED)}.")
+        raise InputError(f"{path}: column '{missing[0]}' is missing{meant}; a runs file needs {', '.join(needed)}.")
 
 
 def column_sentences(path: Path) -> list[str]:
@@ -105,7 +106,7 @@ def parse_run(cells: Mapping[str, str], name: str) -> TrainingRun:
     gpus = c.count("gpus")
     node = read_node(c, gpu)
     precision = _precision(c, gpu)
-    stack = read_stack(c, gpu, precision)
+    stack = read_stack(c, gpu, precision, architecture)
     layout = read_layout(c, architecture, stack, gpus, node.gpus_per_node)
     batch = read_global_batch(c, layout)
     run = TrainingRun(

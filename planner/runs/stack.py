@@ -7,6 +7,7 @@ from dataclasses import replace
 from planner.runs.cells import Cells
 from planner.runs.framework import hinted_stack, named_stack
 from planner.runs.words import SHARDINGS, meant
+from profiler.architecture import ModelArchitecture
 from sim.hardware import Gpu, TrainingPrecision
 from sim.stacks.stack import DEFAULT_STACK, Selective, SoftwareStack, load_stack, stack_of_framework
 
@@ -53,10 +54,10 @@ REMAT_POLICY = r"\bremat(?:[ _]policy)?[ :=]+(minimal(?:[ _-](?:flash|with[ _-]c
 """Where a row's flags name one."""
 
 
-def read_stack(c: Cells, gpu: Gpu, precision: TrainingPrecision) -> SoftwareStack:
+def read_stack(c: Cells, gpu: Gpu, precision: TrainingPrecision, architecture: ModelArchitecture) -> SoftwareStack:
     """The framework's stack, with what the row's date, flags and attention columns say about it."""
     named = _named(c)
-    stack = _of_its_kind(_of_its_time(named, c, gpu), c, precision)
+    stack = _of_its_kind(_of_its_time(named, c, gpu, architecture), c, precision)
     if c.text("framework") and named is named_stack(c.text("framework")) is not stack_of_framework(
         c.text("framework")
     ):
@@ -81,7 +82,7 @@ def _named(c: Cells) -> SoftwareStack:
     return stack
 
 
-def _of_its_time(stack: SoftwareStack, c: Cells, gpu: Gpu) -> SoftwareStack:
+def _of_its_time(stack: SoftwareStack, c: Cells, gpu: Gpu, architecture: ModelArchitecture) -> SoftwareStack:
     """The stack as it was at a row's date (`2023-06`); as it is where the row has none.
 
     Until mid-2024 Transformer Engine took FlashAttention wherever it could, before cuDNN's (DotProductAttention in
@@ -90,7 +91,7 @@ def _of_its_time(stack: SoftwareStack, c: Cells, gpu: Gpu) -> SoftwareStack:
     was no FlashAttention-2.
     """
     month = _month(c.text("date"))
-    stack = _release(stack, c, month, gpu)
+    stack = _release(stack, c, month, gpu, architecture)
     if not month:
         return stack
     if stack.name == "megatron-lm" and month < CUDNN_ATTENTION:
@@ -100,14 +101,16 @@ def _of_its_time(stack: SoftwareStack, c: Cells, gpu: Gpu) -> SoftwareStack:
     return replace(stack, attention="flash1") if stack.attention == "flash2" and month < FLASH_ATTENTION_2 else stack
 
 
-def _release(stack: SoftwareStack, c: Cells, month: str, gpu: Gpu) -> SoftwareStack:
-    """The release that a name without a version means in a month, or on a GPU."""
+def _release(stack: SoftwareStack, c: Cells, month: str, gpu: Gpu, architecture: ModelArchitecture) -> SoftwareStack:
+    """The release that a name without a version means in a month, or else on a GPU, for a model."""
     if stack.name == "megatron-2022":
-        if month >= MEGATRON_CORE or (not month and gpu.kernels != "a100"):
+        if month >= MEGATRON_CORE or (not month and _after_2022(gpu, architecture)):
             return load_stack("megatron-lm")
+        if not month:
+            c.notes.append("date not stated: Megatron-LM of 2022, without flash attention")
         return load_stack("megatron-fork") if month >= FLASH_ATTENTION_IN_FRAMEWORKS else stack
     if stack.name == "megatron-deepspeed":
-        later = month >= FLASH_ATTENTION_IN_FRAMEWORKS or gpu.kernels != "a100"
+        later = month >= FLASH_ATTENTION_IN_FRAMEWORKS or (not month and _after_2022(gpu, architecture))
         stack = replace(stack, attention="flash2") if later else stack
         bloom = not later and "neox" not in c.text("framework").lower()  # its chronicles waited for every launch
         return stack if bloom else replace(stack, launch_bound=False)
@@ -119,6 +122,12 @@ def _release(stack: SoftwareStack, c: Cells, month: str, gpu: Gpu) -> SoftwareSt
     if stack.name == "torchtitan" and month and month < TORCHTITAN_COMPILES:
         return load_stack("torchtitan-2024")
     return stack
+
+
+def _after_2022(gpu: Gpu, architecture: ModelArchitecture) -> bool:
+    """Whether a run without a date is younger than 2022: a GPU after the A100, or a Llama's block (arXiv:2302.13971,
+    2307.09288), a gated MLP or heads that share keys and values."""
+    return gpu.kernels != "a100" or architecture.gated_mlp or architecture.kv_heads < architecture.heads
 
 
 def _month(date: str) -> str:

@@ -195,7 +195,7 @@ def test_a_framework_is_known_by_other_spellings_and_with_its_publisher(
     ("gpu", "date", "stack", "attention"),
     [
         ("A100-SXM4-80GB", "2022-05", "megatron-2022", "unfused"),
-        ("A100-SXM4-80GB", "", "megatron-2022", "unfused"),
+        ("A100-SXM4-80GB", "", "megatron-lm", "flash3"),
         ("A100-SXM4-80GB", "2023-03", "megatron-fork", "flash1"),
         ("A100-SXM4-80GB", "2023-11", "megatron-fork", "flash2"),
         ("A100-SXM4-80GB", "2024-07", "megatron-lm", "flash3"),
@@ -207,6 +207,25 @@ def test_megatron_lm_is_that_of_its_time(tmp_path: Path, gpu: str, date: str, st
     """It took up flash attention in January 2023 (pull request 267) and Megatron-Core by default early in 2024."""
     found = run(tmp_path, framework="Megatron-LM", gpu=gpu, date=date).stack
     assert (found.name, found.attention) == (stack, attention)
+
+
+@pytest.mark.parametrize(
+    ("gated_mlp", "kv_heads", "stack", "deepspeed_attention"),
+    [
+        ("0", "32", "megatron-2022", "unfused"),
+        ("1", "32", "megatron-lm", "flash2"),
+        ("0", "8", "megatron-lm", "flash2"),
+    ],
+)
+def test_a_llama_without_a_date_was_not_trained_with_what_there_was_before_llama(
+    tmp_path: Path, gated_mlp: str, kv_heads: str, stack: str, deepspeed_attention: str
+) -> None:
+    """Llama came out in February 2023 (arXiv:2302.13971); without flash attention its 8B takes twice as long."""
+    shape = {"gated_mlp": gated_mlp, "kv_heads": kv_heads, "gpu": "A100-SXM4-80GB"}
+    found = run(tmp_path, framework="Megatron-LM", **shape)
+    assert found.stack.name == stack
+    assert any("date not stated" in note for note in found.notes) == (stack == "megatron-2022")
+    assert run(tmp_path, framework="GPT-NeoX", **shape).stack.attention == deepspeed_attention
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,7 @@ def test_rows_too_short_or_too_long_are_read_as_far_as_they_go(tmp_path: Path) -
     [
         ("", "column 'id' is missing"),
         ("id,layers\n", "column 'hidden' is missing"),
+        ("id,model,gpu\n", r"column 'gpus' is missing.*; a runs file needs id, gpu, gpus, seq_len\."),
         (",".join(REQUIRED) + '\n"x', "not readable as CSV"),
         (";".join(REQUIRED), "parted by semicolons"),
         ("\t".join(REQUIRED), "parted by tabs"),
@@ -145,6 +146,14 @@ def test_headers_are_read_whatever_their_case_and_spaces(tmp_path: Path) -> None
     path.write_text(" ID,Layers, hidden,HEADS,gpu,gpus,seq_len\nmine,32,4096,32,h100-sxm,8,2048\n")
     [row] = read_runs(path)
     assert isinstance(row, TrainingRun)
+    assert row.id == "mine"
+
+
+@pytest.mark.parametrize("column", ["Name", "run", "Run ID", "run_name"])
+def test_a_run_may_be_called_by_its_name(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(f"{column},model,gpu,gpus,seq_len\nmine,llama3.1-8b,h100-sxm,8,2048\n")
+    [row] = read_runs(path)
     assert row.id == "mine"
 
 
