@@ -25,6 +25,8 @@ from sim.step import StepTimes, network_s, step_times
 HELD = 64
 """Of so many fastest layouts the one is taken that is fastest within what GPUs may draw: a cap slows each by what it
 computes, so that those that communicate more lose less."""
+NEAREST = 3
+"""Numbers named beside one that no layout has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,25 +157,31 @@ def _none_found(space: LayoutSpace, evaluated: int) -> str:
 
 
 def _none_with_only(space: LayoutSpace, free: LayoutSpace) -> str:
-    """Which part of what is asked for no layout of a `free` space has, and what is there instead."""
+    """Which part of what is asked for no layout has, of a `free` space or beside the other parts, and what there is
+    instead."""
     where = f"{space.architecture.name} on {space.cluster.gpus:,} GPUs in steps of {space.global_batch:,} sequences"
-    choices = free.choices()
-    for name, wanted in space.only.stated.items():
-        if wanted not in choices[name]:
-            allowed = ", ".join(map(str, _nearest(wanted, choices[name])))
+    stated, choices = space.only.stated, free.choices()
+    strange = [name for name, wanted in stated.items() if wanted not in choices[name]]
+    for name in strange or list(stated)[::-1]:
+        others = replace(space.only, **{name: None})
+        there = replace(space, only=others).choices()[name]
+        offered = there or (choices[name] if strange else [])
+        if offered and stated[name] not in offered:
+            beside = f" beside {others.text}" if there and others.text else ""
             return (
-                f"training.only.{name} is {wanted}, and no layout of {where} with {space.stack.name} has that; "
-                f"allowed is {allowed}."
+                f"training.only.{name} is {stated[name]}, and no layout of {where} with {space.stack.name} has that"
+                f"{beside}; {_nearest(stated[name], offered)}."
             )
     return f"no layout of {where} with {space.stack.name} has {space.only.text} at once; leave some of it open."
 
 
-def _nearest(wanted: int | str, choices: Sequence[int] | Sequence[str]) -> list[int] | list[str]:
-    """The three numbers that come nearest, or all names."""
+def _nearest(wanted: int | str, choices: Sequence[int] | Sequence[str]) -> str:
+    """The three numbers that come nearest, or all there are, in words."""
     numbers = [choice for choice in choices if isinstance(choice, int)]
-    if isinstance(wanted, str) or not numbers:
-        return [str(choice) for choice in choices]
-    return sorted(sorted(numbers, key=lambda number: abs(number - wanted))[:3])
+    if isinstance(wanted, str) or len(numbers) <= NEAREST:
+        return f"allowed is {', '.join(map(str, choices))}"
+    near = sorted(sorted(numbers, key=lambda number: abs(number - wanted))[:NEAREST])
+    return f"the nearest there are: {', '.join(map(str, near))}"
 
 
 def held_times(space: LayoutSpace, times: StepTimes, count: int) -> tuple[StepTimes, Array]:

@@ -62,11 +62,13 @@ def asked(gpus: int = 64, **training: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("only", "says"),
     [
-        ({"tp": 3}, r"training\.only\.tp is 3, and no layout of .* has that; allowed is 1, 2, 4\."),
-        ({"pp": 40}, r"training\.only\.pp is 40, .* allowed is 8, 16, 32"),
+        ({"tp": 3}, r"training\.only\.tp is 3, and no layout of .* has that; the nearest there are: 1, 2, 4\."),
+        ({"pp": 40}, r"training\.only\.pp is 40, .* the nearest there are: 8, 16, 32"),
+        ({"pp": 40, "tp": 16}, r"pp is 40, .* has that beside tp 16; allowed is 1, 2, 4\."),
+        ({"pp": 40, "tp": 3}, r"tp is 3, .* has that; the nearest there are: 1, 2, 4\."),
         ({"schedule": "zb-v"}, r"schedule is zb-v, .*; allowed is 1f1b"),
         ({"sharding": "none", "dp": 8}, "has dp 8, sharding none at once"),
-        ({"tp": 8, "dp": 64}, "has tp 8, dp 64 at once"),
+        ({"tp": 8, "dp": 64}, r"dp is 64, .* has that beside tp 8; the nearest there are: 2, 4, 8\."),
         ({"dp": 64, "recompute": "full", "sharding": "ddp", "micro_batch": 8}, "the leanest of .* leave more open"),
     ],
 )
