@@ -69,16 +69,23 @@ class Shortfall:
     """The candidate that exceeds it least."""
     others_kept: bool
     """Whether that one keeps all other limits."""
+    alone: Candidate
+    """The candidate that would exceed it least were there no other limits."""
 
     @property
     def sentence(self) -> str:
         """What must give, and by how much."""
         least, most = self.nearest.outcomes[self.limit.outcome], self.limit.most
         show = SHOWN[self.limit.outcome]
-        kept = "" if self.others_kept else ", and then other limits must give too"
+        within, without = "", ""
+        if not self.others_kept:
+            without = ", and then other limits must give too"
+        elif self.alone != self.nearest:
+            within = " within the other limits"
+            without = f"; without them it is {show(self.alone.outcomes[self.limit.outcome])}, on {self.alone.name}"
         return (
-            f"{self.limit.said} is out of reach by {show(least - most)}: {show(most)} are allowed, and the least is "
-            f"{show(least)}, on {self.nearest.name}{kept}"
+            f"{self.limit.said} is out of reach by {show(least - most)}: {show(most)} are allowed, and the least"
+            f"{within} is {show(least)}, on {self.nearest.name}{without}"
         )
 
 
@@ -123,6 +130,7 @@ class GoalResult:
                     "gpu": s.nearest.gpu,
                     "gpus": s.nearest.gpus,
                     "others_kept": s.others_kept,
+                    "least_alone": s.alone.outcomes[s.limit.outcome],
                     "sentence": s.sentence,
                 }
                 for s in self.shortfalls
@@ -326,7 +334,7 @@ def _shortfalls(done: Sequence[Candidate], limits: Sequence[Limit]) -> tuple[Sho
     for limit in limits:
         others = [other for other in limits if other is not limit]
         kept = [c for c in planned if c.keeps(others)]
-        best = min(kept or planned, key=lambda c: c.outcomes[limit.outcome])
+        best, alone = (min(some, key=lambda c: c.outcomes[limit.outcome]) for some in (kept or planned, planned))
         if best.outcomes[limit.outcome] > limit.most:
-            found.append(Shortfall(limit=limit, nearest=best, others_kept=bool(kept)))
+            found.append(Shortfall(limit=limit, nearest=best, others_kept=bool(kept), alone=alone))
     return tuple(found)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.campaign.simulation import simulate_plan
-from planner.decide.goals import GoalResult, Limit, goal_limits, on_cluster, seek
+from planner.decide.goals import SHOWN, GoalResult, Limit, goal_limits, on_cluster, seek
 from planner.plan_file import PlanRequest, plan_request
 from profiler.files import InputError
 
@@ -91,6 +91,20 @@ def test_what_cannot_be_says_by_how_much_it_must_give() -> None:
     data = result.to_dict()
     assert data["possible"] is False
     assert data["plan"] is None
+
+
+def test_what_the_other_limits_keep_out_of_reach_is_told_from_what_is_so_by_itself() -> None:
+    [alone] = found(("days", 1.0)).shortfalls
+    assert "the least is" in alone.sentence
+    cheapest = min(c.outcomes["cost_usd"] for c in found(("days", 1.0)).candidates if not c.refused)
+    both = found(("days", 1.0), ("cost_usd", cheapest * 1.001))
+    [days] = both.shortfalls  # no cluster keeps the date, whatever it costs; the budget keeps the fast ones out too
+    assert days.alone == alone.nearest
+    assert days.nearest.outcomes["days"] > 2 * days.alone.outcomes["days"]
+    assert "the least within the other limits is" in days.sentence
+    assert days.sentence.endswith(
+        f"without them it is {SHOWN['days'](days.alone.outcomes['days'])}, on {days.alone.name}"
+    )
 
 
 def test_more_sureness_costs_more() -> None:
