@@ -55,7 +55,8 @@ def search(
                 "model": model,
                 # one cluster's ranking looks at one step, whatever the run's length
                 "tokens": tokens or (None if file else 1),
-                "cluster.gpu": names[0],
+                # a file's node and profile are its own GPU's
+                "cluster.gpu": None if several and file else names[0],
                 "cluster.gpus": counts[0] if counts else None,
                 "training.seq_len": seq_len,
                 "training.global_batch": global_batch,

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from planner.plan import Plan, make_plan
-from planner.plan_file import PlanRequest
+from planner.plan_file import ClusterRequest, PlanRequest
+from planner.quantities import human
 from planner.refusal import PlanError
 from profiler.files import InputError
 from profiler.profile import Profile
 from sim.case import Array
-from sim.hardware import load_gpu
+from sim.hardware import load_gpu, load_node
 from sim.replicas import fan_out
 
 
@@ -24,6 +25,8 @@ class Contender:
     gpu: str
     gpus: int
     layout: str
+    batch_tokens: float
+    """Of a step of the phase that holds most tokens."""
     days: float
     cost_usd: float
     energy_mwh: float
@@ -74,6 +77,18 @@ class ClusterComparison:
             return "one cluster, and none to beat it"
         return f"{best} of {planned} clusters {_are(best)} beaten by none"
 
+    @property
+    def batch_note(self) -> str:
+        """What to say where the clusters do not train in steps alike; empty where they do."""
+        batches = [c.batch_tokens for c in (*self.front, *(c for c, _ in self.beaten))]
+        least, most = min(batches), max(batches)
+        if least == most:
+            return ""
+        return (
+            f"steps are of {human(least)} to {human(most)} tokens, by the number of GPUs, and larger ones raise the "
+            "MFU; training.global_batch holds all clusters to one"
+        )
+
 
 def _are(number: int) -> str:
     return "is" if number == 1 else "are"
@@ -98,8 +113,8 @@ def compare_clusters(
     """Plan the request on every GPU type in every number, each with its own fastest layout.
 
     Of the Llama 3.1 models none has a layout that takes 0.5 % less energy than its fastest one: the front needs no
-    other. A layout or throughput that the request states is left out, for it belongs to one cluster; so does a
-    profile, to one GPU (`profile` is as `make_plan` takes it). `workers`, `scheduler` and `done` are those of
+    other. A layout or throughput that the request states is left out, for it belongs to one cluster; so do a node
+    and a profile, to one GPU (`profile` is as `make_plan` takes it). `workers`, `scheduler` and `done` are those of
     `sim.replicas.fan_out`; after Ctrl-C what was planned is compared, and the rest is named.
 
     Raises:
@@ -140,11 +155,18 @@ def _on_clusters(request: PlanRequest, gpus: Sequence[str], counts: Sequence[int
         phases=tuple(replace(phase, layout=None) for phase in request.phases),
         stated=replace(request.stated, tflops_per_gpu=None),
     )
-    measured = load_gpu(request.cluster.gpu)
+    own = load_gpu(request.cluster.gpu)
     for gpu in dict.fromkeys(gpus):
-        profile = request.cluster.profile if load_gpu(gpu) == measured else ""
+        cluster = request.cluster if load_gpu(gpu) == own else _rehoused(request.cluster, gpu)
         for count in sorted(set(counts)):
-            yield replace(open_ended, cluster=replace(request.cluster, gpu=gpu, gpus=count, profile=profile))
+            yield replace(open_ended, cluster=replace(cluster, gpu=gpu, gpus=count))
+
+
+def _rehoused(cluster: ClusterRequest, gpu: str) -> ClusterRequest:
+    """The cluster with another GPU in its usual node, which trains whole where it holds no more than asked."""
+    most = load_node(load_gpu(gpu).node).gpus_per_node
+    fewer = cluster.gpus_per_node if (cluster.gpus_per_node or most) < most else None
+    return replace(cluster, node="", gpus_per_node=fewer, profile="")
 
 
 def _contender(plan: Plan) -> Contender:
@@ -152,6 +174,7 @@ def _contender(plan: Plan) -> Contender:
         gpu=plan.cluster.gpu.name,
         gpus=plan.cluster.gpus,
         layout=plan.main_phase.step.layout.label,
+        batch_tokens=plan.main_phase.global_batch * plan.main_phase.seq_len,
         days=plan.days.expected,
         cost_usd=plan.cost.expected,
         energy_mwh=plan.energy_mwh.expected,

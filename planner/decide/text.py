@@ -98,6 +98,13 @@ def print_goal(result: GoalResult) -> None:
         screen.print(f"  {said}: {show(found[limit.outcome])} of {show(limit.most)} allowed", markup=False)
     if result.prefer != "fastest" and "days" not in {limit.outcome for limit in result.limits}:
         screen.print(f"No date was asked for, and small clusters are the {result.prefer}: add --by.", style="dim")
+    if not plan.request.phases and plan.request.training.global_batch is None:
+        batch = human(plan.main_phase.global_batch * plan.main_phase.seq_len)
+        screen.print(
+            f"No batch was asked for: steps grow with the cluster, here to {batch} tokens; "
+            "state training.global_batch to try all clusters with one.",
+            style="dim",
+        )
 
 
 def print_taken(rows: Sequence[Taken], plan: Plan) -> None:

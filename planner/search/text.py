@@ -159,6 +159,8 @@ def print_comparison(comparison: ClusterComparison, *, front_only: bool, screen:
     for name, why in comparison.impossible:
         screen.print(f"{name}: {why}", style="dim", markup=False)
     _print_unfitted([load_gpu(name) for name in sorted({c.gpu for c, _ in rows})], screen)
+    if comparison.batch_note:
+        screen.print(f"Note: {comparison.batch_note}.", markup=False)
     if comparison.interrupted:
         screen.print(f"Not looked at: {'; '.join(comparison.interrupted)}.", markup=False)
 

@@ -227,6 +227,15 @@ def test_goal_finds_a_plan_and_writes_it(plan: str, tmp_path: Path) -> None:
     assert data("plan", str(out))["training_days"] == pytest.approx(found["plan"]["training_days"])
 
 
+def test_goal_says_where_it_chose_the_batch_too(plan: str, tmp_path: Path) -> None:
+    free = tmp_path / "free.toml"
+    free.write_text(PLAN.replace("global_batch = 512", ""))
+    words = ("--by", "2026-01-12", "--most-gpus", "256", "--workers", "1")
+    said = "No batch was asked for: steps grow with the cluster, here to 4.19 M tokens"
+    assert said in herdplan("goal", str(free), *words).stdout
+    assert "No batch" not in herdplan("goal", plan, *words).stdout
+
+
 def test_goal_says_what_must_give(plan: str) -> None:
     words = ("goal", plan, "--budget", "1k USD", "--most-gpus", "32", "--workers", "1")
     result = herdplan(*words)

@@ -19,6 +19,7 @@ from planner.decide.pareto import ClusterComparison, Contender, compare, compare
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
 from planner.report.layout_charts import cluster_table
+from planner.report.plan_text import plan_file_text
 from profiler.files import InputError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -27,7 +28,15 @@ EXAMPLE, EXAMPLE_405B = str(EXAMPLES / "llama3.1-8b.toml"), str(EXAMPLES / "llam
 
 def contender(name: str, days: float, usd: float, mwh: float, tonnes: float) -> Contender:
     return Contender(
-        gpu=name, gpus=8, layout="", days=days, cost_usd=usd, energy_mwh=mwh, emissions_tco2e=tonnes, mfu=0.4
+        gpu=name,
+        gpus=8,
+        layout="",
+        batch_tokens=4e6,
+        days=days,
+        cost_usd=usd,
+        energy_mwh=mwh,
+        emissions_tco2e=tonnes,
+        mfu=0.4,
     )
 
 
@@ -109,6 +118,38 @@ def test_a_table_of_clusters_names_each_and_who_beats_it(compared: ClusterCompar
 def test_what_was_stated_for_one_cluster_is_not_held_against_another() -> None:
     stated = request(**{"training.layout.tp": 8, "training.layout.recompute": "full", "stated.tflops_per_gpu": 100})
     assert compare_clusters(stated, ["h100-sxm"], [64]) == compare_clusters(request(), ["h100-sxm"], [64])
+
+
+def test_another_gpu_does_not_come_in_the_node_of_the_plans(tmp_path: Path) -> None:
+    """A Grand Teton's host, rating and network are not a DGX B200's; the GPU of the plan's file keeps its own."""
+    hosted = request(**{"cluster.node": "grand-teton"})
+    [b200] = compare_clusters(hosted, ["b200-sxm"], [64]).front
+    [h100] = compare_clusters(hosted, ["h100-sxm"], [64]).front
+    assert [b200] == list(compare_clusters(request(), ["b200-sxm"], [64]).front)
+    assert [h100] != list(compare_clusters(request(), ["h100-sxm"], [64]).front)
+    file = tmp_path / "plan.toml"
+    file.write_text(plan_file_text(hosted))
+    data = json.loads(herdplan(str(file), "--gpu", "b200-sxm,h100-sxm", "--gpus", "64", "--json", "-").stdout)
+    rows = {row["gpu"]: row["energy_mwh"] for row in [*data["front"], *data["beaten"]]}
+    assert rows == {"b200-sxm": b200.energy_mwh, "h100-sxm": h100.energy_mwh}
+
+
+def test_gpus_left_idle_are_those_of_nodes_that_hold_as_many() -> None:
+    """Of a rack's 72 train 64; a node of eight trains whole."""
+    rack = request(**{"cluster.gpu": "gb200", "cluster.gpus_per_node": 64, "money.price_usd_per_gpu_hour": 3})
+    found = compare_clusters(rack, ["gb200", "h100-sxm"], [64])
+    assert not found.impossible
+    alone = request(**{"cluster.gpu": "h100-sxm", "money.price_usd_per_gpu_hour": 3})
+    assert compare_clusters(alone, ["h100-sxm"], [64]).front[0] in [*found.front, *(c for c, _ in found.beaten)]
+
+
+def test_clusters_that_train_in_other_steps_are_said_to() -> None:
+    """Where no batch is stated, 4,096 GPUs take one four times that of 2,048."""
+    words = (*MANY[:4], "--gpus", "2048,4096", "--tokens", "200B")
+    said = " ".join(herdplan(*words).stdout.split())
+    assert "steps are of 4.19 M to 16.8 M tokens" in said
+    alike = " ".join(herdplan(*words, "--global-batch", "1024").stdout.split())
+    assert "tokens, by the number of GPUs" not in alike
 
 
 def test_two_processes_compare_what_one_does(compared: ClusterComparison) -> None:

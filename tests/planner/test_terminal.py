@@ -97,6 +97,7 @@ CONTENDERS = [
         gpu=gpu,
         gpus=16_384,
         layout=f"TP8 CP2 PP16 VP8 DP{dp}, micro-batch 1, zero1, recompute selective, not sequence-parallel",
+        batch_tokens=16.8e6,
         days=days,
         cost_usd=83e6,
         energy_mwh=24_900,
