@@ -143,6 +143,11 @@ class Plan:
         return {"rent": "rented", "own": "owned", "mixed": "part owned"}[self.request.money.mode]
 
     @property
+    def unused_term_usd(self) -> float:
+        """What the rest of a term costs that is in no line, unless something else uses it."""
+        return self.charges.unused_term_usd(self.prices, self.campaign.duration_s / DAY_S)
+
+    @property
     def charges(self) -> Charges:
         """Which GPUs are paid for, and how long."""
         return Charges(setup=self.setup, money=self.request.money)
@@ -219,10 +224,7 @@ class Plan:
         if self.card is None:
             return ""
         return explain_card(
-            self.card,
-            gpu_hours=self.gpu_hours.expected,
-            flops=self.model_flops,
-            tflops_per_gpu=self.tflops_per_gpu,
+            self.card, gpu_hours=self.gpu_hours.expected, flops=self.model_flops, tflops_per_gpu=self.tflops_per_gpu
         )
 
     @property
@@ -249,6 +251,7 @@ class Plan:
             "cost_mode": self.request.money.mode,
             "rent_usd": _levels(self.rent),
             "own_usd": _levels(self.own),
+            "unused_term_usd": self.unused_term_usd,
             "cost_lines": [line.to_dict() for line in cost.lines],
             "break_even_days": self.break_even_days,
             "electricity_usd": self.bill.total_usd,

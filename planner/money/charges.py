@@ -200,20 +200,25 @@ class Charges:
         )
         return standing.bill(prices.tariff)
 
+    def unused_term_usd(self, prices: Prices, training_days: float) -> float:
+        """What the rest of a term costs that the run does not last for, where it is in no line [USD]; else none."""
+        money = self.money
+        if prices.rental is None or money.mode == "own" or money.pay_whole_term:
+            return 0.0
+        share = 1 - self.owned_share if money.mode == "mixed" else 1.0
+        rest = unused_term_item(prices.rental, share * self.rented_gpus, self.days(training_days))
+        return 0.0 if rest is None else float(rest.usd(Level()))
+
     def term_notes(self, prices: Prices, training_days: float) -> tuple[str, ...]:
         """What to say of the price of a term that the run does not last for, where its rest is in no line."""
-        days, money = self.days(training_days), self.money
-        if prices.rental is None or money.mode == "own" or money.pay_whole_term:
+        usd = self.unused_term_usd(prices, training_days)
+        if prices.rental is None or not usd:
             return ()
-        share = 1 - self.owned_share if money.mode == "mixed" else 1.0
-        rest = unused_term_item(prices.rental, share * self.rented_gpus, days)
-        usd = 0.0 if rest is None else float(rest.usd(Level()))
-        if not usd:
-            return ()
-        left_days = float(unused_days(prices.rental, days))
+        left_days = float(unused_days(prices.rental, self.days(training_days)))
         return (
-            f"the rent is that of a {money.commitment} term, of which this run leaves {left_days:,.0f} days: unless "
-            f"something else uses them, they cost {money_text(usd)} more, which money.pay_whole_term=true counts",
+            f"the rent is that of a {self.money.commitment} term, of which this run leaves {left_days:,.0f} days: "
+            f"unless something else uses them, they cost {money_text(usd)} more, which money.pay_whole_term=true "
+            "counts",
         )
 
     def keeping(self, share: float = 1.0) -> Keeping:

@@ -70,7 +70,8 @@ def _gpu_hours(p: Plan) -> Cell:
 def _cost(p: Plan) -> Cell:
     cost = p.intervals["cost_usd"]
     spread = words.money_span(cost.low, cost.high, cost.expected)
-    return _interval(cost, money(p.cost.expected), f"{spread}; {p.paid}")
+    rest = f"; the term’s rest {money(p.unused_term_usd)} more" if p.unused_term_usd else ""
+    return _interval(cost, money(p.cost.expected), f"{spread}; {p.paid}{rest}")
 
 
 def _energy(p: Plan) -> Cell:

@@ -147,6 +147,9 @@ def _money(plan: Plan) -> Iterator[Row]:
         ("in all", plan.whole_bill.total_usd),
     ):
         yield Row(plan.name, "electricity bill", item, "USD", usd, source=f"tariff {bill.tariff}")
+    if plan.unused_term_usd and plan.prices.rental:
+        source = plan.prices.rental.price_usd_per_gpu_hour.source
+        yield Row(plan.name, "not in the cost", "rest of the term", "USD", plan.unused_term_usd, source=source)
     if plan.rent_or_buy and plan.rent_or_buy.short_use_days:
         until_days = plan.rent_or_buy.short_use_days
         yield Row(plan.name, "own", "costs less than renting up to", "days", until_days, source=BREAK_EVEN)

@@ -119,7 +119,9 @@ def _summary(
         "sentences above, 5 % and 95 %, days, peak and mean power, water, and every other sheet, cash by month too.",
         font_color=LIGHT.muted,
     )
-    writer.text(sheet, end + 1, 0, NOT_IN_COST, font_color=LIGHT.muted)
+    notes = (f"{plan.name}: {words.sentence(note)}." for plan in plans for note in plan.notes)
+    for y, text in enumerate((NOT_IN_COST, *notes), end + 1):
+        writer.text(sheet, y, 0, text, font_color=LIGHT.muted)
     sheet.set_column(0, 0, 38)
     sheet.set_column(1, 3 * len(plans), 13)
     sheet.freeze_panes(top + 2, 1)

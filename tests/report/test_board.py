@@ -1,14 +1,17 @@
 """The page for the board: what it ranks, what it says, and that it is one page."""
 
+import csv
 import io
 from typing import Any
 
+import openpyxl
 import pypdf
 import pytest
 
 from planner.decide.sensitivity import tornado
 from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request
+from planner.quantities import money
 from planner.report.board import board
 from planner.report.contents import document
 from planner.report.document import Table, Text
@@ -67,6 +70,27 @@ def test_three_plans_with_long_answers_are_one_sheet_whose_sentences_say_whose_t
     assert bare("From first day to last") in bare(pages[1])
     for part in report.parts:
         assert bare(part.name + part.answer) in first
+
+
+def test_what_a_term_still_costs_stands_on_the_first_page_and_in_every_table() -> None:
+    """A year's price of a run of days; once the whole term is paid nothing more is due."""
+    data = {"model": "llama3.1-8b", "tokens": "100B", "cluster": {"gpus": 64}, "money": {"commitment": "1-year"}}
+    used, whole = planned("Used", data), planned("Whole", data, **{"money.pay_whole_term": True})
+    assert used.rent
+    assert whole.rent
+    assert used.unused_term_usd == pytest.approx(whole.rent.expected - used.rent.expected)
+    assert used.to_dict()["unused_term_usd"] == used.unused_term_usd
+    assert whole.unused_term_usd == 0
+    table = board([used, whole])[0].blocks[0]
+    assert isinstance(table, Table)
+    [costs] = [row[1:] for row in table.rows if row[0].text == "Cost"]
+    assert [cell.note.endswith(f"rest {money(used.unused_term_usd)} more") for cell in costs] == [True, False]
+    rows = list(csv.DictReader(io.StringIO(str(write_report([used, whole], "csv"), "utf-8"))))
+    [row] = [row for row in rows if row["item"] == "rest of the term"]
+    assert (row["plan"], float(row["value"])) == ("Used", used.unused_term_usd)
+    summary = openpyxl.load_workbook(io.BytesIO(write_report([used, whole], "xlsx")))["Summary"]
+    told = [cell.value for (cell,) in summary.iter_rows(max_col=1) if "more, which money" in str(cell.value)]
+    assert [text.startswith("Used: The rent is that of a 1-year term") for text in told] == [True]
 
 
 def test_one_interruption_is_one() -> None:
