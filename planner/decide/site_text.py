@@ -93,33 +93,37 @@ def _start(option: StartOption, suffix: str = "") -> tuple[str, ...]:
     )
 
 
-def print_caps(sweep: CapSweep) -> None:
+BEST, OVER = "*", "!"
+"""Marks of a cap, explained below the table: a column of words has no room on 80 columns."""
+
+
+def print_caps(sweep: CapSweep, screen: Console | None = None) -> None:
     """The caps as a table, and the best of them."""
-    title = f"{escape(sweep.name)}: a lower power cap on every GPU"
+    title = f"{escape(sweep.name)}: power caps on every GPU"
     table = Table(title=title, title_justify="left", title_style="bold")
-    for column in ("cap", "step", "days", "energy", "peak", "rented", "owned", "tCO2e", ""):
-        table.add_column(column, justify="right" if column else "left")
+    for column in ("cap", "step", "days", "energy", "peak", "rented", "owned", "tCO2e"):
+        table.add_column(column, justify="right")
     best = sweep.best
     for option in reversed(sweep.options):
-        marks = [f"best for {sweep.goal}"] if option is best else []
-        marks += [] if option.keeps_limit else ["over the site's limit"]
+        mark = BEST if option is best else "" if option.keeps_limit else OVER
         table.add_row(
-            f"{option.cap_w:.0f} W",
-            f"+{option.slowdown - 1:.{0 if option.slowdown >= 2 else 1}%}",  # whole on 80 columns
+            f"{mark} {option.cap_w:.0f} W".strip(),
+            f"+{option.slowdown - 1:.{0 if option.slowdown >= 2 else 1}%}",
             significant(option.days),
             energy(option.energy_mwh),
             power(option.peak_mw),
             _or_nothing(option.rent_usd, money),
             _or_nothing(option.own_usd, money),
             significant(option.emissions_t),
-            ", ".join(marks),
         )
-    screen = console()
+    screen = screen or console()
     screen.print(table)
+    over = "" if all(option.keeps_limit for option in sweep.options) else f"; {OVER} over the site's limit"
+    screen.print(f"{BEST} best for {sweep.goal}{over}", style="dim", markup=False)
     for why in sweep.impossible:
         screen.print(f"Not kept: {why}", markup=False)
     if best is sweep.uncapped:
-        screen.print(f"No cap is best for {sweep.goal}: what it saves in power costs more in time.", markup=False)
+        screen.print("It is best without a cap: what one saves in power costs more in time.", markup=False)
     else:
         screen.print(f"Next: herdplan plan FILE --set site.gpu_power_cap_w={best.cap_w:.0f}", markup=False)
 

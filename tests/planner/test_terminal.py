@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from planner.decide.pareto import Contender, compare
-from planner.decide.site_text import print_money
+from planner.decide.power_cap import sweep_caps
+from planner.decide.site_text import print_caps, print_money
 from planner.money.cashflow import cash_flow
 from planner.plan import make_plan
 from planner.plan_file import plan_request
@@ -146,3 +147,19 @@ def test_a_bar_says_what_is_left_once_it_knows() -> None:
     assert (Counted().render(task).plain, Left().render(task).plain) == ("0/12", "")
     live.update(task.id, completed=12)
     assert (Counted().render(task).plain, Left().render(task).plain) == ("12/12", "about 0:00:00 left")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_caps_stand_one_a_line_with_the_best_and_those_over_the_limit_marked(width: int) -> None:
+    asked: dict[str, Any] = {"model": "llama3.1-70b", "tokens": "15T", "cluster.gpus": 4096}
+    request = plan_request({}, [*asked.items(), ("site.power_limit_mw", 3.9)], source="test")
+    sweep = sweep_caps(request, caps_w=[400, 500, 600])
+    screen, text = page(width)
+    print_caps(sweep, screen)
+    rows = [line for line in text.getvalue().splitlines() if line.startswith("│")]
+    for row, option in zip(rows, reversed(sweep.options), strict=True):
+        assert f"{option.cap_w:.0f} W" in row
+        assert ("*" in row) == (option is sweep.best)
+        assert ("!" in row) == (not option.keeps_limit)
+    assert {option.keeps_limit for option in sweep.options} == {True, False}
+    assert "* best for cost; ! over the site's limit" in text.getvalue()
