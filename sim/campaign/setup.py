@@ -1,16 +1,16 @@
 """What a campaign is asked to do, and on what."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import count
 from typing import Literal
 
 from profiler.files import InputError
 from profiler.units import DAY_S, Positive, duration, significant
 from sim.campaign.checkpoints import Cadence, CheckpointPolicy
 from sim.campaign.failure_record import FailureCause, Reliability
-from sim.campaign.theory import above_poisson, expected_replica_ettr, renewal_ettr, stored_share
+from sim.campaign.theory import above_poisson, expected_replica_ettr, poisson_reach, renewal_ettr, stored_share
 from sim.hardware import Cluster
 from sim.site.conditions import SiteConditions
 from sim.site.energy import SitePower
@@ -255,7 +255,8 @@ def _failing(nodes_per_day: float) -> str:
 
 def enough_spares(away: float) -> int:
     """The fewest spare nodes that are seldom too few, `away` being under repair on average."""
-    return next(n for n in count(math.floor(away)) if above_poisson(n, away) <= SHORT_SHARE)
+    counts = range(math.floor(away), math.ceil(away + poisson_reach(away)) + 1)
+    return counts[bisect_left(counts, -SHORT_SHARE, key=lambda n: -above_poisson(n, away))]
 
 
 def _refuse_endless(setup: CampaignSetup) -> None:

@@ -86,8 +86,16 @@ def above_poisson(most: int, mean: float) -> float:
 
     With any number of crews their number is Poisson's whatever the repair times are (Palm's theorem, M/G/∞). It is
     above its mean m by t with a chance of at most exp(−t² / (2 (m + t/3))) (Bernstein's inequality; Boucheron, Lugosi
-    and Massart, Concentration Inequalities, 2013, section 2.8): less than rounding from t = 9 √m + 25 on.
+    and Massart, Concentration Inequalities, 2013, section 2.8), and below it by t with one of at most exp(−t² / 2m):
+    less than rounding from t = 9 √m + 25 on, either way.
     """
-    if not mean or most > mean + 9 * math.sqrt(mean) + 25:
+    far = poisson_reach(mean)
+    if not mean or most > mean + far:
         return 0.0
-    return max(1 - math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(most + 1)), 0.0)
+    counts = range(max(math.floor(mean - far), 0), most + 1)
+    return max(1 - math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in counts), 0.0)
+
+
+def poisson_reach(mean: float) -> float:
+    """How far from its mean a Poisson number never comes, but for rounding."""
+    return 9 * math.sqrt(mean) + 25

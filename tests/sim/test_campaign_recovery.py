@@ -12,6 +12,7 @@ from profiler.files import InputError
 from sim.campaign import CampaignSetup, expected_ettr, simulate_campaign, simulate_replicas
 from sim.campaign.checkpoints import CheckpointPolicy
 from sim.campaign.reliability import LemonNodes, load_reliability
+from sim.campaign.setup import SHORT_SHARE, enough_spares
 from sim.campaign.theory import above_poisson
 from sim.hardware import build_cluster
 from tests.sim.campaigns import DAY, check_conserved, fleet, phase, setup
@@ -115,6 +116,13 @@ def test_too_few_spares_or_crews_are_said_where_the_job_waits(spares: int, crews
 def test_spares_for_all_under_repair_are_poissons_tail_however_many(away: float, deviations: float) -> None:
     spares = max(int(away + deviations * math.sqrt(away)), 0)
     assert above_poisson(spares, away) == pytest.approx(stats.poisson.sf(spares, away), abs=1e-10)
+
+
+@pytest.mark.parametrize("away", [0.0, 0.001, 0.4, 5.0, 400.0, 2e7])
+def test_enough_spares_are_the_fewest_that_are_seldom_too_few_however_large_the_fleet(away: float) -> None:
+    spares = enough_spares(away)
+    assert stats.poisson.sf(spares, away) <= SHORT_SHARE
+    assert spares == math.floor(away) or stats.poisson.sf(spares - 1, away) > SHORT_SHARE
 
 
 @pytest.mark.parametrize("spares", [0, 3, 6, 20])
