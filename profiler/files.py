@@ -6,6 +6,7 @@ Every refusal is one sentence (`InputError`) naming the file, the key, what was 
 import difflib
 import math
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -26,9 +27,11 @@ class InputError(ValueError):
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:
-    """Say what is allowed and, where one is close, which was probably meant."""
-    choices = sorted(allowed)
-    close = difflib.get_close_matches(given.lower(), choices, n=1, cutoff=0.4)
+    """Say what is allowed and, where one is close, which was probably meant: one that begins with the same word."""
+    choices, wanted = sorted(allowed), given.lower()
+    word = re.split(r"\W", wanted, maxsplit=1)[0]
+    alike = [choice for choice in choices if choice.lower().startswith(word)]
+    close = difflib.get_close_matches(wanted, alike or choices, n=1, cutoff=0.4)
     meant = f"; did you mean '{close[0]}'?" if close else ""
     return f"allowed: {', '.join(choices)}{meant}"
 

@@ -92,6 +92,7 @@ def test_no_gpus_is_refused(gpus: int) -> None:
     ("load", "wrong", "meant"),
     [
         (load_gpu, "h100", "h100-"),
+        (load_gpu, "a100-sxm-80", "a100-80gb"),
         (load_node, "hgx-h10", "hgx-h100"),
         (load_fabric, "400", "400g"),
         (load_storage, "shared", "shared-"),
