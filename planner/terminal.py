@@ -120,6 +120,8 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("Effective time ratio", lambda p: f"{p.campaign.ettr:.1%}"),
     ("Step time", lambda p: f"{significant(p.main_phase.step_time_s)} s"),
     ("  which is", lambda p: known(p.main_phase)),
+    ("  of tokens", lambda p: human(p.main_phase.tokens_per_step)),
+    ("  laid out as", lambda p: p.main_phase.step.layout.degrees),
 )
 
 

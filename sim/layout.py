@@ -54,14 +54,18 @@ class ParallelLayout:
         return self.tp * self.cp * self.pp * self.dp
 
     @property
-    def label(self) -> str:
-        """Short name: only the degrees above one, and what is stated beside them."""
+    def degrees(self) -> str:
+        """How GPUs are shared out: only the degrees above one."""
         parts = [("TP", self.tp), ("CP", self.cp), ("PP", self.pp), ("VP", self.vp), ("DP", self.dp)]
-        text = " ".join(f"{name}{n}" for name, n in parts if n > 1) or "single GPU"
+        return " ".join(f"{name}{n}" for name, n in parts if n > 1) or "single GPU"
+
+    @property
+    def label(self) -> str:
+        """Short name: the degrees, and what is stated beside them."""
         sharding = f"{self.sharding} over {self.shard_degree}" if self.shard_degree else self.sharding
         sharding = "plain data-parallel" if self.shard_degree == 1 else sharding  # one rank shares with nobody
         sequence = {None: "", True: ", sequence-parallel", False: ", not sequence-parallel"}[self.sequence_parallel]
-        text += "" if self.schedule == "1f1b" else f" {self.schedule}"
+        text = self.degrees if self.schedule == "1f1b" else f"{self.degrees} {self.schedule}"
         return f"{text}, micro-batch {self.micro_batch}, {sharding}, recompute {self.recompute}{sequence}"
 
 

@@ -25,7 +25,7 @@ class Contender:
     gpu: str
     gpus: int
     layout: str
-    batch_tokens: float
+    tokens_per_step: float
     """Of a step of the phase that holds most tokens."""
     days: float
     cost_usd: float
@@ -80,8 +80,8 @@ class ClusterComparison:
     @property
     def batch_note(self) -> str:
         """What to say where the clusters do not train in steps alike; empty where they do."""
-        batches = [c.batch_tokens for c in (*self.front, *(c for c, _ in self.beaten))]
-        least, most = min(batches), max(batches)
+        tokens = [c.tokens_per_step for c in (*self.front, *(c for c, _ in self.beaten))]
+        least, most = min(tokens), max(tokens)
         if least == most:
             return ""
         return (
@@ -174,7 +174,7 @@ def _contender(plan: Plan) -> Contender:
         gpu=plan.cluster.gpu.name,
         gpus=plan.cluster.gpus,
         layout=plan.main_phase.step.layout.label,
-        batch_tokens=plan.main_phase.global_batch * plan.main_phase.seq_len,
+        tokens_per_step=plan.main_phase.tokens_per_step,
         days=plan.days.expected,
         cost_usd=plan.cost.expected,
         energy_mwh=plan.energy_mwh.expected,

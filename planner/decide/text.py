@@ -99,7 +99,7 @@ def print_goal(result: GoalResult) -> None:
     if result.prefer != "fastest" and "days" not in {limit.outcome for limit in result.limits}:
         screen.print(f"No date was asked for, and small clusters are the {result.prefer}: add --by.", style="dim")
     if not plan.request.phases and plan.request.training.global_batch is None:
-        batch = human(plan.main_phase.global_batch * plan.main_phase.seq_len)
+        batch = human(plan.main_phase.tokens_per_step)
         screen.print(
             f"No batch was asked for: steps grow with the cluster, here to {batch} tokens; "
             "state training.global_batch to try all clusters with one.",

@@ -31,7 +31,7 @@ def contender(name: str, days: float, usd: float, mwh: float, tonnes: float) -> 
         gpu=name,
         gpus=8,
         layout="",
-        batch_tokens=4e6,
+        tokens_per_step=4e6,
         days=days,
         cost_usd=usd,
         energy_mwh=mwh,

@@ -98,7 +98,7 @@ CONTENDERS = [
         gpu=gpu,
         gpus=16_384,
         layout=f"TP8 CP2 PP16 VP8 DP{dp}, micro-batch 1, zero1, recompute selective, not sequence-parallel",
-        batch_tokens=16.8e6,
+        tokens_per_step=16.8e6,
         days=days,
         cost_usd=83e6,
         energy_mwh=24_900,
@@ -163,3 +163,16 @@ def test_caps_stand_one_a_line_with_the_best_and_those_over_the_limit_marked(wid
         assert ("!" in row) == (not option.keeps_limit)
     assert {option.keeps_limit for option in sweep.options} == {True, False}
     assert "* best for cost; ! over the site's limit" in text.getvalue()
+
+
+def test_a_plan_says_how_it_is_laid_out_and_in_steps_of_how_many_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    training = {"global_batch": 256, "layout": {"tp": 4, "pp": 2, "recompute": "full"}}
+    data = {"model": "llama3.1-8b", "tokens": "100B", "cluster": {"gpus": 64}, "training": training}
+    print_plans([make_plan(plan_request(data, source="test"))], None)
+    rows = {
+        row[0].strip(): row[1].strip()
+        for line in capsys.readouterr().out.splitlines()
+        if (row := line.split("│")[1:])
+    }
+    assert rows["of tokens"] == "2.10 M"
+    assert rows["laid out as"] == "TP4 PP2 DP8"
