@@ -149,9 +149,9 @@ def _tree(reason: Reason, parent: Tree | None, shown: set[str]) -> Tree:
     return branch
 
 
-def print_diff(diff: PlanDiff) -> None:
+def print_diff(diff: PlanDiff, screen: Console | None = None) -> None:
     """Results side by side, then each change with what it does alone, then the assumptions that differ."""
-    screen = console()
+    screen = screen or console()
     if diff.empty:
         screen.print("The two plans are the same.")
         return
@@ -173,19 +173,22 @@ def print_diff(diff: PlanDiff) -> None:
 
 
 def _print_changes(screen: Console, diff: PlanDiff) -> None:
-    """One row a change: what it alone does to the first plan."""
-    shown = ("days", "cost_usd", "energy_mwh", "tco2e", "mfu")
+    """One row a change: what it alone does to the first plan; below them those that cannot be made alone, and why."""
+    shown = {"days": "days", "cost_usd": "cost", "energy_mwh": "energy", "tco2e": "tCO2e", "mfu": "MFU"}
     table = Table(title="Each change alone", title_justify="left", title_style="bold")
-    for column in ("key", "from", "to", *shown):
-        table.add_column(column, overflow="fold", justify="right" if column in shown else "left")
+    table.add_column("", overflow="fold")
+    for column in shown.values():
+        table.add_column(column, justify="right", no_wrap=True)
+    for change in diff.changes:
+        if change.results is not None:
+            effects = (_percent(diff.before[name], change.results[name]) for name in shown)
+            said = f"{', '.join(change.keys)}\n{change.before} → {change.after}"
+            table.add_row(escape(said), *effects)
+    if table.row_count:
+        screen.print(table)
     for change in diff.changes:
         if change.results is None:
-            effects = [escape(f"not alone: {change.refused}"), *[""] * (len(shown) - 1)]
-        else:
-            effects = [_percent(diff.before[name], change.results[name]) for name in shown]
-        table.add_row(", ".join(change.keys), escape(change.before), escape(change.after), *effects)
-    if diff.changes:
-        screen.print(table)
+            screen.print(f"{', '.join(change.keys)} not alone: {change.refused}", markup=False)
 
 
 def print_tracking(t: Tracking) -> None:

@@ -7,9 +7,11 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from planner.decide.diff import diff_plans
 from planner.decide.pareto import Contender, compare
 from planner.decide.power_cap import sweep_caps
 from planner.decide.site_text import print_caps, print_money
+from planner.decide.text import print_diff
 from planner.money.cashflow import cash_flow
 from planner.plan import make_plan
 from planner.plan_file import plan_request
@@ -176,3 +178,18 @@ def test_a_plan_says_how_it_is_laid_out_and_in_steps_of_how_many_tokens(capsys: 
     }
     assert rows["of tokens"] == "2.10 M"
     assert rows["laid out as"] == "TP4 PP2 DP8"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_changes_stand_whole_beside_what_they_do_and_refusals_below_them(width: int) -> None:
+    base: dict[str, Any] = {"model": "llama3.1-8b", "tokens": "100B", "cluster": {"gpu": "a100-80gb", "gpus": 64}}
+    other = {**base, "cluster": {"gpu": "h100-sxm", "gpus": 64}, "training": {"precision": "fp8"}, "seed": 2}
+    screen, text = page(width)
+    print_diff(diff_plans(*(make_plan(plan_request(data, source="test")) for data in (base, other))), screen)
+    said = text.getvalue()
+    changes = said[said.index("Each change alone") : said.index("Assumptions that differ")]
+    cells = [line.split("│")[1].strip() for line in changes.splitlines() if line.startswith("│")]
+    assert " ".join(cells) == 'seed 1 → 2 cluster.gpu "a100-80gb" → "h100-sxm"'
+    assert "training.precision not alone: precision is fp8, but A100 SXM 80 GB has no fp8" in " ".join(
+        changes.split()
+    )
