@@ -28,6 +28,7 @@ def plan_notes(
         *profile_notes(request, profile, phases),
         *setup.notes,
         *_idle_gpu_notes(setup.cluster),
+        *_rating_notes(setup.cluster, request.site.gpu_power_cap_w),
         *request.money.notes,
         *tariff_notes(request, grid),
         *spot_notes(request),
@@ -47,3 +48,15 @@ def _idle_gpu_notes(cluster: Cluster) -> tuple[str, ...]:
         return ()
     left = f"{cluster.nodes * node.idle_gpus:,} GPUs, {node.idle_gpus} of the {node.gpus_installed} in each node"
     return (f"{left}, stay idle: they are paid for and draw their idle power, and take no failed one's place",)
+
+
+def _rating_notes(cluster: Cluster, cap_w: float | None) -> tuple[str, ...]:
+    """A word where a node is not built for its GPUs: under load they and their host draw more than its rating."""
+    node, gpu = cluster.node, cluster.gpu
+    draw_w = node.gpus_per_node * min(gpu.tdp_w, cap_w or gpu.tdp_w) + node.host_load_power_w
+    if draw_w <= node.rated_power_w:
+        return ()
+    return (
+        f"{node.gpus_per_node} x {gpu.label} and their host draw up to {draw_w / 1e3:.1f} kW, more than the "
+        f"{node.rated_power_w / 1e3:.1f} kW that {node.label} is rated for: cluster.node may be another GPU's",
+    )
