@@ -331,13 +331,27 @@ def parse_plan_request(text: str, overrides: Sequence[tuple[str, object]] = (), 
 def plan_request(
     data: Mapping[str, Any], overrides: Sequence[tuple[str, object]] = (), *, source: str
 ) -> PlanRequest:
-    """The same from a mapping. A changed number of tokens stretches the phases in proportion."""
+    """The same from a mapping. A changed number of tokens stretches the phases in proportion; another GPU comes in
+    its usual node and fabric, unless those are given with it, and is not what a profile measured."""
     merged = _copy(data)
+    if _another_gpu(merged, dict(overrides)):
+        for key in OF_A_GPU:
+            merged["cluster"].pop(key, None)
     for key, value in overrides:
         _put(merged, key, value)
     if merged.get("phases") and "tokens" in dict(overrides):
         _stretch(merged, source)
     return validated(merged, PlanRequest, source=source)
+
+
+OF_A_GPU = ("node", "gpus_per_node", "fabric", "profile")
+"""Keys of a cluster that another GPU does not take over."""
+
+
+def _another_gpu(data: Mapping[str, Any], given: Mapping[str, object]) -> bool:
+    cluster = data.get("cluster")
+    stated = cluster.get("gpu", ClusterRequest.gpu) if isinstance(cluster, dict) else None
+    return stated is not None and given.get("cluster.gpu", stated) != stated
 
 
 def _copy(data: Mapping[str, Any]) -> dict[str, Any]:

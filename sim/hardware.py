@@ -181,13 +181,13 @@ class Cluster:
             near = max(round(self.gpus / per_node), 1) * per_node
             some = max(math.gcd(self.gpus, n) for n in range(1, per_node + 1))
             few = some >= MOSTLY * per_node
+            held = f"nodes of {self.node.label} hold {per_node}"
+            if self.node.idle_gpus:
+                held = f"{per_node} of the {self.node.gpus_installed} in each {self.node.label} train"
             partly = (
                 f" With cluster.gpus_per_node {some} the other {per_node - some} of each stay idle." if few else ""
             )
-            raise InputError(
-                f"gpus is {self.gpus}; nodes of {self.node.label} hold {per_node}, "
-                f"the nearest whole number is {near}.{partly}"
-            )
+            raise InputError(f"gpus is {self.gpus}; {held}, the nearest whole number is {near}.{partly}")
 
     @property
     def nodes(self) -> int:

@@ -65,6 +65,9 @@ def search(
             },
             [*(f"training.only.{text}" for text in only or []), *(settings or [])],
         )
+        keys = [key for key, _ in given if key.startswith("training.only.")]
+        if len(set(keys)) < len(keys):
+            raise InputError("--only is given twice for the same key; a search is held to one value of each.")
         if any(key.startswith("training.layout") for key, _ in given):
             raise InputError(
                 "a search leaves the layout open; to hold a part of it give --only, such as --only tp=8."

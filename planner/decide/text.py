@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -22,6 +23,8 @@ from profiler.units import HOUR_S
 
 BAR = 24
 """Characters of the longest bar of a tornado."""
+NARROW = 120
+"""Columns below which a sentence stands under its row and not beside it."""
 
 
 def print_uncertainty(
@@ -43,18 +46,22 @@ def print_uncertainty(
     screen.print(f"{found.samples:,} samples of {unsure} assumptions, seed {found.seed}.", style="dim")
     for note in found.notes:
         screen.print(f"Note: {note}.", markup=False)
-    screen.print(_tornado(swings[outcome], outcome))
+    apart = screen.width < NARROW
+    screen.print(_tornado(swings[outcome], outcome, sources=not apart))
+    for swing in swings[outcome] if apart else ():
+        screen.print(f"{swing.label}: {swing.source}", style="dim", markup=False)
     if indices:
         screen.print(_sobol(indices.get(outcome, ()), outcome))
 
 
-def _tornado(swings: Sequence[Swing], outcome: str) -> Table:
+def _tornado(swings: Sequence[Swing], outcome: str, *, sources: bool) -> Table:
     table = Table(title=escape(f"What moves {OUTCOMES[outcome]} most"), title_justify="left", title_style="bold")
-    for column in ("", "at 5 %", "at 95 %", " ", "source"):
+    for column in ("", "at 5 %", "at 95 %", " ", *(("source",) if sources else ())):
         table.add_column(column, justify="right" if column.startswith("at") else "left", overflow="fold")
     for swing in swings:
         bar = "█" * max(round(BAR * swing.width / swings[0].width), 1)
-        table.add_row(swing.label, human(swing.at_p5), human(swing.at_p95), bar, escape(swing.source))
+        source = (escape(swing.source),) if sources else ()
+        table.add_row(swing.label, human(swing.at_p5), human(swing.at_p95), bar, *source)
     return table
 
 
@@ -110,21 +117,29 @@ def print_goal(result: GoalResult) -> None:
 def print_taken(rows: Sequence[Taken], plan: Plan) -> None:
     """Every key with its value, then every assumption with its source."""
     screen = console()
-    keys = Table(title=f"{escape(plan.name)}: keys", title_justify="left", title_style="bold")
-    for column in ("key", "value", "from", ""):
-        keys.add_column(column, overflow="fold")
-    for row in rows:
-        said = "given" if row.given else "default"
-        keys.add_row(row.key, escape(row.value), said, escape(row.doc), style="" if row.given else "dim")
-    screen.print(keys)
-    table = Table(title="What the plan stands on", title_justify="left", title_style="bold")
-    for column in ("", "value", "kind", "source"):
-        table.add_column(column, overflow="fold")
-    for assumption in plan.assumptions:
-        a = assumption
-        table.add_row(escape(a.what), escape(a.value), a.kind, escape(a.source))
-    screen.print(table)
+    keys = [(row.key, row.value, "given" if row.given else "default", row.doc) for row in rows]
+    _print_rows(screen, f"{plan.name}: keys", ("key", "value", "from", ""), keys)
+    stands_on = [(a.what, a.value, a.kind, a.source) for a in plan.assumptions]
+    _print_rows(screen, "What the plan stands on", ("", "value", "kind", "source"), stands_on)
     screen.print("Follow a number: herdplan explain PLAN --why cost_usd", style="dim")
+
+
+def _print_rows(
+    screen: Console, title: str, columns: Sequence[str], rows: Sequence[tuple[str, str, str, str]]
+) -> None:
+    """A table of four columns; on a narrow screen each row as two lines, the last column below the others."""
+    if screen.width < NARROW:
+        screen.print(title, style="bold", markup=False)
+        for name, value, kind, said in rows:
+            screen.print(f"{name} = {value} ({kind})", style="dim" if kind == "default" else "", markup=False)
+            screen.print(Padding(Text(said, style="dim"), (0, 0, 0, 4)))
+        return
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row), style="dim" if row[2] == "default" else "")
+    screen.print(table)
 
 
 def print_why(reason: Reason) -> None:

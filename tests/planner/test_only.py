@@ -92,6 +92,8 @@ def test_a_search_does_not_pass_over_what_is_set_of_a_layout() -> None:
     found = CliRunner().invoke(app, [*command, "--set", "training.layout.tp=4"])
     assert found.exit_code != 0
     assert "such as --only tp=8" in found.output + found.stderr
+    twice = CliRunner().invoke(app, [*command, "--only", "tp=4", "--only", "tp=8"])
+    assert "--only is given twice" in twice.output + twice.stderr
     assert "only tp 4" in CliRunner().invoke(app, [*command, "--only", "tp=4"]).output
 
 

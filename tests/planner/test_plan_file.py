@@ -77,6 +77,25 @@ def test_overrides_lie_over_the_file_and_leave_it_alone() -> None:
     assert data["cluster"] == {"gpus": 8}
 
 
+def test_another_gpu_leaves_the_node_of_the_first_behind() -> None:
+    """As in `goal`: what is given with it holds, and the same GPU again changes nothing."""
+    cluster = {"gpu": "h100-sxm", "gpus": 64, "node": "grand-teton", "fabric": "400g-roce", "profile": "mine.json"}
+    data = {"model": "llama3.1-8b", "tokens": 1e12, "cluster": cluster}
+
+    def asked(*overrides: tuple[str, object]) -> tuple[str, str, str, str, int]:
+        c = plan_request(data, overrides, source="here").cluster
+        return c.gpu, c.node, c.fabric, c.profile, c.gpus
+
+    assert asked(("cluster.gpu", "b200-sxm")) == ("b200-sxm", "", "", "", 64)
+    given = asked(("cluster.fabric", "800g"), ("cluster.gpu", "b200-sxm"))
+    assert given == ("b200-sxm", "", "800g", "", 64)
+    assert (
+        asked(("cluster.gpu", "h100-sxm"))
+        == asked()
+        == tuple(cluster[k] for k in ("gpu", "node", "fabric", "profile", "gpus"))
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "pair"),
     [
