@@ -156,7 +156,7 @@ def _words(cls: type) -> dict[str, str]:
     for node, after in zip(body.body, [*body.body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             text = after.value if isinstance(after, ast.Expr) else None
-            words[node.target.id] = str(text.value) if isinstance(text, ast.Constant) else ""
+            words[node.target.id] = " ".join(str(text.value).split()) if isinstance(text, ast.Constant) else ""
     return words
 
 
