@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard import ui
 from dashboard.assumption_list import assumption_list
-from dashboard.plans import validation
+from dashboard.plans import later_validation, validation
 from dashboard.uploads import read_runs_upload
 from planner.quantities import percent, significant
 from planner.report import words
@@ -100,6 +100,11 @@ ui.answer(
     f"Of {overall.runs} published runs the step model misses half by less than {significant(overall.median_pct, 2)} %"
     + ("" if overall.p90_pct is None else f" and nine in ten by less than {significant(overall.p90_pct, 2)} %")
     + f". Of sources it has not seen, nine in ten by less than {words.share(load_calibration().left_out_p90)}."
+)
+later = later_validation().overall
+ui.note(
+    f"{later.runs} more were gathered after the fit, with nothing fitted to them: half are missed by less than "
+    f"{significant(later.median_pct, 2)} %, nine in ten by less than {significant(later.p90_pct or 0.0, 2)} %."
 )
 _published(result)
 _own_runs()
