@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from planner.runs.estimate import run_cases
-from planner.runs.rows import part_runs, published_runs
+from planner.runs.rows import later_runs, part_runs, published_runs
 from planner.runs.training_run import TrainingRun
 from planner.validation import summarise
 from profiler.files import write_atomic
@@ -128,6 +128,11 @@ def other_part_p90_pct(runs: Sequence[TrainingRun], constants: Mapping[str, floa
     return float(np.quantile(np.abs(errors_pct(as_others, constants)), 0.9))
 
 
+def later_p90(constants: Mapping[str, float]) -> float:
+    """90th percentile of the absolute errors of the runs gathered after the fit."""
+    return float(np.quantile(np.abs(errors_pct(later_runs(), constants)), 0.9)) / 100
+
+
 def held(calibration: Calibration, constants: Mapping[str, float], free: str) -> Calibration:
     """The calibration with all constants but one held where they are."""
     there = {
@@ -176,6 +181,7 @@ def toml_text(calibration: Calibration) -> str:
         f'fitted_on = "{calibration.fitted_on}"',
         f"left_out_p90 = {calibration.left_out_p90:.4f}",
         f"left_out_median = {calibration.left_out_median:.4f}",
+        f"later_p90 = {calibration.later_p90:.4f}",
         f"other_part_p90 = {calibration.other_part_p90:.4f}",
     ]
     lines += ["", "[part_left_out_p90]"]
@@ -229,6 +235,7 @@ def main() -> None:
             fitted_on=f"{len(runs)} published runs from {len(by_source)} sources, {date.today():%Y-%m-%d}",
             left_out_p90=(summary.p90_pct or 0.0) / 100,
             left_out_median=summary.median_pct / 100,
+            later_p90=later_p90(constants),
             other_part_p90=other_part_p90_pct(runs, constants) / 100,
             part_left_out_p90=parts_p90,
             left_out_by_source={source: median / 100 for source, median in by_source.items()},

@@ -52,7 +52,7 @@ def busy_network(share: float) -> str:
 def step_error_p90(phases: Sequence[PlannedPhase], gpu: Gpu) -> float:
     """What nine in ten predicted steps miss by less than: of sources, or of a GPU, that the fit did not see."""
     calibration = load_calibration()
-    seen = calibration.part_left_out_p90.get(gpu.fitted, calibration.left_out_p90)
+    seen = calibration.part_left_out_p90.get(gpu.fitted, calibration.unseen_p90)
     return calibration.other_part_p90 if _unfitted(phases) else seen
 
 
@@ -64,7 +64,7 @@ def step_error_source(phases: Sequence[PlannedPhase], gpu: Gpu) -> str:
         return (
             "error at the 90th percentile on this GPU's published runs, each source left out of the fit of its rate"
         )
-    return "error at the 90th percentile on published runs left out of the calibration; see `herdplan validate`"
+    return "error at the 90th percentile on published runs that the calibration did not see (docs/validation.md)"
 
 
 def unfitted_notes(phases: Sequence[PlannedPhase], gpu: Gpu, error: float) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def _head(result: Validation, calibration: Calibration, fitted: bool) -> list[st
     left_out = [
         f"With each source left out of its own fit: median {calibration.left_out_median * 100:.1f} %, "
         f"90th percentile {calibration.left_out_p90 * 100:.1f} %.",
-        "A new run can expect this, not the fitted error; those gathered after the fit stand below.",
+        "What a new run can expect are the errors of those gathered after the fit, below.",
     ]
     passed_over = [f"Not compared: {len(result.passed_over)} rows.", ""] if result.passed_over else []
     return [

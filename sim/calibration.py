@@ -37,6 +37,8 @@ class Calibration:
     left_out_p90: Positive
     """90th percentile of the absolute step-time error when each source is left out of its own fit."""
     left_out_median: Positive
+    later_p90: Positive
+    """90th percentile of the absolute step-time error of runs that were gathered after the fit."""
     other_part_p90: Positive
     """90th percentile of the absolute step-time error of the A100's runs with the H100's efficiencies on the A100's
     datasheet: what may be expected of a part on which no run was fitted."""
@@ -45,6 +47,12 @@ class Calibration:
     left_out_by_source: Mapping[str, Positive] = field(default_factory=dict)
     """Median absolute error of each source, as a ratio, with constants fitted on all the others."""
     constants: Mapping[str, Constant] = field(default_factory=dict)
+
+    @property
+    def unseen_p90(self) -> float:
+        """What nine in ten runs that the fit did not see are missed by less than: of sources left out of it or of
+        runs gathered after it, whichever is more."""
+        return max(self.left_out_p90, self.later_p90)
 
     def values(self) -> dict[str, float]:
         """Name → value."""

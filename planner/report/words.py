@@ -134,9 +134,11 @@ def how_known(plan: Plan) -> str:
     meaning = ", ".join(f"{origin} ({STEP_KINDS.get(origin, KINDS[origin])})" for origin in origins)
     if plan.main_phase.origin in ("measured", "scaled"):
         meaning += f", {plan.main_phase.step.kernel_shares.text()}"
-    runs = (
-        "the A100's published runs, so predicted," if "assumed" in origins else "published runs left out of the fit"
-    )
+    runs = "published runs that the fit did not see"
+    if "assumed" in origins:
+        runs = "the A100's published runs, so predicted,"
+    elif plan.cluster.gpu.fitted:
+        runs = "this GPU's published runs, their source left out of the fit,"
     return (
         f"Step times are {meaning}; of {runs} nine in ten are within {share(plan.step_error_p90)}. Every interval "
         "is made to hold 90 % of cases: step time, failures, power, prices and grids are each drawn from a spread "

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from planner.calibrate import errors_pct, fit, fit_part, other_part_p90_pct, part_left_out_p90, toml_text
+from planner.calibrate import errors_pct, fit, fit_part, later_p90, other_part_p90_pct, part_left_out_p90, toml_text
 from planner.runs.estimate import run_cases
 from planner.runs.rows import later_runs, part_runs, published_runs
 from planner.runs.training_run import TrainingRun
@@ -103,7 +103,7 @@ def test_what_another_part_may_expect_is_what_the_a100_would_have_been_missed_by
     shipped = load_calibration()
     expected = other_part_p90_pct(published_runs(), shipped.values()) / 100
     assert shipped.other_part_p90 == pytest.approx(expected, rel=0.01)
-    assert shipped.other_part_p90 > shipped.left_out_p90
+    assert shipped.other_part_p90 > shipped.unseen_p90
 
 
 def test_the_constants_serve_runs_that_they_were_not_fitted_to() -> None:
@@ -112,6 +112,8 @@ def test_the_constants_serve_runs_that_they_were_not_fitted_to() -> None:
     expected = {name: constant.prior for name, constant in calibration.constants.items()}
     fitted, prior = (np.median(np.abs(errors_pct(later, c))) for c in (calibration.values(), expected))
     assert fitted < prior
+    assert calibration.later_p90 == pytest.approx(later_p90(calibration.values()), rel=0.01)
+    assert calibration.unseen_p90 >= calibration.left_out_p90
     assert not {run.id for run in later} & {run.id for run in published_runs("all")}
 
 

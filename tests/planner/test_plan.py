@@ -119,8 +119,8 @@ def test_low_expected_and_high_are_in_order(name: str) -> None:
     for cost in (plan.rent, plan.own):
         assert cost is not None
         assert 0 < cost.low <= cost.expected <= cost.high
-    # the interval is at least as wide as the step model's error on runs it was not fitted on
-    assert plan.days.high / plan.days.expected - 1 >= plan.step_error_p90 * (1 - 1e-9)
+    # steps alone widen it by the step model's error on runs it was not fitted on; what failures take stays
+    assert plan.days.high / plan.days.expected - 1 >= plan.step_error_p90 * plan.campaign.ettr
 
 
 def test_a_gpu_on_which_no_run_was_fitted_is_assumed_and_less_sure() -> None:
@@ -135,7 +135,7 @@ def test_a_gpu_on_which_no_run_was_fitted_is_assumed_and_less_sure() -> None:
     )
     assert [plan.main_phase.origin for plan in plans] == ["calibrated", "calibrated", "assumed"]
     shipped = load_calibration()
-    errors = [shipped.left_out_p90, shipped.part_left_out_p90["b200"], shipped.other_part_p90]
+    errors = [shipped.unseen_p90, shipped.part_left_out_p90["b200"], shipped.other_part_p90]
     assert [plan.step_error_p90 for plan in plans] == errors == sorted(errors)
     spreads = [plan.days.high / plan.days.low for plan in plans]
     assert spreads == sorted(spreads)

@@ -67,6 +67,7 @@ def test_a_constant_that_is_no_amount_is_refused(wrong: float) -> None:
         "fitted_on": "x",
         "left_out_p90": 0.1,
         "left_out_median": 0.1,
+        "later_p90": 0.1,
         "other_part_p90": 0.3,
         "constants": {"c": constant},
     }
