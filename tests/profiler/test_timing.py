@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import profiler.timing
 from profiler.timing import MIN_REPETITIONS, HostClock, Runnable, time_runnable
 
 
@@ -92,30 +94,44 @@ def test_inputs_rotate() -> None:
     assert seen[-MIN_REPETITIONS:] == list(range(len(seen[-MIN_REPETITIONS:])))
 
 
-def test_ranks_that_agree_on_a_slow_repetition_repeat_less() -> None:
+class Stopped:
+    """A clock that only work moves on: nothing else on the machine does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 0.0
+        monkeypatch.setattr(profiler.timing, "time", SimpleNamespace(perf_counter=lambda: self.now_s))
+
+    def work(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> Stopped:
+    return Stopped(monkeypatch)
+
+
+def test_ranks_that_agree_on_a_slow_repetition_repeat_less(stopped: Stopped) -> None:
     def work(_: int) -> None:
-        time.sleep(0.001)
+        stopped.work(0.001)
 
     def forwards(agree: Any) -> int:
         return time_runnable(Runnable(forward=work), HostClock(), 0.1, watching=nullcontext, agree=agree).repetitions
 
     assert forwards(lambda value: 10 * value) == pytest.approx(10, abs=2)
-    assert forwards(lambda value: value) > 30
+    assert forwards(lambda value: value) == pytest.approx(100, abs=2)
 
 
 @pytest.mark.parametrize("quicker", [1.15, 10])
-def test_work_that_runs_faster_than_planned_fills_the_window_all_the_same(quicker: float) -> None:
+def test_work_that_runs_faster_than_planned_fills_the_window_all_the_same(quicker: float, stopped: Stopped) -> None:
     """A meter that needs the window gives nothing over one that ends early: repetitions get quicker once watched."""
     watched: list[float] = []
 
     def forward(_: int) -> None:
-        until = time.perf_counter() + (0.01 / quicker if watched else 0.01)
-        while time.perf_counter() < until:
-            pass
+        stopped.work(0.01 / quicker if watched else 0.01)
 
     @contextmanager
     def watching() -> Iterator[None]:
-        watched.append(time.perf_counter())
+        watched.append(stopped.now_s)
         yield
 
     timing = time_runnable(Runnable(forward=forward), HostClock(), 0.2, watching=watching)
