@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable
 
-NOT_HERE = re.compile(r" \(or an? \.[^)]* file\)|, such as --set \S+ where [^;.]*")
+NOT_HERE = re.compile(
+    r" \(or an? \.[^)]* file\)|, such as --set \S+ where [^;.]*| With cluster\.gpus_per_node \d+ [^.]*\."
+)
 """What a sentence offers that a page does not take: files and options."""
 
 CONTROLS = {
@@ -35,6 +37,11 @@ _WORDS: dict[str, str | Callable[[re.Match[str]], str]] = {
         for key in CONTROLS
         if key not in ("plan", "mode", "gpus")
     },
+    r"\btraining\.only\.(\w+)\b": r"the \1 that the plan file holds the search to",
+    r"\btraining\.only\b": "what the plan file holds the search to",
+    r"\b(?:cluster\.)?gpus_per_node is\b": "The number of GPUs of a node that train is",
+    r"\b(?:cluster\.)?gpus_per_node\b": "the number of GPUs of a node that train",
+    r"\bcluster\.node\b": "the plan file's node",
     r"\bmoney\.mode=(rent|own|mixed)": "another choice of “Rent or own”",
     r"\bmoney\.mode\b": f"“{CONTROLS['mode']}”",
     r"^gpus is\b": f"“{CONTROLS['gpus']}” is",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from dashboard.controls import for_page
 from planner.campaign.planned import USUAL_PUE, plan_cluster, site_pue
 from planner.carbon import load_grid
+from planner.machine import even_part
 from planner.plan_file import PlanRequest, plan_request
 from planner.quantities import human, parse_count, significant
 from planner.report.plan_text import plan_file_text
@@ -106,9 +107,8 @@ def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float, layo
         values["cluster.gpus"] = gpus
     if tokens != request.tokens:
         values["tokens"] = tokens
-    if shared.gpu != was.gpu:
-        for key in ("node", "fabric", "profile"):
-            data["cluster"].pop(key, None)
+    if shared.gpu != was.gpu and (part := even_part(shared.gpu)):
+        values["cluster.gpus_per_node"] = part
     if (shared.gpu, gpus) != (was.gpu, request.cluster.gpus):
         for part in (data.get("training", {}), *data.get("phases", [])):
             part.pop("layout", None)
@@ -116,6 +116,7 @@ def changed(request: PlanRequest, shared: Shared, gpus: int, tokens: float, layo
         phases = data.get("phases", [])
         main = max(phases, key=lambda phase: parse_count(phase["tokens"])) if phases else data["training"]
         main["layout"] = layout_choice(layout)
+        data.get("training", {}).pop("only", None)  # what is clicked is no search
     return _of_bearable_size(plan_request(data, list(values.items()), source="the dashboard"))
 
 

@@ -51,6 +51,7 @@ def list_assumptions(
 def _work(
     request: PlanRequest, architecture: ModelArchitecture, phases: tuple[PlannedPhase, ...]
 ) -> list[Assumption]:
+    only = request.training.only
     rows = [
         row(
             "Model", f"{architecture.name}, {architecture.parameters:,} parameters", "published", architecture.source
@@ -62,7 +63,8 @@ def _work(
         stated = bool(request.phases) or request.training.global_batch is not None
         why = "plan" if stated else "Llama 3's ramp from 4 M to 16 M tokens (arXiv:2407.21783), by cluster size"
         rows.append(row(f"Batch, {phase.name}", batch, "given" if stated else "assumed", why))
-        searched = f"fastest of {phase.searched:,} layouts tried" if phase.searched else "plan"
+        held = f" with {only.text}" if only.stated else ""
+        searched = f"fastest of {phase.searched:,} layouts tried{held}" if phase.searched else "plan"
         kind: Kind = "calibrated" if phase.searched else "given"
         rows.append(row(f"Layout, {phase.name}", phase.step.layout.label, kind, searched))
     return rows

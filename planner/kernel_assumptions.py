@@ -21,7 +21,7 @@ def speed_assumptions(
     stack = load_stack(request.training.stack)
     return [
         row("Software stack", stack.label, "assumed" if stack.notes else "published", stack.source),
-        _kernel_speeds(request, phases, profile),
+        _kernel_speeds(request, phases, gpu, profile),
         row(
             "Error of the step model",
             f"{step_error * 100:.1f} % at the 90th percentile",
@@ -31,16 +31,18 @@ def speed_assumptions(
     ]
 
 
-def _kernel_speeds(request: PlanRequest, phases: Sequence[PlannedPhase], profile: Profile | None) -> Assumption:
+def _kernel_speeds(
+    request: PlanRequest, phases: Sequence[PlannedPhase], gpu: Gpu, profile: Profile | None
+) -> Assumption:
     if request.stated.tflops_per_gpu is not None:
         rest = "; what a step takes longer than predicted, GPUs wait" if _waits(phases) else ""
         return row("Throughput", f"{request.stated.tflops_per_gpu:.0f} TFLOP/s per GPU{rest}", "given", "plan")
     step = phases[0].step
     constants = f"{len(load_calibration().constants)} constants"
     if profile is None or step.origin not in ("measured", "scaled"):
-        return row("Kernel speeds", constants, step.origin, fitted_on(phases[:1]))
+        return row("Kernel speeds", constants, step.origin, fitted_on(phases[:1], gpu))
     shares = f"{step.kernel_shares.text()}; {constants} for the rest"
-    return row("Kernel speeds", shares, step.origin, f"profile {profile.name}; {fitted_on(phases[:1])}")
+    return row("Kernel speeds", shares, step.origin, f"profile {profile.name}; {fitted_on(phases[:1], gpu)}")
 
 
 def _waits(phases: Sequence[PlannedPhase]) -> bool:

@@ -76,9 +76,11 @@ def unfitted_notes(phases: Sequence[PlannedPhase], gpu: Gpu, error: float) -> tu
     return ()
 
 
-def fitted_on(phases: Sequence[PlannedPhase]) -> str:
+def fitted_on(phases: Sequence[PlannedPhase], gpu: Gpu) -> str:
     """What the step's constants were fitted on, and that it was other GPUs where it was."""
-    return load_calibration().fitted_on + (", none on this GPU: the H100's" if _unfitted(phases) else "")
+    others = ", none on this GPU: the H100's" if _unfitted(phases) else ""
+    others = ", and the rate of this GPU's products on its own (planner/part_runs.csv)" if gpu.fitted else others
+    return load_calibration().fitted_on + others
 
 
 def _unfitted(phases: Sequence[PlannedPhase]) -> bool:

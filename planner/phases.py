@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from planner.kept import kept
-from planner.layout_choice import LayoutChoice
+from planner.layout_choice import LayoutChoice, Only
 from planner.plan_file import PhaseRequest, PlanRequest
 from planner.positions import check_positions, context_notes, usual_seq_len
 from planner.quantities import counted, human
@@ -202,6 +202,7 @@ def _plan_phase(
             *stack.notes,
             *_habit_notes(phase.name, layout, stack),
             *_sharing_notes(phase.name, layout),
+            *_only_notes(phase.name, space.only, searched),
         ),
     )
 
@@ -230,11 +231,6 @@ def layout_space(
 def _layout(phase: PhaseRequest, space: LayoutSpace, request: PlanRequest) -> tuple[ParallelLayout, int]:
     """The layout stated, or the best one, and how many were compared."""
     choice, stack = phase.layout or request.training.layout, space.stack
-    if choice is not None and space.only.stated:
-        raise InputError(
-            f"phase '{phase.name}' states its layout, and training.only says which to search ({space.only.text}); "
-            "one of them is enough."
-        )
     if choice is None:
         layout, searched = kept_fastest(space)
     else:
@@ -307,6 +303,13 @@ def _habit_notes(name: str, layout: ParallelLayout, stack: SoftwareStack) -> tup
         for key, known in has.items()
         if getattr(layout, key) not in known
     )
+
+
+def _only_notes(name: str, only: Only, searched: int) -> tuple[str, ...]:
+    """A word where a phase states its layout though those that are searched are held to some."""
+    if searched or not only.stated:
+        return ()
+    return (f"phase '{name}' states its layout, which stands; training.only ({only.text}) holds what is searched",)
 
 
 def _sharing_notes(name: str, layout: ParallelLayout) -> tuple[str, ...]:

@@ -392,7 +392,7 @@ def _provenance(
         "herdplan": version("herdplan"),
         "profile": profile_text(profile) if profile else f"none measured for {cluster.gpu.label}: roofline",
         "step_times": ", ".join(origins),
-        "calibration": fitted_on(phases),
+        "calibration": fitted_on(phases, cluster.gpu),
         "stack": request.training.stack,
         "failures": request.reliability.record,
         "seed": str(request.seed),

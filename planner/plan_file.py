@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from planner.layout_choice import STRICT, LayoutChoice, Only
+from planner.machine import of_another_gpu
 from planner.plan_numbers import (
     Megawatts,
     People,
@@ -334,9 +335,9 @@ def plan_request(
     """The same from a mapping. A changed number of tokens stretches the phases in proportion; another GPU comes in
     its usual node and fabric, unless those are given with it, and is not what a profile measured."""
     merged = _copy(data)
-    if _another_gpu(merged, dict(overrides)):
-        for key in OF_A_GPU:
-            merged["cluster"].pop(key, None)
+    gpu = dict(overrides).get("cluster.gpu")
+    if isinstance(gpu, str) and _another_gpu(merged, gpu):
+        merged["cluster"] = _with_another_gpu(merged["cluster"], gpu)
     for key, value in overrides:
         _put(merged, key, value)
     if merged.get("phases") and "tokens" in dict(overrides):
@@ -344,14 +345,16 @@ def plan_request(
     return validated(merged, PlanRequest, source=source)
 
 
-OF_A_GPU = ("node", "gpus_per_node", "fabric", "profile")
-"""Keys of a cluster that another GPU does not take over."""
-
-
-def _another_gpu(data: Mapping[str, Any], given: Mapping[str, object]) -> bool:
+def _another_gpu(data: Mapping[str, Any], gpu: str) -> bool:
     cluster = data.get("cluster")
-    stated = cluster.get("gpu", ClusterRequest.gpu) if isinstance(cluster, dict) else None
-    return stated is not None and given.get("cluster.gpu", stated) != stated
+    return isinstance(cluster, dict) and cluster.get("gpu", ClusterRequest.gpu) != gpu
+
+
+def _with_another_gpu(cluster: Mapping[str, Any], gpu: str) -> dict[str, Any]:
+    part = cluster.get("gpus_per_node")
+    others = of_another_gpu(gpu, part if isinstance(part, int) else None)
+    stated = {key: value for key, value in others.items() if value}
+    return {key: value for key, value in cluster.items() if key not in others} | stated
 
 
 def _copy(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,9 +44,9 @@ def plan_notes(
 def _idle_gpu_notes(cluster: Cluster) -> tuple[str, ...]:
     """A word where nodes hold GPUs that the job leaves out."""
     node = cluster.node
-    if not node.idle_gpus:
+    if not cluster.idle_gpus:
         return ()
-    left = f"{cluster.nodes * node.idle_gpus:,} GPUs, {node.idle_gpus} of the {node.gpus_installed} in each node"
+    left = f"{cluster.idle_gpus:,} GPUs, {node.idle_gpus} of the {node.gpus_installed} in each node"
     return (f"{left}, stay idle: they are paid for and draw their idle power, and take no failed one's place",)
 
 

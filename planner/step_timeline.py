@@ -15,8 +15,9 @@ from planner.refusal import of_the_plan
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
+from sim.calibration import unfitted_note
 from sim.estimate import StepEstimate, step_case
-from sim.hardware import Cluster
+from sim.hardware import Cluster, Gpu
 from sim.power import COMMUNICATION, COMPUTE
 from sim.schedule.events import Timeline, simulate_step
 from sim.schedule.noise import Noise
@@ -37,6 +38,7 @@ class PlanTimeline:
     """One step of a phase of a plan."""
 
     phase: PlannedPhase
+    gpu: Gpu
     noise: Noise
     timeline: Timeline
     undisturbed_s: float
@@ -98,6 +100,7 @@ def plan_timeline(request: PlanRequest, phase: int | None, noise: Noise) -> Plan
     disturbed = noise.jitter > 0 or bool(noise.stragglers)
     return PlanTimeline(
         phase=chosen,
+        gpu=cluster.gpu,
         noise=noise,
         timeline=simulate_step(work, noise) if disturbed else plain,
         undisturbed_s=plain.total_s,
@@ -148,8 +151,9 @@ def summary_lines(found: PlanTimeline) -> list[str]:
         lines.append(
             f"{significant(found.timeline.total_s, 4)} s as disturbed ({change:+.1%}), seed {found.noise.seed}"
         )
-    if found.phase.step.origin == "assumed":
-        lines.append("No published run on this GPU was fitted: the H100's efficiencies on its datasheet are assumed")
+    note = unfitted_note(found.gpu)
+    if note and found.phase.step.origin in ("assumed", "calibrated"):
+        lines.append(note[0].upper() + note[1:])
     return lines
 
 

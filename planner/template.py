@@ -22,6 +22,7 @@ WRITTEN = {
     "cluster.gpus_per_node": 8,
     "cluster.spare_nodes": 2,
     "training.seq_len": 8192,
+    "training.only.schedule": "1f1b",
     "training.global_batch": 512,
     "site.gpu_power_cap_w": "500 W",
     "site.pue": 1.09,

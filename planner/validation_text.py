@@ -164,7 +164,8 @@ def _parts(calibration: Calibration) -> list[str]:
     return [
         _section("Parts whose rate alone is fitted", errors),
         "None of these runs (planner/part_runs.csv) counts above. The rate of a part's products is fitted to them, "
-        f"all else is the H100's. With each source left out, 90th percentile: {left_out}.",
+        "attention and fp8 follow it, all else is the H100's. With each source left out, 90th percentile: "
+        f"{left_out}.",
         "",
     ]
 

@@ -150,7 +150,7 @@ def _step(plan: Plan, phase: PlannedPhase) -> Reason:
             what=what, value=value, amount=phase.step_time_s, how="at the stated throughput", parts=throughput
         )
     if phase is not plan.main_phase:
-        source = f"the same step model, {fitted_on(plan.phases)}"
+        source = f"the same step model, {fitted_on(plan.phases, plan.cluster.gpu)}"
         return Reason(what=what, value=value, amount=phase.step_time_s, kind=phase.step.origin, source=source)
     parts_s = {name: s for name, s in phase.step.parts_s.items() if s > 0}
     return Reason(
@@ -169,7 +169,7 @@ def _step(plan: Plan, phase: PlannedPhase) -> Reason:
 def _step_part(plan: Plan, phase: PlannedPhase, name: str, seconds: float) -> Reason:
     """One part of the step and what its seconds stand on: a profile's shapes, shapes between them, or the fit."""
     fitted: AssumptionKind = "assumed" if phase.step.origin == "assumed" else "calibrated"
-    kind, source = fitted, fitted_on([phase])
+    kind, source = fitted, fitted_on([phase], plan.cluster.gpu)
     if phase.step.bases[name] in ("measured", "interpolated"):
         whole = phase.step.bases[name] == phase.step.origin == "measured"  # nor slowed by clocks
         kind, source = "measured" if whole else "scaled", plan.provenance["profile"]
@@ -192,8 +192,8 @@ def _constants(plan: Plan, phase: PlannedPhase) -> Reason:
     return Reason(
         what="Kernel speeds",
         value=f"{len(parts)} of {len(said)} constants",
-        how=f"those that this step depends on, fitted on {fitted_on([phase])}",
-        source="" if parts else fitted_on([phase]),
+        how=f"those that this step depends on, fitted on {fitted_on([phase], plan.cluster.gpu)}",
+        source="" if parts else fitted_on([phase], plan.cluster.gpu),
         parts=parts,
     )
 

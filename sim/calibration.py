@@ -65,7 +65,8 @@ def unfitted_note(gpu: Gpu) -> str:
     if gpu.kernels:
         return ""
     if gpu.fitted:
-        return f"on {gpu.label} the rate of products was fitted to published runs; all else is assumed as on the H100"
+        fitted = f"on {gpu.label} the rate of products was fitted to published runs"
+        return f"{fitted} and attention follows it; all else is the H100's"
     return f"no published run on {gpu.label} was fitted: the H100's efficiencies on its datasheet are assumed"
 
 

@@ -199,7 +199,8 @@ class StepCase:
     defers_head_gradient: Array
     dp_overlap: Array
     whole_tensors: Array
-    """1 where gradients are summed for every rank whole, and updated weights waited for at the end of a step."""
+    """1 where ranks own whole tensors: gradients are summed for each of them whole, and at the end of a step all wait
+    for the owner of the largest and while each broadcasts its own."""
     dp_exposed: Array
     fsdp_exposed: Array
     cp_exposed: Array

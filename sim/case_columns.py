@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from profiler.architecture import ModelArchitecture
+from profiler.files import InputError, nearest
 from sim.calibration import load_calibration
 from sim.case import BF16, RECOMPUTES, SELECTIVES, SHARDINGS, StepCase
 from sim.hardware import Fabric, Gpu, Node, TrainingPrecision
@@ -117,6 +118,19 @@ def _family(gpu: Gpu) -> str:
     return gpu.kernels or gpu.fitted or "h100"
 
 
+def _rate_of(gpu: Gpu, k: Mapping[str, float]) -> str:
+    """The constant that is the rate of its large products.
+
+    Raises:
+        InputError: a GPU's file names a part that was not calibrated.
+    """
+    rates = {name.removeprefix("matmul_").replace("_", "-"): name for name in k if name.startswith("matmul_")}
+    parts = [part for part in rates if part not in ("fp8", "overhead-s")]
+    if _family(gpu) not in parts:
+        raise InputError(f"gpu '{gpu.name}' has kernels or fitted '{_family(gpu)}'; {nearest(_family(gpu), parts)}.")
+    return rates[_family(gpu)]
+
+
 def rate_columns(
     gpu: Gpu,
     node: Node,
@@ -128,7 +142,7 @@ def rate_columns(
 ) -> dict[str, Any]:
     """The machine and stack fields of a case: all that depends on the calibrated constants `k`."""
     family = _family(gpu)
-    share = k[f"matmul_{family.replace('-', '_')}"]
+    share = k[_rate_of(gpu, k)]
     sixteen_bit = gpu.peak_bf16_flops * share
     a100, hopper = family == "a100", gpu.kernels.startswith("h")
     if precision == "fp8" and gpu.peak_fp8_flops:

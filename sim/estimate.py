@@ -186,7 +186,7 @@ def from_case(
         largest_memory=largest_kind(memory),
         gpu_power_w=gpu_power_w,
         node_power_w=cluster.gpus_per_node * gpu_power_w
-        + cluster.node.idle_gpus * cluster.gpu.idle_power_w
+        + cluster.idle_gpus / cluster.nodes * cluster.gpu.idle_power_w
         + cluster.node.host_load_power_w,
         tokens=tokens,
         gpus=cluster.gpus,

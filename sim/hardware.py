@@ -137,6 +137,8 @@ class Fabric:
     """One hop of a ring between nodes, software included."""
     pod_gpus: Count | None = None
     """GPUs that reach each other at full rate: one layer of spine switches, or the rails below them. `None`: all."""
+    shared_in_node: bool = False
+    """Whether its bandwidth is what each GPU of a whole node has of ports that all of them share."""
     omni_path: bool = False
     """Whether it is Omni-Path, over which NCCL reaches less than over InfiniBand (`omni_path_share`)."""
     oversubscription: Positive = 1.0
@@ -178,15 +180,14 @@ class Cluster:
         if self.gpus < 1:
             raise InputError(f"gpus is {self.gpus}; at least 1 is needed.")
         if self.gpus > per_node and self.gpus % per_node:
-            near = max(round(self.gpus / per_node), 1) * per_node
+            near = whole_nodes(self.gpus, per_node)
             some = max(math.gcd(self.gpus, n) for n in range(1, per_node + 1))
             few = some >= MOSTLY * per_node
             held = f"nodes of {self.node.label} hold {per_node}"
             if self.node.idle_gpus:
                 held = f"{per_node} of the {self.node.gpus_installed} in each {self.node.label} train"
-            partly = (
-                f" With cluster.gpus_per_node {some} the other {per_node - some} of each stay idle." if few else ""
-            )
+            left = self.node.gpus_installed - some
+            partly = f" With cluster.gpus_per_node {some} every node leaves {left} idle." if few else ""
             raise InputError(f"gpus is {self.gpus}; {held}, the nearest whole number is {near}.{partly}")
 
     @property
@@ -198,6 +199,16 @@ class Cluster:
     def gpus_per_node(self) -> int:
         """GPUs used in one node."""
         return min(self.gpus, self.node.gpus_per_node)
+
+    @property
+    def idle_gpus(self) -> int:
+        """GPUs that its nodes leave out; none in a node of which not even those that are to train do."""
+        return self.nodes * self.node.idle_gpus if self.gpus >= self.node.gpus_per_node else 0
+
+
+def whole_nodes(gpus: float, per_node: int) -> int:
+    """The nearest number of GPUs that fills whole nodes, one at least."""
+    return max(round(gpus / per_node), 1) * per_node
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -250,12 +261,18 @@ def build_cluster(
     is usually sold with."""
     part = load_gpu(gpu)
     server = load_node(node or part.node)
+    network = load_fabric(fabric or server.fabric)
     if gpus_per_node is not None:
         server = server.partly_used(gpus_per_node)
+    if server.idle_gpus and network.shared_in_node:
+        raise InputError(
+            f"fabric '{network.name}' is what each GPU of a whole node has, and gpus_per_node leaves some out: give "
+            "a fabric's file (TOML) with what each of the others has."
+        )
     return Cluster(
         gpu=part,
         node=server,
-        fabric=load_fabric(fabric or server.fabric),
+        fabric=network,
         storage=load_storage(storage),
         gpus=gpus,
     )

@@ -14,7 +14,7 @@ from planner.decide.pareto import ClusterComparison, compare_clusters
 from planner.phase_notes import memory_notes
 from planner.plan import Plan
 from planner.quantities import percent, significant
-from planner.report import charts, layout_charts, tables
+from planner.report import charts, layout_charts, tables, words
 from planner.report.plan_text import plan_file_text
 from planner.search import SearchResult
 from profiler.files import InputError
@@ -96,6 +96,8 @@ def _clusters(plan: Plan) -> None:
     ui.picking_table("clusters", layout_charts.cluster_table(comparison), picked, height=360, widths=CLUSTER_WIDTHS)
     for name, why in comparison.impossible:
         ui.note(f"{name}: {for_page(why)}")
+    if comparison.batch_note:
+        ui.note(words.sentence(for_page(comparison.batch_note)))
     if comparison.interrupted:
         ui.note(f"Not looked at: {'; '.join(comparison.interrupted)}.")
 

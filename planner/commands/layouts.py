@@ -1,5 +1,6 @@
 """`herdplan search`: the layouts of one cluster, or clusters against each other."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from planner.commands.shared import (
     sentences,
     write_json,
 )
-from profiler.files import InputError
+from profiler.files import InputError, nearest
 
 if TYPE_CHECKING:
     from planner.plan_file import PlanRequest
@@ -66,6 +67,12 @@ def search(
             [*(f"training.only.{text}" for text in only or []), *(settings or [])],
         )
         keys = [key for key, _ in given if key.startswith("training.only.")]
+        from planner.layout_choice import Only
+
+        known = [field.name for field in fields(Only)]
+        if strange := [key for key in keys if key.removeprefix("training.only.") not in known]:
+            name = strange[0].removeprefix("training.only.")
+            raise InputError(f"--only knows no '{name}'; {nearest(name, known)}.")
         if len(set(keys)) < len(keys):
             raise InputError("--only is given twice for the same key; a search is held to one value of each.")
         if any(key.startswith("training.layout") for key, _ in given):

@@ -1,6 +1,6 @@
 """Two plans side by side: what was asked differently, what is assumed differently, and what each change does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
@@ -97,23 +97,27 @@ def results(plan: Plan) -> dict[str, float]:
     return {name: float(read(plan)) for name, read in RESULTS.items()}
 
 
+AGREE = (
+    ("tokens", "phases"),
+    ("cluster.gpu", "cluster.node", "cluster.gpus_per_node", "cluster.fabric", "cluster.profile"),
+)
+"""Keys of which only all together make a plan."""
+
+
 def _changed(first: PlanRequest, second: PlanRequest) -> list[tuple[str, ...]]:
-    """Keys that differ; tokens and phases, which must agree, go together. A plan's name is no assumption."""
+    """Keys that differ; those that must agree go together (`AGREE`). A plan's name is no assumption."""
     paths = [*(path for path in plan_keys() if path != "name"), *(table.path for table in whole_tables())]
     differ = [path for path in paths if value_at(first, path) != value_at(second, path)]
-    together = tuple(path for path in ("tokens", "phases") if path in differ)
-    if len(together) < 2:
-        return [(path,) for path in differ]
-    return [together, *((path,) for path in differ if path not in together)]
+    groups = [tuple(path for path in agree if path in differ) for agree in AGREE]
+    together = [group for group in groups if len(group) > 1]
+    joined = {path for group in together for path in group}
+    return [*together, *((path,) for path in differ if path not in joined)]
 
 
 def _change(first: PlanRequest, second: PlanRequest, keys: tuple[str, ...]) -> Change:
     before, after = _shown(first, keys), _shown(second, keys)
     try:
-        if len(keys) > 1:  # tokens and phases: only both together agree
-            alone = replace(first, **{key: value_at(second, key) for key in keys})
-        else:
-            alone = with_value(first, keys[0], value_at(second, keys[0]))
+        alone = _with_values(first, {key: value_at(second, key) for key in keys})
         return Change(keys=keys, before=before, after=after, results=results(make_plan(alone)))
     except ValueError as error:  # InputError, or a request whose parts do not agree
         return Change(keys=keys, before=before, after=after, results=None, refused=str(error))
@@ -126,13 +130,18 @@ def _shown(request: PlanRequest, keys: tuple[str, ...]) -> str:
 
 def with_value(item: Any, path: str, value: object) -> Any:
     """A request with one dotted key changed."""
-    name, _, rest = path.partition(".")
-    if not rest:
-        return replace(item, **{name: value})
-    inner = getattr(item, name)
-    if not is_dataclass(inner):
-        raise InputError(f"key '{path}' cannot be changed.")
-    return replace(item, **{name: with_value(inner, rest, value)})
+    return _with_values(item, {path: value})
+
+
+def _with_values(item: Any, values: Mapping[str, object]) -> Any:
+    """A request with some dotted keys changed at once."""
+    changed: dict[str, Any] = {path: value for path, value in values.items() if "." not in path}
+    for table in dict.fromkeys(path.partition(".")[0] for path in values if "." in path):
+        inner = {path.partition(".")[2]: value for path, value in values.items() if path.startswith(f"{table}.")}
+        if not is_dataclass(getattr(item, table)):
+            raise InputError(f"key '{table}.{next(iter(inner))}' cannot be changed.")
+        changed[table] = _with_values(getattr(item, table), inner)
+    return replace(item, **changed)
 
 
 def _assumptions(a: Plan, b: Plan) -> tuple[AssumptionChange, ...]:

@@ -12,12 +12,13 @@ from typing import Literal, get_args
 import numpy as np
 
 from planner.campaign.planned import first_moment, used_of_a_node
+from planner.machine import of_another_gpu
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human, money, power, significant
 from planner.refusal import PlanError
 from profiler.files import InputError, nearest
-from sim.hardware import load_gpu, names
+from sim.hardware import load_gpu, names, whole_nodes
 from sim.replicas import fan_out
 
 Preference = Literal["cheapest", "fastest", "cleanest"]
@@ -269,7 +270,7 @@ def on_cluster(request: PlanRequest, gpu: str, count: int) -> PlanRequest:
     is not what a profile measured."""
     cluster = replace(request.cluster, gpu=gpu, gpus=count)
     if load_gpu(gpu).name != load_gpu(request.cluster.gpu).name:
-        cluster = replace(cluster, node="", gpus_per_node=None, fabric="", profile="")
+        cluster = replace(cluster, **of_another_gpu(gpu, cluster.gpus_per_node))
     return replace(
         request,
         cluster=cluster,
@@ -318,7 +319,7 @@ def _around(best: Candidate, done: Sequence[Candidate], request: PlanRequest) ->
     ends = (tried[max(at - 1, 0)], tried[min(at + 1, len(tried) - 1)])
     per_node = used_of_a_node(on_cluster(request, best.gpu, 1).cluster)
     between = [best.gpus + (end - best.gpus) * i / FINER for end in ends for i in range(1, FINER)]
-    return sorted({max(round(n / per_node), 1) * per_node for n in between})
+    return sorted({whole_nodes(n, per_node) for n in between})
 
 
 def _best(done: Sequence[Candidate], limits: Sequence[Limit], prefer: Preference) -> Candidate | None:

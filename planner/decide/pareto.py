@@ -7,14 +7,15 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from planner.machine import of_another_gpu
 from planner.plan import Plan, make_plan
-from planner.plan_file import ClusterRequest, PlanRequest
+from planner.plan_file import PlanRequest
 from planner.quantities import human
 from planner.refusal import PlanError
 from profiler.files import InputError
 from profiler.profile import Profile
 from sim.case import Array
-from sim.hardware import load_gpu, load_node
+from sim.hardware import load_gpu
 from sim.replicas import fan_out
 
 
@@ -113,9 +114,9 @@ def compare_clusters(
     """Plan the request on every GPU type in every number, each with its own fastest layout.
 
     Of the Llama 3.1 models none has a layout that takes 0.5 % less energy than its fastest one: the front needs no
-    other. A layout or throughput that the request states is left out, for it belongs to one cluster; so do a node
-    and a profile, to one GPU (`profile` is as `make_plan` takes it). `workers`, `scheduler` and `done` are those of
-    `sim.replicas.fan_out`; after Ctrl-C what was planned is compared, and the rest is named.
+    other. A layout or throughput that the request states is left out, for it belongs to one cluster; so do a node, a
+    fabric and a profile, to one GPU (`profile` is as `make_plan` takes it). `workers`, `scheduler` and `done` are as
+    `sim.replicas.fan_out` takes them; after Ctrl-C what was planned is compared, and the rest is named.
 
     Raises:
         PlanError: no cluster can run it (the first one's reason).
@@ -155,18 +156,14 @@ def _on_clusters(request: PlanRequest, gpus: Sequence[str], counts: Sequence[int
         phases=tuple(replace(phase, layout=None) for phase in request.phases),
         stated=replace(request.stated, tflops_per_gpu=None),
     )
-    own = load_gpu(request.cluster.gpu)
+    own, asked = load_gpu(request.cluster.gpu), request.cluster
     for gpu in dict.fromkeys(gpus):
-        cluster = request.cluster if load_gpu(gpu) == own else _rehoused(request.cluster, gpu)
+        others = of_another_gpu(gpu, asked.gpus_per_node)
+        if load_gpu(gpu) == own:  # part of a node that another GPU's holds is not meant for it
+            others = {} if asked.node else {"gpus_per_node": others["gpus_per_node"]}
+        cluster = replace(asked, **others)
         for count in sorted(set(counts)):
             yield replace(open_ended, cluster=replace(cluster, gpu=gpu, gpus=count))
-
-
-def _rehoused(cluster: ClusterRequest, gpu: str) -> ClusterRequest:
-    """The cluster with another GPU in its usual node, which trains whole where it holds no more than asked."""
-    most = load_node(load_gpu(gpu).node).gpus_per_node
-    fewer = cluster.gpus_per_node if (cluster.gpus_per_node or most) < most else None
-    return replace(cluster, node="", gpus_per_node=fewer, profile="")
 
 
 def _contender(plan: Plan) -> Contender:

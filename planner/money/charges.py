@@ -93,9 +93,10 @@ class Charges:
 
     @property
     def rented_gpus(self) -> int:
-        """GPUs of whole nodes where there are several, the spare ones too; of one node, the GPUs used."""
+        """GPUs of whole nodes where there are several or some are left idle, the spare ones too; of one node that is
+        not filled, the GPUs used."""
         cluster = self.setup.cluster
-        return max(self.gpus if cluster.nodes > 1 else cluster.gpus, cluster.gpus)
+        return self.gpus if cluster.nodes > 1 or cluster.idle_gpus else cluster.gpus
 
     def rent(self, prices: Prices, training_days: float) -> CostBreakdown | None:
         """The rent of the GPUs, with storage and egress; `None` without a price."""

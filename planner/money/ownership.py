@@ -147,7 +147,7 @@ def _ownership(gpu: Gpu, node: Node | None, price: PriceRange, how: str, found: 
         building=known.building,
         storage_purchase=known.storage_purchase,
         operator=known.operator,
-        rated_kw_per_gpu=server.rated_power_w / server.gpus_per_node / 1000,
+        rated_kw_per_gpu=server.rated_power_w / server.gpus_installed / 1000,
         how=how,
         quotes=found,
     )

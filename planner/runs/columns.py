@@ -14,7 +14,7 @@ OTHER_NAMES = {
     "vocab": ("vocab_size", "padded_vocab_size"),
     "gpus": ("num_gpus", "n_gpus", "world_size"),
     "tp": ("tp_size", "tensor_parallel", "tensor_parallel_size", "tensor_model_parallel_size"),
-    "pp": ("pp_size", "pipeline", "pipeline_parallel", "pipeline_parallel_size", "pipeline_model_parallel_size"),
+    "pp": ("pp_size", "pipeline_parallel", "pipeline_parallel_size", "pipeline_model_parallel_size"),
     "cp": ("cp_size", "context_parallel", "context_parallel_size"),
     "dp": ("dp_size", "data_parallel", "data_parallel_size"),
     "vp": ("vpp", "virtual_stages", "virtual_pipeline", "virtual_pipeline_model_parallel_size"),

@@ -10,13 +10,15 @@ from planner.layout_choice import LayoutChoice
 from planner.phases import asked_phases, layout_space, stated_layout
 from planner.plan_file import PlanRequest
 from planner.plan_profile import plan_profile
-from planner.quantities import significant
+from planner.quantities import percent, significant
 from planner.refusal import of_the_plan
+from planner.search.losses import EQUAL_PCT
 from planner.search.ranking import SearchResult, kept_search, rank
 from planner.search.space import LayoutSpace, nearest_of
 from profiler.architecture import load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
+from sim.hardware import whole_nodes
 from sim.stacks.stack import load_stack
 
 
@@ -47,7 +49,11 @@ def _stated_note(choice: LayoutChoice, result: SearchResult) -> str:
     except InputError as error:
         return f"the layout that the plan states cannot be built here: {error}"
     own = rank(space, [result.best.layout, layout])[1]
+    gain = result.best.step_time_s / own.step_time_s - 1
     against = own.reason or ("the best" if layout == result.best.layout else "as fast as the best")
+    if gain > EQUAL_PCT / 100 and own.fits:
+        held = f"only {space.only.text}" if space.only.stated else "the layouts that a search tries"
+        against = f"{percent(gain)} faster than the best of {held}"
     return f"the layout that the plan states, {layout.label}, takes {significant(own.step_time_s)} s ({against})"
 
 
@@ -63,12 +69,13 @@ def nearest_gpus(request: PlanRequest) -> int:
     """
     asked = request.cluster
     per_node = used_of_a_node(asked)
-    whole = asked.gpus if asked.gpus < per_node else max(round(asked.gpus / per_node), 1) * per_node
+    whole = asked.gpus if asked.gpus < per_node else whole_nodes(asked.gpus, per_node)
     request = replace(request, cluster=replace(asked, gpus=whole))
     architecture, stack = load_architecture(request.model), load_stack(request.training.stack)
     cluster = plan_cluster(request, None)
     steps = {(phase.seq_len, phase.global_batch) for phase in asked_phases(request, architecture)}
-    space = partial(LayoutSpace, architecture=architecture, cluster=cluster, stack=stack)
+    only = request.training.only
+    space = partial(LayoutSpace, architecture=architecture, cluster=cluster, stack=stack, only=only)
     divided = [space(seq_len=seq_len, global_batch=batch).divided_gpus() for seq_len, batch in steps]
     common = reduce(np.intersect1d, divided)
     return nearest_of(common, whole) if common.size else whole

@@ -140,10 +140,7 @@ class LayoutSpace:
         spreads = self.spreads()
         stages = [option for pp in self._depths() for part in self._stages(pp) for option in part]
         return {
-            **{
-                name: np.unique(spreads[name]).astype(int).tolist()
-                for name in ("tp", "cp", "pp", "dp", "micro_batch")
-            },
+            **{name: np.unique(spreads[name]).astype(int).tolist() for name in SPREAD},
             "vp": sorted({vp for _, vp, _ in stages}),
             "schedule": [SCHEDULES[at] for at in sorted({at for at, _, _ in stages})],
             "sharding": ["none", *self.stack.shardings],

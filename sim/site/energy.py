@@ -81,7 +81,7 @@ class SitePower:
         storage it is assumed.
         """
         node, gpu = cluster.node, cluster.gpu
-        idle_gpus = spare_nodes * node.gpus_installed + cluster.nodes * node.idle_gpus
+        idle_gpus = spare_nodes * node.gpus_installed + cluster.idle_gpus
         gpu_w = cluster.gpus * gpu_power_w + idle_gpus * gpu.idle_power_w
         host_node_w = node.host_load_power_w if busy else node.host_idle_power_w
         host_w = cluster.nodes * host_node_w + spare_nodes * node.host_idle_power_w

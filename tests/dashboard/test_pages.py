@@ -115,12 +115,16 @@ def test_values_survive_another_model_and_another_page(start: Start) -> None:
 def test_another_gpu_takes_gpus_that_can_be_planned_and_the_way_back_ends_where_it_began(start: Start) -> None:
     app = start()
     keys = ("gpus_8b", "gpus_70b", "gpus_405b")
+    app.number_input(key="gpus_405b").set_value(10_080).run()
     before = [app.session_state[key] for key in keys]
     app.number_input(key="price_usd_per_gpu_hour").set_value(5.0).run()
     app.selectbox(key="gpu").set_value("gb200").run()
     there = [app.session_state[key] for key in keys]
-    assert [count % 72 for count in there] == [0, 0, 0]
+    assert [count % 64 for count in there] == [0, 0, 0]  # of the 72 in each rack
+    assert there[:2] == before[:2]
     assert f"on {there[2]:,} GB200" in texts(app)
+    assert "no layout" not in texts(app).lower()
+    assert "8 of the 72 in each node, stay idle" in texts(app)
     app.selectbox(key="gpu").set_value("b200-sxm").run()
     assert [app.session_state[key] for key in keys] == before
     app.selectbox(key="gpu").set_value("gb200").run()

@@ -47,13 +47,28 @@ def test_the_cluster_is_whole_nodes_with_spares() -> None:
     assert charges().gpus == 256 + 8  # one spare in a hundred, at least one
 
 
-def test_gpus_that_a_node_leaves_out_are_paid_for_and_said() -> None:
-    cluster = {"gpu": "gb200", "gpus": 128, "gpus_per_node": 64, "spare_nodes": 0}
+@pytest.mark.parametrize("racks", [1, 2])
+@pytest.mark.parametrize("mode", ["rent", "own"])
+def test_gpus_that_a_node_leaves_out_are_paid_for_and_said(racks: int, mode: str) -> None:
+    """Rented by the GPU, housed by the rack of 132 kW."""
+    cluster = {"gpu": "gb200", "gpus": 64 * racks, "gpus_per_node": 64, "spare_nodes": 0}
+    money = {"mode": mode, "price_usd_per_gpu_hour": 3.0, "server_usd_per_gpu": 50_000}
+    plan = make_plan(plan_request({**SMALL, "cluster": cluster, "money": money, "replicas": 1}, source="test"))
+    assert plan.charges.gpus == plan.charges.rented_gpus == 72 * racks
+    if mode == "rent":
+        assert plan.cost.lines[0].expected == pytest.approx(plan.billed_days * 24 * 72 * racks * 3.0)
+    else:
+        [housing] = [line for line in plan.cost.lines if "olocation" in line.name]
+        assert f"{132 * racks:,} kW of rated power" in housing.how
+    assert any(f"{8 * racks} GPUs, 8 of the 72 in each node, stay idle" in note for note in plan.notes)
+
+
+def test_of_a_node_that_is_not_filled_nothing_is_said_to_be_left_idle() -> None:
+    cluster = {"gpu": "gb200", "gpus": 32, "gpus_per_node": 64, "spare_nodes": 0}
     data = {**SMALL, "cluster": cluster, "money": {"price_usd_per_gpu_hour": 3.0}, "replicas": 1}
     plan = make_plan(plan_request(data, source="test"))
-    assert plan.charges.gpus == 144
-    assert plan.cost.lines[0].expected == pytest.approx(plan.billed_days * 24 * 144 * 3.0)
-    assert any("16 GPUs, 8 of the 72 in each node, stay idle" in note for note in plan.notes)
+    assert plan.charges.rented_gpus == 32
+    assert not any("stay idle" in note for note in plan.notes)
 
 
 @given(days=st.floats(1, 1000), electricity=st.floats(0, 1e7))

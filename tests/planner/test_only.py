@@ -83,8 +83,14 @@ def test_a_plan_searches_what_it_is_held_to() -> None:
     assert (held.step.layout.tp, held.step.layout.recompute) == (4, "full")
     assert held.step_time_s > free.step_time_s
     assert 0 < held.searched < free.searched
-    with pytest.raises(InputError, match=r"states its layout, and training\.only says .* \(tp 4\)"):
-        request_phases(plan_request(asked(only={"tp": 4}, layout={"tp": 4}), source="here"))
+
+
+def test_a_stated_layout_stands_beside_what_others_are_held_to() -> None:
+    phases = [{"name": name, "tokens": "500B", "seq_len": 8192, "global_batch": 512} for name in ("first", "then")]
+    phases[0] = {**phases[0], "layout": {"tp": 2, "recompute": "full"}}
+    stated, held = request_phases(plan_request({**asked(only={"tp": 4}), "phases": phases}, source="here"))
+    assert (stated.step.layout.tp, held.step.layout.tp) == (2, 4)
+    assert [any("which stands" in note for note in one.notes) for one in (stated, held)] == [True, False]
 
 
 def test_a_search_does_not_pass_over_what_is_set_of_a_layout() -> None:
@@ -92,6 +98,8 @@ def test_a_search_does_not_pass_over_what_is_set_of_a_layout() -> None:
     found = CliRunner().invoke(app, [*command, "--set", "training.layout.tp=4"])
     assert found.exit_code != 0
     assert "such as --only tp=8" in found.output + found.stderr
+    strange = CliRunner().invoke(app, [*command, "--only", "shard_degree=2"])
+    assert "--only knows no 'shard_degree'; allowed: cp, dp, micro_batch" in strange.output + strange.stderr
     twice = CliRunner().invoke(app, [*command, "--only", "tp=4", "--only", "tp=8"])
     assert "--only is given twice" in twice.output + twice.stderr
     assert "only tp 4" in CliRunner().invoke(app, [*command, "--only", "tp=4"]).output
@@ -107,6 +115,9 @@ def test_a_search_says_how_the_stated_layout_does() -> None:
     assert "cannot be built here: tp 3" in search_notes(other)[0]
     assert replace(other, stated_note="", seconds=0) == replace(found, stated_note="", seconds=0)
     assert not search_request(plan_request(asked(), source="here"), 3).stated_note
+    data = asked(layout={"tp": 1, "sharding": "zero1", "micro_batch": 1}, only={"recompute": "full"})
+    faster = search_request(plan_request(data, source="here"), 3)
+    assert "% faster than the best of only recompute full" in search_notes(faster)[0]
 
 
 def test_what_misses_by_less_than_the_memory_models_error_may_fit() -> None:

@@ -152,7 +152,7 @@ def test_a_bad_part_file_is_one_sentence(tmp_path: Path, line: str, says: str) -
 
 def test_part_of_each_node_may_be_left_idle() -> None:
     """64 of a rack's 72, so that powers of two divide: NVLink and nodes are those of 64, what is installed stays."""
-    with pytest.raises(InputError, match=r"whole number is 504\. With cluster\.gpus_per_node 64 the other 8 of"):
+    with pytest.raises(InputError, match=r"is 504\. With cluster\.gpus_per_node 64 every node leaves 8 idle"):
         build_cluster("gb200", 512)
     cluster = build_cluster("gb200", 512, gpus_per_node=64)
     assert (cluster.nodes, cluster.gpus_per_node, cluster.node.gpus_installed) == (8, 64, 72)
@@ -162,3 +162,9 @@ def test_part_of_each_node_may_be_left_idle() -> None:
             build_cluster("gb200", 512, gpus_per_node=wrong)
     with pytest.raises(InputError, match=r"nearest whole number is 96\.$"):  # half of each node is not suggested
         build_cluster("h100-sxm", 100)
+
+
+def test_a_port_that_a_whole_node_shares_is_not_that_of_some_of_its_gpus() -> None:
+    assert build_cluster("h100-sxm", 16, fabric="100g-node")
+    with pytest.raises(InputError, match="fabric '100g-node' is what each GPU of a whole node has"):
+        build_cluster("h100-sxm", 16, gpus_per_node=4, fabric="100g-node")
