@@ -66,19 +66,7 @@ def search(
             },
             [*(f"training.only.{text}" for text in only or []), *(settings or [])],
         )
-        keys = [key for key, _ in given if key.startswith("training.only.")]
-        from planner.layout_choice import Only
-
-        known = [field.name for field in fields(Only)]
-        if strange := [key for key in keys if key.removeprefix("training.only.") not in known]:
-            name = strange[0].removeprefix("training.only.")
-            raise InputError(f"--only knows no '{name}'; {nearest(name, known)}.")
-        if len(set(keys)) < len(keys):
-            raise InputError("--only is given twice for the same key; a search is held to one value of each.")
-        if any(key.startswith("training.layout") for key, _ in given):
-            raise InputError(
-                "a search leaves the layout open; to hold a part of it give --only, such as --only tp=8."
-            )
+        _check_held([key for key, _ in given])
         [request] = requests([file] if file else [], given)
         if request.phases and (seq_len or global_batch):
             raise InputError(f"the phases of {file} have their own lengths and batches; set those in the file.")
@@ -86,6 +74,25 @@ def search(
             _compare(request, names if gpu else [], counts, workers, scheduler, pareto, json_to)
         else:
             _rank(request, keep, json_to)
+
+
+def _check_held(keys: list[str]) -> None:
+    """Refuse what a search cannot be held to.
+
+    Raises:
+        InputError: part of a stated layout, an unknown key of `--only`, or one twice.
+    """
+    from planner.layout_choice import Only
+
+    if any(key.startswith("training.layout") for key in keys):
+        raise InputError("a search leaves the layout open; to hold a part of it give --only, such as --only tp=8.")
+    held = [key.removeprefix("training.only.") for key in keys if key.startswith("training.only.")]
+    known = [field.name for field in fields(Only)]
+    for name in held:
+        if name not in known:
+            raise InputError(f"--only knows no '{name}'; {nearest(name, known)}.")
+    if len(set(held)) < len(held):
+        raise InputError("--only is given twice for the same key; a search is held to one value of each.")
 
 
 def _rank(request: "PlanRequest", keep: int, json_to: str) -> None:

@@ -186,12 +186,12 @@ def test_columns_by_the_names_that_people_use_are_read_as_their_own(tmp_path: Pa
     path = tmp_path / "runs.csv"
     head = "id,layers,hidden_size,ffn,heads,kv_heads,vocab,gpu,gpus,{},micro_batch,seq_len,{},precision,recompute\n"
     row = "mine,80,8192,28672,64,8,128256,h100-sxm,512,{},1,8192,512,bf16,none\n"
-    path.write_text(head.format("Tensor Parallel,pipeline,context-parallel", "gbs") + row.format("8,4,1"))
+    path.write_text(head.format("Tensor Parallel,pipeline_parallel,context-parallel", "gbs") + row.format("8,4,1"))
     [theirs] = read_runs(path)
     assert "read by another name: 'hidden_size' as hidden, 'Tensor Parallel' as tp" in column_sentences(path)[0]
     path.write_text(head.format("tp,pp,cp", "global_batch").replace("_size", "") + row.format("8,4,1"))
     assert [theirs] == list(read_runs(path))
-    # a column of the own name goes before
+    # a column of the own name goes before, and one that may name the schedule is left aside
     path.write_text(head.format("tp,pipeline,pp", "global_batch") + row.format("8,16,4"))
     [both] = read_runs(path)
     assert isinstance(both, TrainingRun)
