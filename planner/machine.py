@@ -1,8 +1,12 @@
 """What of a machine belongs to its GPU."""
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from sim.hardware import load_gpu, load_node
+
+if TYPE_CHECKING:
+    from planner.plan_file import ClusterRequest
 
 
 def of_another_gpu(gpu: str, gpus_per_node: int | None) -> dict[str, Any]:
@@ -12,9 +16,24 @@ def of_another_gpu(gpu: str, gpus_per_node: int | None) -> dict[str, Any]:
     Raises:
         InputError: no such GPU.
     """
-    holds = load_node(load_gpu(gpu).node).gpus_per_node
-    part = gpus_per_node if gpus_per_node is not None and gpus_per_node < holds else None
+    part = gpus_per_node if gpus_per_node is not None and gpus_per_node < _holds(gpu) else None
     return {"node": "", "fabric": "", "profile": "", "gpus_per_node": part}
+
+
+def on_cluster(asked: "ClusterRequest", gpu: str, gpus: int) -> "ClusterRequest":
+    """The cluster asked for with so many of a GPU, which another one fills as `of_another_gpu` says. Of usual nodes
+    that no power of two fills the even part trains, where `gpus` fills that and not whole nodes.
+
+    Raises:
+        InputError: no such GPU.
+    """
+    others = of_another_gpu(gpu, asked.gpus_per_node)
+    if load_gpu(gpu).name == load_gpu(asked.gpu).name:
+        others = {} if asked.node else {"gpus_per_node": others["gpus_per_node"]}
+    found, part = replace(asked, gpu=gpu, gpus=gpus, **others), even_part(gpu)
+    if not part or found.node or found.gpus_per_node or gpus < part or gpus % _holds(gpu) == 0 or gpus % part:
+        return found
+    return replace(found, gpus_per_node=part)
 
 
 def even_part(gpu: str) -> int | None:
@@ -23,6 +42,10 @@ def even_part(gpu: str) -> int | None:
     Raises:
         InputError: no such GPU.
     """
-    holds = load_node(load_gpu(gpu).node).gpus_per_node
+    holds = _holds(gpu)
     part = 2 ** (holds.bit_length() - 1)
     return None if part == holds else part
+
+
+def _holds(gpu: str) -> int:
+    return load_node(load_gpu(gpu).node).gpus_per_node

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from planner.campaign.planned import first_moment, used_of_a_node
-from planner.machine import of_another_gpu
+from planner.machine import even_part, on_cluster
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human, money, power, significant
@@ -222,7 +222,7 @@ def seek(
     found = _best(trial.done, limits, prefer)
     if not trial.stopped and all(c.refused for c in trial.done):
         raise PlanError(trial.done[-1].refused)
-    chosen = on_cluster(request, found.gpu, found.gpus) if found else None
+    chosen = elsewhere(request, found.gpu, found.gpus) if found else None
     return GoalResult(
         request=chosen,
         plan=make_plan(chosen) if chosen else None,
@@ -251,7 +251,7 @@ class _Trial:
         self.waiting |= {(gpu, count): None for count in counts if (gpu, count) not in tried}
 
     def run(self) -> None:
-        tasks = [(on_cluster(self.request, gpu, count), self.sure) for gpu, count in self.waiting]
+        tasks = [(elsewhere(self.request, gpu, count), self.sure) for gpu, count in self.waiting]
         before, total = len(self.done), len(self.done) + len(tasks)
         try:
             self.done += fan_out(
@@ -265,15 +265,11 @@ class _Trial:
         self.waiting.clear()
 
 
-def on_cluster(request: PlanRequest, gpu: str, count: int) -> PlanRequest:
-    """The request on another cluster, with its layout left open; another GPU comes in its usual node and fabric, and
-    is not what a profile measured."""
-    cluster = replace(request.cluster, gpu=gpu, gpus=count)
-    if load_gpu(gpu).name != load_gpu(request.cluster.gpu).name:
-        cluster = replace(cluster, **of_another_gpu(gpu, cluster.gpus_per_node))
+def elsewhere(request: PlanRequest, gpu: str, count: int) -> PlanRequest:
+    """The request on another cluster, with its layout left open."""
     return replace(
         request,
-        cluster=cluster,
+        cluster=on_cluster(request.cluster, gpu, count),
         training=replace(request.training, layout=None),
         phases=tuple(replace(phase, layout=None) for phase in request.phases),
         stated=replace(request.stated, tflops_per_gpu=None),
@@ -304,7 +300,7 @@ def _types(request: PlanRequest, gpus: Sequence[str]) -> list[str]:
 
 def _counts(request: PlanRequest, gpu: str, most: int) -> list[int]:
     """Whole nodes, 1, 2, 3, 4, 6, 8, 12, ... of them, and the request's own count."""
-    per_node = used_of_a_node(on_cluster(request, gpu, 1).cluster)
+    per_node = _unit(request, gpu)
     if most < 1:
         raise InputError(f"most_gpus is {most}; at least 1 is needed.")
     nodes = sorted({2**i * m for i in range(20) for m in (1, 3)})
@@ -312,12 +308,22 @@ def _counts(request: PlanRequest, gpu: str, most: int) -> list[int]:
     return sorted(counts | ({request.cluster.gpus} if request.cluster.gpus <= most else set()))
 
 
+def _unit(request: PlanRequest, gpu: str) -> int:
+    """GPUs of a node that are added at a time: the even part of those that no power of two fills."""
+    cluster = on_cluster(request.cluster, gpu, 1)
+    return (
+        used_of_a_node(cluster)
+        if cluster.node or cluster.gpus_per_node
+        else even_part(gpu) or used_of_a_node(cluster)
+    )
+
+
 def _around(best: Candidate, done: Sequence[Candidate], request: PlanRequest) -> list[int]:
     """Counts between the best and its neighbours of the same GPU that can run it."""
     tried = sorted(c.gpus for c in done if c.gpu == best.gpu and not c.refused)
     at = tried.index(best.gpus)
     ends = (tried[max(at - 1, 0)], tried[min(at + 1, len(tried) - 1)])
-    per_node = used_of_a_node(on_cluster(request, best.gpu, 1).cluster)
+    per_node = _unit(request, best.gpu)
     between = [best.gpus + (end - best.gpus) * i / FINER for end in ends for i in range(1, FINER)]
     return sorted({whole_nodes(n, per_node) for n in between})
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.machine import of_another_gpu
+from planner.machine import on_cluster
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human
@@ -25,6 +25,8 @@ class Contender:
 
     gpu: str
     gpus: int
+    gpus_per_node: int | None = None
+    """Those of each node that train, where the others are left idle."""
     layout: str
     tokens_per_step: float
     """Of a step of the phase that holds most tokens."""
@@ -39,7 +41,8 @@ class Contender:
     @property
     def name(self) -> str:
         """As it is spoken of."""
-        return f"{self.gpus:,} x {self.gpu}"
+        part = f", {self.gpus_per_node} a node" if self.gpus_per_node else ""
+        return f"{self.gpus:,} x {self.gpu}{part}"
 
     @property
     def objectives(self) -> tuple[float, float, float, float]:
@@ -156,20 +159,16 @@ def _on_clusters(request: PlanRequest, gpus: Sequence[str], counts: Sequence[int
         phases=tuple(replace(phase, layout=None) for phase in request.phases),
         stated=replace(request.stated, tflops_per_gpu=None),
     )
-    own, asked = load_gpu(request.cluster.gpu), request.cluster
     for gpu in dict.fromkeys(gpus):
-        others = of_another_gpu(gpu, asked.gpus_per_node)
-        if load_gpu(gpu) == own:  # part of a node that another GPU's holds is not meant for it
-            others = {} if asked.node else {"gpus_per_node": others["gpus_per_node"]}
-        cluster = replace(asked, **others)
         for count in sorted(set(counts)):
-            yield replace(open_ended, cluster=replace(cluster, gpu=gpu, gpus=count))
+            yield replace(open_ended, cluster=on_cluster(request.cluster, gpu, count))
 
 
 def _contender(plan: Plan) -> Contender:
     return Contender(
         gpu=plan.cluster.gpu.name,
         gpus=plan.cluster.gpus,
+        gpus_per_node=plan.request.cluster.gpus_per_node,
         layout=plan.main_phase.step.layout.label,
         tokens_per_step=plan.main_phase.tokens_per_step,
         days=plan.days.expected,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.campaign.simulation import simulate_plan
-from planner.decide.goals import SHOWN, GoalResult, Limit, goal_limits, on_cluster, seek
+from planner.decide.goals import SHOWN, GoalResult, Limit, elsewhere, goal_limits, seek
 from planner.plan_file import PlanRequest, plan_request
 from profiler.files import InputError
 
@@ -119,9 +119,9 @@ def test_more_sureness_costs_more() -> None:
 def test_other_gpus_are_tried_in_their_own_nodes() -> None:
     result = found(("days", 30.0), gpus=("a100-80gb", "h100-sxm"))
     assert {c.gpu for c in result.candidates} == {"h100-sxm", "a100-80gb"}
-    a100 = on_cluster(request(cluster={"gpu": "h100-sxm", "node": "grand-teton"}), "a100-80gb", 16)
+    a100 = elsewhere(request(cluster={"gpu": "h100-sxm", "node": "grand-teton"}), "a100-80gb", 16)
     assert a100.cluster.node == ""
-    assert on_cluster(request(cluster={"node": "grand-teton"}), "h100-sxm", 16).cluster.node == "grand-teton"
+    assert elsewhere(request(cluster={"node": "grand-teton"}), "h100-sxm", 16).cluster.node == "grand-teton"
     assert a100.training.layout is None
 
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import planner.decide.pareto
 from planner.cli import app
 from planner.decide.pareto import ClusterComparison, Contender, compare, compare_clusters, dominates
+from planner.machine import on_cluster
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
 from planner.report.layout_charts import cluster_table
@@ -303,3 +304,24 @@ def test_a_comparison_leaves_the_request_alone() -> None:
     before = replace(asked)
     compare_clusters(asked, ["h100-sxm"], [32])
     assert asked == before
+
+
+def test_racks_that_no_power_of_two_fills_train_their_even_part_in_any_order() -> None:
+    """64 of 72, as a plan that says so; whole racks where the number is theirs; never of another GPU's nodes."""
+    overrides = [("cluster.gpus_per_node", 64), ("money.price_usd_per_gpu_hour", 3.0), ("replicas", 1)]
+    data = {"model": "llama3.1-8b", "tokens": 1e12}
+    plain = plan_request(data, overrides[1:], source="here")
+    said = plan_request(data, [("cluster.gpu", "gb200"), *overrides], source="here")
+    for request in (plain, plan_request(data, overrides, source="here"), said):
+        for gpus in (["h100-sxm", "gb200"], ["gb200", "h100-sxm"]):
+            found = compare_clusters(request, gpus, [512])
+            assert not found.impossible
+            clusters = {c.gpu: c for c in (*found.front, *(c for c, _ in found.beaten))}
+            assert (clusters["gb200"].gpus_per_node, clusters["h100-sxm"].gpus_per_node) == (64, None)
+            alone = make_plan(
+                plan_request(data, [*overrides, ("cluster.gpu", "gb200"), ("cluster.gpus", 512)], source="x")
+            )
+            assert clusters["gb200"].days == alone.days.expected
+            assert clusters["gb200"].cost_usd == alone.cost.expected
+    assert on_cluster(plain.cluster, "gb200", 576).gpus_per_node is None
+    assert on_cluster(plain.cluster, "gb200", 32).gpus_per_node is None
