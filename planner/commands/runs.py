@@ -1,5 +1,6 @@
 """`herdplan estimate` and `herdplan validate`: predictions beside published runs."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,8 @@ def estimate(
         if not shown and out.exists() and runs.exists() and out.samefile(runs):
             raise InputError(f"--out is {out}, the runs file itself; give another name.")
         predictions = estimate_runs(list(read_runs(runs)))
-        for sentence in column_sentences(runs):
+        twice = [name for name, rows in Counter(p.id for p in predictions).items() if rows > 1]
+        for sentence in (*column_sentences(runs), *(f"id '{name[:40]}' stands more than once" for name in twice)):
             typer.echo(f"{runs}: {sentence}", err=True)
         if shown:
             typer.echo(predictions_csv(predictions), nl=False)

@@ -11,6 +11,9 @@ THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d*)?$")
 """A number whose commas part thousands; another comma may be a decimal one."""
 
 
+LENGTH = re.compile(r"(\d+) ?[kK]i?$")
+"""A sequence's length in units of 1,024 tokens."""
+
 BLANKS = ("-", "--", "?", "n/a", "n.a.", "unknown", "not stated", "not reported", "unspecified", "tbd")
 """What people write into a cell of which they know nothing."""
 
@@ -37,6 +40,8 @@ class Cells:
         text = self.text(key)
         if not text:
             return None
+        if key == "seq_len" and (length := LENGTH.match(text)):
+            text = str(1024 * int(length[1]))
         try:
             value = float(text.replace(",", "") if THOUSANDS.match(text) else text)
         except ValueError:

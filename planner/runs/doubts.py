@@ -1,5 +1,7 @@
 """What in a row of a runs file does not go together: refused where no step can be so, else noted."""
 
+import re
+
 from planner.positions import context_notes
 from planner.runs.cells import Cells
 from planner.runs.layout import INTERLEAVED, SCHEDULE_NAMES
@@ -7,6 +9,8 @@ from planner.runs.training_run import TrainingRun
 from profiler.files import InputError
 
 KNOWN_SCHEDULES = ("1f1b", *INTERLEAVED, *(word for word, _ in SCHEDULE_NAMES))
+EXPERTS = re.compile(r"\bmoe\b|\d+x\d+(?:\.\d+)?b\b|mixtral|deepseek-?v[23]|\d+b-a\d+(?:\.\d+)?b\b")
+"""What models are called that have some."""
 LARGEST_STEP_TOKENS = 2**28
 """Four times what any published run takes in one step (DeepSeek-V3: 63 M, arXiv:2412.19437); more is likely a batch
 in tokens."""
@@ -24,7 +28,13 @@ def doubt(run: TrainingRun, c: Cells) -> None:
     if cp > 1 and run.seq_len % (2 * cp):
         raise InputError(f"cp is {cp}; balanced halves need a seq_len that {2 * cp} divides, not {run.seq_len}.")
     c.notes += context_notes(run.seq_len, run.architecture)
-    c.notes += [note for note in (_schedule(c, run), _chunks(run), _batch(run), _passes(c, run), _nodes(run)) if note]
+    doubts = (_experts(c), _schedule(c, run), _chunks(run), _batch(run), _passes(c, run), _nodes(run))
+    c.notes += [note for note in doubts if note]
+
+
+def _experts(c: Cells) -> str:
+    name = c.text("model")
+    return f"model '{name[:40]}' seems to have experts: predicted as dense" if EXPERTS.search(name.lower()) else ""
 
 
 def _schedule(c: Cells, run: TrainingRun) -> str:

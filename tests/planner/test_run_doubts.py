@@ -11,6 +11,8 @@ from tests.planner.rows import read, run
 @pytest.mark.parametrize(
     ("cells", "note"),
     [
+        ({"model": "Mixtral-8x7B"}, "model 'Mixtral-8x7B' seems to have experts: predicted as dense"),
+        ({"model": "qwen3-30b-a3b"}, "seems to have experts"),
         ({"global_batch": "100"}, "no multiple of 32 replicas x micro_batch 1: counted as 3.12 micro-batches"),
         ({"grad_accum": "3"}, "grad_accum 3 stated; global_batch, replicas and micro_batch make 4"),
         ({"pp": "2", "pp_schedule": "banana"}, "pp_schedule 'banana' is not known: 1f1b"),

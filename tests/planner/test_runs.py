@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from planner.cli import app
 from planner.runs.estimate import estimate_runs
 from planner.runs.rows import PUBLISHED_RUNS, REQUIRED, column_sentences, published_runs, read_runs
 from planner.runs.training_run import TrainingRun, UnreadableRun
@@ -202,3 +204,16 @@ def test_columns_by_the_names_that_people_use_are_read_as_their_own(tmp_path: Pa
 def test_a_degree_that_is_left_out_beside_others_is_noted(tmp_path: Path) -> None:
     assert "pp not stated: 1 (others are stated)" in run(tmp_path, pp="").notes
     assert not any("others are stated" in note for note in run(tmp_path, tp="", pp="", cp="").notes)
+
+
+@pytest.mark.parametrize("written", ["8k", "8 K", "8192"])
+def test_a_sequence_may_be_in_thousands_of_the_kind_that_computers_count(tmp_path: Path, written: str) -> None:
+    assert run(tmp_path, seq_len=written).seq_len == 8192
+    assert isinstance(read(tmp_path, {"gpus": "8k"})[0], UnreadableRun)
+
+
+def test_rows_that_cannot_be_told_apart_are_named(tmp_path: Path) -> None:
+    read(tmp_path, {}, {"id": "other"}, {})
+    found = CliRunner().invoke(app, ["estimate", "--runs", str(tmp_path / "runs.csv"), "--out", "-"])
+    assert "id 'mine' stands more than once" in found.stderr
+    assert "'other' stands" not in found.stderr
