@@ -16,7 +16,7 @@ from profiler.units import GIB
 from sim.allowed_power import AllowedPower
 from sim.campaign import Phase
 from sim.estimate import StepEstimate, estimate_step
-from sim.hardware import Cluster
+from sim.hardware import Cluster, whole_nodes
 from sim.layout import ParallelLayout, check_heads, node_shards
 from sim.power import activity_power_w
 from sim.stacks.stack import SoftwareStack
@@ -266,7 +266,7 @@ def stated_layout(choice: LayoutChoice, cluster: Cluster, stack: SoftwareStack) 
     per_replica = choice.tp * choice.cp * choice.pp
     if cluster.gpus % per_replica:
         whole = math.lcm(per_replica, cluster.gpus_per_node)
-        nearest = max(round(cluster.gpus / whole), 1) * whole
+        nearest = whole_nodes(cluster.gpus, whole)
         raise InputError(
             f"tp {choice.tp} x cp {choice.cp} x pp {choice.pp} = {per_replica} does not divide {cluster.gpus} GPUs; "
             f"{nearest} would do."

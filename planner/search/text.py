@@ -134,13 +134,14 @@ def _loss_table(result: SearchResult) -> Table:
 
 
 def comparison_dict(comparison: ClusterComparison) -> dict[str, object]:
-    """A comparison as scripts read it: `front` with fewest days first, `beaten` with by whom, `impossible`, and
-    `interrupted`, which Ctrl-C came before."""
+    """A comparison as scripts read it: `front` with fewest days first, `beaten` with by whom, `impossible`,
+    `interrupted`, which Ctrl-C came before, and `notes`."""
     return {
         "front": [asdict(c) for c in comparison.front],
         "beaten": [{**asdict(c), "beaten_by": by} for c, by in comparison.beaten],
         "impossible": [{"cluster": name, "why": why} for name, why in comparison.impossible],
         "interrupted": list(comparison.interrupted),
+        "notes": [comparison.batch_note] if comparison.batch_note else [],
     }
 
 
