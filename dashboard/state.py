@@ -12,12 +12,12 @@ from dashboard.controls import for_page
 from dashboard.plans import Asked, plan_of
 from dashboard.scenarios import LABELS, MODELS, UPLOADED, shared_of
 from dashboard.uploads import UploadedProfile
-from planner.machine import even_part
+from planner.machine import usual_part
 from planner.plan import Plan
 from planner.plan_file import PlanRequest
 from planner.search import request
 from profiler.files import InputError
-from sim.hardware import load_gpu, load_node, whole_nodes
+from sim.hardware import whole_nodes
 
 UNHEARD_S = 2.0
 """How long a click may come with an address that was replaced: the way to the browser and back, and a run."""
@@ -159,8 +159,7 @@ def nearest_gpus(key: str) -> int:
         nearest = 0
     if gpus / FAR <= nearest <= gpus * FAR:
         return nearest
-    gpu = st.session_state.gpu
-    per_node = even_part(gpu) or load_node(load_gpu(gpu).node).gpus_per_node
+    per_node = usual_part(st.session_state.gpu)
     return gpus if gpus < per_node else whole_nodes(gpus, per_node)
 
 

@@ -18,7 +18,7 @@ from planner.market import amount, rows
 from planner.money.hourly import read_year
 from planner.quantities import energy
 from profiler.files import InputError, nearest
-from profiler.units import HOUR_S, JOULES_PER_KWH
+from profiler.units import HOUR_S, JOULES_PER_KWH, YEAR_DAYS
 from sim.site.climate import hours_of_year
 
 Array = NDArray[np.float64]
@@ -27,7 +27,6 @@ CSV_COLUMNS = {"kg_per_kwh": 1.0, "g_per_kwh": 1e-3}
 HIGHEST_KG_PER_KWH = 3.0
 """Twice what the dirtiest lignite plants emit."""
 
-YEAR_DAYS = 365.25
 KG_PER_TONNE = 1000.0
 HARDWARE_LIFETIME_YEARS = 5.5
 """Useful life of servers and network gear: Meta Platforms, annual report for 2024 (from January 2025)."""

@@ -9,6 +9,7 @@ from typing import Literal
 from planner.carbon import COUNTRY_SOURCE
 from planner.market import amount, rows
 from planner.quantities import days, significant
+from profiler.units import YEAR_DAYS
 
 HOUSEHOLD_MWH_PER_YEAR = 10.715
 """A US residential customer in 2020: US Energy Information Administration, FAQ 97 (October 2021)."""
@@ -17,7 +18,6 @@ HOUSEHOLD_SOURCE = "US Energy Information Administration, FAQ 97: 10,715 kWh per
 CAR_T_PER_YEAR = 4.6
 CAR_SOURCE = "US Environmental Protection Agency: a typical passenger vehicle emits 4.6 t of CO2 a year"
 
-YEAR_DAYS = 365.25
 HOUSEHOLD_M3_PER_YEAR = 300 * 3.785412e-3 * YEAR_DAYS
 HOUSEHOLD_WATER_SOURCE = "US Environmental Protection Agency, WaterSense: an American family uses 300 gallons a day"
 

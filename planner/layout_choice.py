@@ -79,4 +79,4 @@ class Only:
 
     def allows(self, name: str, value: int | str) -> bool:
         """Whether a layout may have `value` there."""
-        return self.stated.get(name, value) == value
+        return getattr(self, name) in (None, value)

@@ -47,5 +47,14 @@ def even_part(gpu: str) -> int | None:
     return None if part == holds else part
 
 
+def usual_part(gpu: str) -> int:
+    """GPUs of its usual node that train where nothing is said: the even part, or all.
+
+    Raises:
+        InputError: no such GPU.
+    """
+    return even_part(gpu) or _holds(gpu)
+
+
 def _holds(gpu: str) -> int:
     return load_node(load_gpu(gpu).node).gpus_per_node

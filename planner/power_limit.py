@@ -6,11 +6,8 @@ from planner.phases import PlannedPhase
 from planner.plan_file import SiteRequest
 from profiler.files import InputError
 from sim.hardware import Cluster, Gpu
-from sim.power import capped_parts_s, capped_power_w, least_cap_w
+from sim.power import capped_parts_s, capped_power_w, least_cap_w, most_w
 from sim.site.energy import SitePower
-
-STEPS = 50
-"""Halvings that find a cap to far below a milliwatt."""
 
 
 def limit_power(
@@ -76,7 +73,4 @@ def cap_for_site(phase: PlannedPhase, limit_w: float, cluster: Cluster, site: Si
             f"power_limit_mw is {limit_w / 1e6:g}; {cluster.gpus:,} GPUs held to {low:.0f} W each still draw "
             f"{meter_w(low) / 1e6:.4g} MW at the meter, so fewer GPUs or more power are needed."
         )
-    for _ in range(STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if meter_w(middle) <= limit_w else (low, middle)
-    return low
+    return most_w(lambda cap_w: meter_w(cap_w) <= limit_w, low, high)

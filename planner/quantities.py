@@ -3,13 +3,12 @@
 import math
 import re
 
-from profiler.units import DAY_S
+from profiler.units import DAY_S, MONTH_DAYS
 from profiler.units import significant as significant
 
-DAYS_PER_MONTH = 365.25 / 12
 UNITS: dict[str, dict[str, float]] = {
     "s": {"s": 1.0, "min": 60.0, "h": 3600.0, "hours": 3600.0, "d": 86_400.0, "days": 86_400.0},
-    "days": {"days": 1.0, "day": 1.0, "d": 1.0, "h": 1 / 24, "weeks": 7.0, "months": DAYS_PER_MONTH},
+    "days": {"days": 1.0, "day": 1.0, "d": 1.0, "h": 1 / 24, "weeks": 7.0, "months": MONTH_DAYS},
     "W": {"W": 1.0, "kW": 1e3, "MW": 1e6, "GW": 1e9},
     "MW": {"MW": 1.0, "W": 1e-6, "kW": 1e-3, "GW": 1e3},
     "USD": {"USD": 1.0, "": 1.0},

@@ -18,7 +18,8 @@ from profiler.profile import Profile
 from sim.calibration import unfitted_note
 from sim.estimate import StepEstimate, step_case
 from sim.hardware import Cluster, Gpu
-from sim.power import COMMUNICATION, COMPUTE
+from sim.kernels.shares import COMMUNICATION
+from sim.power import COMPUTE
 from sim.schedule.events import Timeline, simulate_step
 from sim.schedule.noise import Noise
 from sim.schedule.trace import FIXED, StageSummary, stage_summaries

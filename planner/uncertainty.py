@@ -216,7 +216,7 @@ class Response:
         found = {
             "days": days,
             "gpu_hours": days * 24 * self.plan.cluster.gpus,
-            "cost_usd": self._cost_usd(factors, days, energy_mwh),
+            "cost_usd": self._cost_usd(factors, days, energy_mwh, watts),
             "energy_mwh": energy_mwh,
             "tco2e": energy_mwh * intensity * factors.get("grid_intensity", 1.0),
             "peak_mw": peak_mw,
@@ -295,12 +295,12 @@ class Response:
         share: Array = np.minimum(max(limit_mw / self.plan.peak_power_mw, 1.0) / watts, 1.0)
         return share
 
-    def _cost_usd(self, factors: Mapping[str, Array], days: Array, energy_mwh: Array) -> Array:
-        """The cost as asked, by the very items that priced the plan, all samples at once."""
+    def _cost_usd(self, factors: Mapping[str, Array], days: Array, energy_mwh: Array, watts: Array) -> Array:
+        """The cost as asked, by the very items that priced the plan, all samples at once; `watts` over the plan's."""
         energy0_mwh = self.plan.campaign.total_energy_j / JOULES_PER_MWH
         price = factors.get("electricity_price", 1.0)
         electricity_usd = self.plan.bill.total_usd * energy_mwh / energy0_mwh * price
-        standing_usd = self.plan.standing_bill.total_usd * self._power_factor(factors) * price
+        standing_usd = self.plan.standing_bill.total_usd * watts * price
         items = self.plan.charges.asked_items(self.plan.prices, days, electricity_usd, standing_usd)
         if items is None:
             return np.array([self.plan.cost.expected])

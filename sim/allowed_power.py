@@ -5,11 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sim.hardware import Cluster, Gpu
-from sim.power import capped_parts_s, capped_power_w, least_cap_w
+from sim.power import capped_parts_s, capped_power_w, least_cap_w, most_w
 from sim.site.energy import SitePower
-
-STEPS = 50
-"""Halvings that find watts to far below a milliwatt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +46,12 @@ class AllowedPower:
         found = _capped(gpu, parts_s, cap_w)
         if found.gpu_power_w <= self.mean_w:
             return found
-        low_w, high_w = least_cap_w(gpu), cap_w
-        if _capped(gpu, parts_s, low_w).gpu_power_w > self.mean_w:
-            return None
-        for _ in range(STEPS):
-            middle_w = (low_w + high_w) / 2
-            keeps = _capped(gpu, parts_s, middle_w).gpu_power_w <= self.mean_w
-            low_w, high_w = (middle_w, high_w) if keeps else (low_w, middle_w)
-        return _capped(gpu, parts_s, low_w)
+
+        def keeps(cap_w: float) -> bool:
+            return _capped(gpu, parts_s, cap_w).gpu_power_w <= self.mean_w
+
+        least_w = least_cap_w(gpu)
+        return _capped(gpu, parts_s, most_w(keeps, least_w, cap_w)) if keeps(least_w) else None
 
 
 def _capped(gpu: Gpu, parts_s: Mapping[str, float], cap_w: float) -> HeldStep:
@@ -70,14 +65,9 @@ def allowed_power(
     """What GPUs may draw under a cap on each and a limit at the site's meter [W]; 0 where the rest takes it all."""
     tdp_w = cluster.gpu.tdp_w
 
-    def meter_w(gpu_power_w: float) -> float:
-        return site.site_power_w(cluster, gpu_power_w, busy=True, spare_nodes=spare_nodes)
+    def keeps(gpu_power_w: float) -> bool:
+        meter_w = site.site_power_w(cluster, gpu_power_w, busy=True, spare_nodes=spare_nodes)
+        return limit_w is None or meter_w <= limit_w
 
-    mean_w = math.inf
-    if limit_w is not None and meter_w(tdp_w) > limit_w:
-        low_w, high_w = 0.0, tdp_w
-        for _ in range(STEPS):
-            middle_w = (low_w + high_w) / 2
-            low_w, high_w = (middle_w, high_w) if meter_w(middle_w) <= limit_w else (low_w, middle_w)
-        mean_w = low_w
+    mean_w = math.inf if keeps(tdp_w) else most_w(keeps, 0.0, tdp_w)
     return AllowedPower(cap_w=math.inf if cap_w is None or cap_w >= tdp_w else cap_w, mean_w=mean_w)

@@ -193,7 +193,6 @@ class StepCase:
     """1 where a pipeline's stages keep FSDP's weights gathered for all micro-batches."""
     zero2_by_block: Array
     """1 where ZeRO-2 moves weights and gradients block by block."""
-    """1 where a pipeline's stages scatter FSDP's gradients behind the last backward pass."""
     tp_exposed: Array
     misaligned_rate: Array
     defers_head_gradient: Array

@@ -141,10 +141,9 @@ def rate_columns(
     k: Mapping[str, float],
 ) -> dict[str, Any]:
     """The machine and stack fields of a case: all that depends on the calibrated constants `k`."""
-    family = _family(gpu)
     share = k[_rate_of(gpu, k)]
     sixteen_bit = gpu.peak_bf16_flops * share
-    a100, hopper = family == "a100", gpu.kernels.startswith("h")
+    a100, hopper = _family(gpu) == "a100", gpu.kernels.startswith("h")
     if precision == "fp8" and gpu.peak_fp8_flops:
         peak = gpu.peak_fp8_flops
         # the power limit slows fp8 as it slows bf16: the 500 W part keeps its ratio
@@ -256,12 +255,10 @@ def attention_rate(gpu: Gpu, stack: SoftwareStack, k: Mapping[str, float]) -> fl
     flash3 needs Hopper: an A100 runs FlashAttention-2 instead. Other parts scale by their matmul rate
     against the H100's (a power-limited one by its clocks, a faster one by its peak).
     """
-    family = _family(gpu)
-    a100 = family == "a100"
     kernel = stack.attention if stack.attention != "unfused" else "flash2"
-    if a100:
+    if _family(gpu) == "a100":
         return k["attention_flash1_a100" if kernel == "flash1" else "attention_flash2_a100"]
-    clocks = k[f"matmul_{family.replace('-', '_')}"] / k["matmul_h100"]
+    clocks = k[_rate_of(gpu, k)] / k["matmul_h100"]
     h100_peak = 989.4e12  # datasheet, where the kernels were timed
     return k[f"attention_{kernel}_h100"] * clocks * gpu.peak_bf16_flops / h100_peak
 

@@ -1,6 +1,6 @@
 """Watts of one step from what its seconds are spent on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ from profiler.files import InputError
 from sim.case import Array
 from sim.clocks import LEAST_SHARE, speed_at_power
 from sim.hardware import Gpu
+from sim.kernels.shares import COMMUNICATION
 from sim.step import StepTimes
 
 # Shares of the power limit by what the GPU does. Matmul, attention and memory-bound: 90th percentile of each
@@ -21,6 +22,8 @@ MEMORY_SHARE = 645 / 700
 COMMUNICATION_SHARE = 0.55
 WAITING_SHARE = 0.25
 
+HALVINGS = 50
+"""That find watts to far below a milliwatt."""
 
 Activity = Literal["matmul", "attention", "memory", "communication", "waiting"]
 """What a GPU does, as far as its watts tell."""
@@ -32,14 +35,10 @@ ACTIVITIES: Mapping[str, Activity] = {
     "attention": "attention",
     "elementwise": "memory",
     "optimizer": "memory",
-    "tensor_parallel": "communication",
-    "context_parallel": "communication",
-    "pipeline": "communication",
-    "data_parallel": "communication",
+    **dict.fromkeys(COMMUNICATION, "communication"),
 }
 """What a GPU does in each part of a step (`StepTimes`); in the other parts it waits."""
 
-COMMUNICATION = tuple(part for part, activity in ACTIVITIES.items() if activity == "communication")
 COMPUTE = ("matmul", "head", "recompute", "attention", "elementwise")
 """What a pipeline stage computes, and others wait for in a bubble."""
 
@@ -74,6 +73,14 @@ def step_power_w(gpu: Gpu, times: StepTimes) -> Array:
 def least_cap_w(gpu: Gpu) -> float:
     """The lowest power limit that a GPU can be given [W]."""
     return LEAST_SHARE * gpu.tdp_w
+
+
+def most_w(keeps: Callable[[float], bool], low_w: float, high_w: float) -> float:
+    """The most watts between `low_w`, which keep a limit, and `high_w`, which do not."""
+    for _ in range(HALVINGS):
+        middle_w = (low_w + high_w) / 2
+        low_w, high_w = (middle_w, high_w) if keeps(middle_w) else (low_w, middle_w)
+    return low_w
 
 
 def capped_parts_s(gpu: Gpu, parts_s: Mapping[str, float], cap_w: float) -> dict[str, float]:

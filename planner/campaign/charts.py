@@ -6,8 +6,8 @@ import pandas as pd
 
 from planner.campaign.files import gantt_frame
 from planner.campaign.text import ACTIVITY_NAMES
-from planner.quantities import percent, power, power_unit
-from planner.report.spec import Spec, data, finished, labelled_bars, names, quantity, sized, tips
+from planner.quantities import percent, power
+from planner.report.spec import Spec, data, finished, in_power_unit, labelled_bars, names, quantity, sized, tips
 from planner.report.tables import ACTIVITIES
 from planner.report.theme import LIGHT, Theme
 from profiler.files import write_atomic
@@ -134,8 +134,7 @@ def power_chart(campaign: Campaign) -> Spec:
             "high": grouped["MW"].max(),
         }
     )
-    scale, unit = power_unit(float(frame["high"].max()))
-    frame = frame.assign(**{name: frame[name] / scale for name in ("mean", "low", "high")})
+    frame, unit = in_power_unit(frame, "high", "mean", "low")
     band = {"type": "area", "color": LIGHT.gpu, "opacity": 0.3, "interpolate": "step-after"}
     line = {"type": "line", "color": LIGHT.gpu, "strokeWidth": 1.5, "interpolate": "step-after"}
     low, mean = quantity("low", f"site power [{unit}]", ticks=5), {"field": "mean", "type": "quantitative"}

@@ -15,7 +15,7 @@ from planner.refusal import of_the_plan
 from profiler.architecture import ModelArchitecture, load_architecture
 from profiler.files import InputError
 from profiler.profile import Profile
-from profiler.units import DAY_S
+from profiler.units import DAY_S, YEAR_DAYS
 from sim.allowed_power import AllowedPower, allowed_power
 from sim.campaign import CampaignSetup
 from sim.campaign.setup import enough_spares
@@ -114,7 +114,7 @@ def campaign_setup(
     days = math.fsum(phase.training_s for phase in phases) / DAY_S
     if days > LONGEST_DAYS:
         raise InputError(
-            f"this run takes {days / 365.25:.3g} years of steps; more or faster GPUs, or fewer tokens, are needed."
+            f"this run takes {days / YEAR_DAYS:.3g} years of steps; more or faster GPUs, or fewer tokens, are needed."
         )
     setup = CampaignSetup(
         cluster=cluster,

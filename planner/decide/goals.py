@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from planner.campaign.planned import first_moment, used_of_a_node
-from planner.machine import even_part, on_cluster
+from planner.machine import on_cluster, usual_part
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human, money, power, significant
@@ -311,11 +311,7 @@ def _counts(request: PlanRequest, gpu: str, most: int) -> list[int]:
 def _unit(request: PlanRequest, gpu: str) -> int:
     """GPUs of a node that are added at a time: the even part of those that no power of two fills."""
     cluster = on_cluster(request.cluster, gpu, 1)
-    return (
-        used_of_a_node(cluster)
-        if cluster.node or cluster.gpus_per_node
-        else even_part(gpu) or used_of_a_node(cluster)
-    )
+    return used_of_a_node(cluster) if cluster.node or cluster.gpus_per_node else usual_part(gpu)
 
 
 def _around(best: Candidate, done: Sequence[Candidate], request: PlanRequest) -> list[int]:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from planner.market.prices import Level
-from planner.money.costs import YEAR_DAYS, Rental
+from planner.money.costs import Rental
 from planner.money.ownership import Keeping, Ownership, ownership_items
+from profiler.units import YEAR_DAYS
 
 LONGEST_USE_DAYS = 10 * YEAR_DAYS
 """A break-even beyond ten years of use is none."""

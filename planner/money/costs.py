@@ -14,13 +14,12 @@ from planner.market.prices import Level, Quote, Value, assumptions, given_price,
 from planner.market.prices import PriceRange as PriceRange
 from planner.quantities import human, percent
 from profiler.files import InputError, nearest
-from profiler.units import MONTH_DAYS
+from profiler.units import MONTH_DAYS, YEAR_DAYS
 from sim.hardware import Gpu, load_gpu
 
 Commitment = Literal["on-demand", "1-year", "3-year", "spot"]
 Paid = Literal["evenly", "as billed", "at the end", "after the run", "out of what comes back"]
 
-YEAR_DAYS = 365.25
 HOURS_PER_YEAR = 24 * YEAR_DAYS
 TERM_YEARS = {"1-year": 1, "3-year": 3}
 

@@ -16,7 +16,6 @@ from planner.carbon import HARDWARE_LIFETIME_YEARS
 from planner.market import amount
 from planner.market.prices import Level, Quote, Value, assumptions, given_price, how_spread, recent, spread
 from planner.money.costs import (
-    YEAR_DAYS,
     CostItem,
     Items,
     PriceRange,
@@ -25,7 +24,7 @@ from planner.money.costs import (
 )
 from planner.quantities import money, percent
 from profiler.files import InputError
-from profiler.units import MONTH_DAYS
+from profiler.units import MONTH_DAYS, YEAR_DAYS
 from sim.hardware import Gpu, Node, load_node
 
 Depreciation = Literal["market", "straight-line", "write-off"]

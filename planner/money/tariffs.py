@@ -266,6 +266,11 @@ def flat_tariff(usd_per_kwh: float) -> Tariff:
 
 
 def whole_hour(start: datetime) -> datetime:
+    """A moment on the site's clock, without its zone.
+
+    Raises:
+        InputError: not a whole hour.
+    """
     if (start.minute, start.second, start.microsecond) != (0, 0, 0):
         raise InputError(f"start is {start.isoformat()}; a whole hour is needed, since prices change on the hour.")
     return start.replace(tzinfo=None)  # the site's clock, whatever zone it keeps

@@ -11,7 +11,7 @@ import pandas as pd
 
 from planner.decide.sensitivity import Swing
 from planner.plan import Plan
-from planner.quantities import counted, energy, energy_unit, human, money, money_unit, power, power_unit, significant
+from planner.quantities import counted, energy, energy_unit, human, money, money_unit, power, significant
 from planner.report import tables
 from planner.report.spec import (
     BARE,
@@ -19,6 +19,7 @@ from planner.report.spec import (
     coloured,
     data,
     finished,
+    in_power_unit,
     labelled_bars,
     literal_colour,
     month_bars,
@@ -99,8 +100,7 @@ def _ticks(plan: Plan, theme: Theme, width: Width) -> Spec:
 
 def _band(plan: Plan, theme: Theme, width: Width, *, height: int) -> Spec:
     frame = tables.power_table(plan).set_axis(["Day", "mean", "low", "high"], axis=1)
-    scale, unit = power_unit(float(frame["high"].max()))
-    frame = frame.assign(**{name: frame[name] / scale for name in ("mean", "low", "high")})
+    frame, unit = in_power_unit(frame, "high", "mean", "low")
     low = quantity("low", f"site power [{unit}]", ticks=3)
     mean = {"field": "mean", "type": "quantitative"}
     tooltip = tips(("Day", ".1f"), ("mean", ".2f"), ("low", ".2f"), ("high", ".2f"))
@@ -138,9 +138,9 @@ def _curve(
 ) -> Spec:
     """Power over time with its area beneath; `told` is what a tooltip says beside the power."""
     colour = {"color": theme.gpu, **line}
-    scale, unit = power_unit(float(frame["MW"].max()))
+    frame, unit = in_power_unit(frame, "MW")
     body = {
-        "data": data(frame.rename(columns={"MW": unit}).assign(**{unit: frame["MW"] / scale})),
+        "data": data(frame.rename(columns={"MW": unit})),
         "encoding": {"x": x, "y": quantity(unit, f"site power [{unit}]")},
         "layer": [
             {"mark": {"type": "area", "opacity": 0.15, **colour}},

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from planner.quantities import significant
+from planner.quantities import power_unit, significant
 from planner.report.theme import Theme, config
 
 Spec = dict[str, Any]
@@ -83,6 +83,12 @@ def months(frame: pd.DataFrame) -> Spec:
         every = -(-len(frame) // MANY_MONTHS)
         axis["values"] = frame["Month"].tolist()[::every]
     return {"field": "Month", "type": "ordinal", "title": None, "sort": None, "scale": room, "axis": axis}
+
+
+def in_power_unit(frame: pd.DataFrame, largest: str, *others: str) -> tuple[pd.DataFrame, str]:
+    """A frame whose columns of MW are in the unit in which the most of `largest` is written, and that unit's name."""
+    scale, unit = power_unit(float(frame[largest].max()))
+    return frame.assign(**{name: frame[name] / scale for name in (largest, *others)}), unit
 
 
 def month_bars(frame: pd.DataFrame, width: int | str, *, title: str, colour: str) -> Spec:

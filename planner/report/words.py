@@ -84,13 +84,15 @@ def _short(value: float) -> str:
 
 def energy_span(interval: Interval) -> str:
     """`24.5–36.0 GWh`: in the unit of what is expected."""
-    scale, unit = energy_unit(interval.expected)
-    return f"{significant(interval.low / scale)}–{significant(interval.high / scale)} {unit}"
+    return _span_in(*energy_unit(interval.expected), interval)
 
 
 def power_span(interval: Interval) -> str:
     """`16.9–18.2 MW`: in the unit of what is expected."""
-    scale, unit = power_unit(interval.expected)
+    return _span_in(*power_unit(interval.expected), interval)
+
+
+def _span_in(scale: float, unit: str, interval: Interval) -> str:
     return f"{significant(interval.low / scale)}–{significant(interval.high / scale)} {unit}"
 
 

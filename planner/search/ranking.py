@@ -76,7 +76,7 @@ def fastest_layout(space: LayoutSpace) -> tuple[ParallelLayout, int]:
         InputError: no layout divides the batch and the GPUs, none fits in memory (says by how much), or a precision
         that the GPU lacks.
     """
-    fastest, evaluated = _find(space, 1 if space.allowed.free else HELD)
+    fastest, evaluated = _find(space, 1)
     layouts = [space.layout(row) for row in fastest.rows]
     if len(layouts) == 1:
         return layouts[0], evaluated
@@ -97,7 +97,7 @@ def search_layouts(space: LayoutSpace, keep: int = 20, chunk: int = CHUNK) -> Se
         InputError: as `fastest_layout`.
     """
     started = time.perf_counter()
-    fastest, evaluated = _find(space, keep if space.allowed.free else max(keep, HELD))
+    fastest, evaluated = _find(space, keep)
     layouts = [space.layout(row) for row in fastest.rows]
     losses, misses = explain_losses(space, layouts[0], chunk, keep)
     if not space.allowed.free:
@@ -123,8 +123,9 @@ kept_search = kept(32)(search_layouts)
 
 
 def _find(space: LayoutSpace, keep: int) -> tuple[Leaders, int]:
+    """The `keep` fastest layouts, or where GPUs are held `HELD` of them at least, and how many there are."""
     check_precision(space.precision, space.cluster.gpu)
-    fastest, evaluated = find_fastest(space, keep)
+    fastest, evaluated = find_fastest(space, keep if space.allowed.free else max(keep, HELD))
     if not fastest.rows.size:
         raise InputError(_none_found(space, evaluated))
     return fastest, evaluated
