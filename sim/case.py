@@ -168,6 +168,9 @@ class StepCase:
     gather_copy_bytes: Array
     """Per parameter and gather of sharded weights, and below per scatter of their gradients."""
     scatter_copy_bytes: Array
+    quantised_forward: Array
+    """Bytes per weight and pass to quantise 16-bit weights for fp8 products, and below backward."""
+    quantised_backward: Array
     eager: Array
     """1 where the stack runs one kernel per operation."""
     early_stop: Array

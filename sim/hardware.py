@@ -101,6 +101,8 @@ class Node:
     """Whether its switch adds up all-reduces (NVLink SHARP, from the third-generation NVSwitch on)."""
     slowdown: Amount = 0.0
     """Share by which every step takes longer on it than it should, as on servers that are set up wrongly."""
+    clock_gain: Amount = 0.0
+    """Share by which its GPUs compute faster at the same power limit than in air, because they stay cooler."""
     rated_power_w: Positive
     """What the supply must be sized for."""
     fabric: str

@@ -73,9 +73,9 @@ def block_shapes_of(case: StepCase) -> BlockShapes:
 
 def products_s(case: StepCase, shapes: BlockShapes, busy_s: Values, quantised: Values, times: float) -> Array:
     """Seconds of a block's products: at least the time to read the weights `times` over, a fixed overhead each, and
-    in fp8 the traffic of quantising what goes in (`quantised` bytes per token)."""
+    in fp8 the traffic of quantising what goes in (`quantised` bytes)."""
     read_s = BF16 * shapes.weights / case.memory_bytes_per_s
-    traffic_s = case.tokens_per_pass * quantised * case.quantise / case.memory_bytes_per_s
+    traffic_s = quantised * case.quantise / case.memory_bytes_per_s
     return np.asarray(
         np.maximum(busy_s, times * read_s) + times * shapes.products * case.matmul_overhead_s + traffic_s
     )
@@ -86,7 +86,9 @@ def block_matmul_s(case: StepCase, part: BlockShapes | None = None) -> Array:
     shapes = part or block_shapes_of(case)
     rate = case.matmul_flops_per_s * np.where(case.biased > 0, case.biased_matmul, 1.0)
     busy_s = matmul.forward_s(case.tokens_per_pass, shapes, rate, case.matmul_shape)
-    return products_s(case, shapes, busy_s, QUANTISED_INPUT * (shapes.inputs - 2 * case.hidden), 1.0)
+    inputs = QUANTISED_INPUT * (shapes.inputs - 2 * case.hidden)
+    quantised = case.tokens_per_pass * inputs + case.quantised_forward * shapes.weights
+    return products_s(case, shapes, busy_s, quantised, 1.0)
 
 
 def block_matmul_backward_s(case: StepCase, part: BlockShapes | None = None) -> Array:
@@ -94,7 +96,8 @@ def block_matmul_backward_s(case: StepCase, part: BlockShapes | None = None) -> 
     shapes = part or block_shapes_of(case)
     rate = case.matmul_flops_per_s * case.backward_matmul
     busy_s = matmul.backward_s(case.tokens_per_pass, shapes, rate, case.matmul_shape)
-    quantised = TRANSPOSED_INPUT * shapes.inputs + QUANTISED_GRADIENT * shapes.outputs
+    each_token = TRANSPOSED_INPUT * shapes.inputs + QUANTISED_GRADIENT * shapes.outputs
+    quantised = case.tokens_per_pass * each_token + case.quantised_backward * shapes.weights
     return products_s(case, shapes, busy_s, quantised, 2.0)
 
 

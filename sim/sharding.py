@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.case import BF16, SHARDINGS, Array, StepCase
-from sim.network import all_reduce_time_s, gather_time_s, overlapped, pass_round_s
+from sim.network import all_reduce_time_s, gather_time_s, overlapped, pass_round_s, rate_over_nvlink
 from sim.pipeline.times import chunk_layers
 from sim.schedule.order import SCHEDULES
 
@@ -161,13 +161,23 @@ def fsdp_moves_s(case: StepCase) -> FsdpMoves:
     return FsdpMoves(**{name: np.where(active, seconds, 0.0) for name, seconds in moves.items()})
 
 
+def fsdp_shown(case: StepCase) -> Array:
+    """Share that shows of what FSDP moves where there is enough to compute.
+
+    Driving a link takes multiprocessors and memory bandwidth from the kernels beside it, the more the faster it is
+    (arXiv:2007.00156): `fsdp_exposed` of a second at NVLink's rate, less on a slower link.
+    """
+    return np.asarray(case.fsdp_exposed * rate_over_nvlink(case, case.shard_degree, replica_stride(case)))
+
+
 def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[Array, Array]:
     """Exposed seconds of what FSDP moves of one block, behind so many seconds of work in each pass: means over the
     micro-batches of a step."""
     moves, last = fsdp_moves_s(case), 1 / np.maximum(case.micro_batches, 1)
+    share = fsdp_shown(case)
 
     def exposed(work_s: Array, moved_s: Array) -> Array:
-        return overlapped(work_s, moved_s, case.fsdp_exposed)
+        return overlapped(work_s, moved_s, share)
 
     behind = (1 - last) * exposed(backward_s, moves.behind_s) + last * exposed(backward_s, moves.last_s)
     return exposed(forward_s, moves.ahead_s), np.asarray(behind)

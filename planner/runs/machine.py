@@ -109,7 +109,8 @@ def read_power_cap_w(c: Cells, gpu: Gpu) -> float | None:
 
 
 def read_node(c: Cells, gpu: Gpu) -> Node:
-    """The node the GPU is usually sold in; its immersion-cooled form, without fans, where the row says so."""
+    """The node the GPU is usually sold in; its immersion-cooled form, without fans, where the row says so, and the
+    water-cooled one of Hopper's boards of four."""
     cooled = f"{gpu.node}-immersion"
     immersed = "immersion" in c.text("power_scope").lower()
     node = load_node(cooled if immersed and cooled in names("nodes") else gpu.node)
@@ -119,6 +120,9 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
     stated = c.count("gpus_per_node", _gpus_of_a_node(c.text("interconnect")) or node.gpus_per_node)
     if stated == node.gpus_per_node:
         return node
+    if stated == BOARD_WITHOUT_SWITCH and (board := f"{gpu.node}-water") in names("nodes"):
+        c.notes.append(f"gpus_per_node {stated} stated; taken for {load_node(board).label}")
+        return load_node(board)
     if RACK.search(node.name) and node.gpus_per_node % stated == 0:
         c.notes.append(f"gpus_per_node {stated} stated; NVLink joins all {node.gpus_per_node} of {node.label}")
         return node

@@ -217,13 +217,13 @@ def _fp8(stack: SoftwareStack, c: Cells) -> SoftwareStack:
     if "fp8 params" in flags or "float8 all-gather" in flags:
         stack = replace(stack, fp8_weights=True)
     if "rowwise" in flags and c.text("precision").lower() == "fp8":
-        stack = replace(stack, fp8_rowwise=True)
+        stack = replace(stack, fp8_rowwise=True, fp8_weights=False)
     return stack
 
 
 def _remat(stack: SoftwareStack, c: Cells) -> SoftwareStack:
     """JAX's stacks by the name of the policy that says what backward runs again."""
-    if not stack.name.startswith("maxtext"):
+    if not stack.name.startswith(("maxtext", "paxml")):
         return stack
     named = re.search(REMAT_POLICY, _flags(c))
     if not named:

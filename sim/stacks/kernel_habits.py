@@ -82,6 +82,9 @@ class KernelHabits(ElementwisePasses):
     """Bytes per parameter to copy sharded weights out of the buffer they were gathered into (FSDP2)."""
     scatter_copy_bytes: Amount = 0.0
     """Bytes per parameter to lay out gradients before they are scattered (FSDP)."""
+    quantised_weights: Passes = (0.0, 0.0)
+    """Bytes per weight that every pass moves in fp8 to quantise weights that are kept, or were gathered, in 16 bits:
+    none where they are kept in fp8, or quantised once a step."""
 
     def passes(self, kind: ElementwiseKind) -> dict[str, Passes]:
         """Operation → forward and backward passes, with what is usual for `kind` where nothing is said."""

@@ -161,6 +161,15 @@ def test_gpus_in_words(tmp_path: Path, cells: dict[str, str], gpu: str) -> None:
     assert run(tmp_path, **cells).gpu.name == gpu
 
 
+def test_hoppers_boards_of_four_are_taken_for_water_cooled_ones(tmp_path: Path) -> None:
+    four = run(tmp_path, gpu="H200-SXM-141GB", gpu_mem_gb="141", gpus="8", gpus_per_node="4", dp="8")
+    assert four.node.name == "hgx-h100-water"
+    assert any("taken for HGX H100/H200 of four, water cooled" in note for note in four.notes)
+    assert run(tmp_path, gpu="H200-SXM-141GB", gpu_mem_gb="141").node.name == "hgx-h100"
+    a100 = run(tmp_path, gpu="A100-SXM4-80GB", gpu_power_limit_w="400", gpus="8", gpus_per_node="4", dp="8")
+    assert a100.node.clock_gain == 0
+
+
 @pytest.mark.parametrize(
     ("cells", "slower"),
     [

@@ -1,5 +1,6 @@
 """The hardware catalogue: parts by name or file, and clusters of whole nodes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.files import InputError
+from sim.calibration import load_calibration
+from sim.case_columns import rate_columns
 from sim.hardware import (
     Cluster,
     build_cluster,
@@ -16,6 +19,7 @@ from sim.hardware import (
     load_storage,
     names,
 )
+from sim.stacks.stack import load_stack
 
 PUBLISHED = {
     # NVIDIA datasheets: dense bf16 TFLOP/s, memory [decimal GB], TB/s, W, NVLink GB/s in one direction
@@ -168,3 +172,24 @@ def test_a_port_that_a_whole_node_shares_is_not_that_of_some_of_its_gpus() -> No
     assert build_cluster("h100-sxm", 16, fabric="100g-node")
     with pytest.raises(InputError, match="fabric '100g-node' is what each GPU of a whole node has"):
         build_cluster("h100-sxm", 16, gpus_per_node=4, fabric="100g-node")
+
+
+def test_a_water_cooled_board_computes_faster_and_copies_as_fast() -> None:
+    """At one power limit, by what cooler GPUs leak less; memory and links do not mind."""
+    gpu, constants = load_gpu("h200-sxm"), load_calibration().values()
+    water = load_node("hgx-h100-water")
+    air = replace(water, clock_gain=0.0)
+    for precision in ("bf16", "fp8"):
+        cold, warm = (
+            rate_columns(gpu, node, 4, load_fabric("400g"), load_stack("megatron-core"), precision, constants)
+            for node in (water, air)
+        )
+        faster = {name for name in warm if cold[name] != warm[name]}
+        assert all(cold[name] == pytest.approx(1.03 * warm[name]) for name in faster)
+        assert faster == {
+            "matmul_flops_per_s",
+            "matmul_16bit_flops_per_s",
+            "attention_flops_per_s",
+            "attention_backward_flops_per_s",
+        }
+        assert cold["matmul_flops_per_s"] < cold["ceiling_flops"]

@@ -11,7 +11,7 @@ from sim.calibration import load_calibration
 from sim.case_columns import rate_columns
 from sim.hardware import load_fabric, load_gpu, load_node
 from sim.layout import ParallelLayout
-from sim.passes import block_elementwise_s, head_s, tensor_parallel_s
+from sim.passes import block_elementwise_s, block_matmul_s, head_s, tensor_parallel_s
 from sim.sharding import accumulate_s, fsdp_layer_s
 from sim.stacks.kernel_habits import USUAL, ElementwisePasses, KernelHabits
 from sim.stacks.stack import available_stacks, load_stack
@@ -98,6 +98,27 @@ def test_fp8_gathers_move_half_the_bytes_and_scatters_all() -> None:
     rows = replace(stack, fp8_rowwise=True)
     args = gpu, load_node(gpu.node), 8, load_fabric("400g"), rows, "fp8", load_calibration().values()
     assert not rate_columns(*args)["fp8_gathers"]
+
+
+def test_weights_in_16_bits_are_quantised_in_every_pass() -> None:
+    """8.03 billion weights of Llama 3.1 8B, less embedding and head: 4 bytes each and forward pass by the counted
+    kernels, however few tokens there are; nothing in 16 bits, and nothing where fp8 weights are gathered."""
+    layout = ParallelLayout(dp=8, sharding="fsdp")
+    fp8 = Situation(layout=layout, stack="llm-foundry", precision="fp8", global_batch=8)
+    case = fp8.case()
+    gathered_fp8 = replace(case, quantised_forward=np.zeros(1), quantised_backward=np.zeros(1))
+    added_s = 32 * float(block_matmul_s(case)[0] - block_matmul_s(gathered_fp8)[0])
+    memory = case.memory_bytes_per_s.item()
+    assert added_s == pytest.approx(4 * 6.98e9 * case.quantise.item() / memory, rel=0.01)
+    few = replace(case, micro_batch=case.micro_batch / 8)
+    without = replace(gathered_fp8, micro_batch=few.micro_batch)
+    assert 32 * float(block_matmul_s(few)[0] - block_matmul_s(without)[0]) == pytest.approx(added_s)
+    sixteen_bit = replace(fp8, precision="bf16").case()
+    assert block_matmul_s(sixteen_bit) == block_matmul_s(replace(sixteen_bit, quantised_forward=np.zeros(1)))
+    gpu = load_gpu("h100-sxm")
+    kept = replace(load_stack("llm-foundry"), fp8_weights=True)
+    args = gpu, load_node(gpu.node), 8, load_fabric("400g"), kept, "fp8", load_calibration().values()
+    assert rate_columns(*args)["quantised_forward"] == 0
 
 
 def test_gathered_logits_cost_every_rank_the_whole_loss() -> None:

@@ -15,7 +15,9 @@ from sim.sharding import (
     Hiding,
     fsdp_late_s,
     fsdp_layer_s,
+    fsdp_moves_s,
     fsdp_root_s,
+    fsdp_shown,
     gradient_sync_s,
     rank_parameters,
     reduction_s,
@@ -24,7 +26,7 @@ from sim.sharding import (
     tied_s,
     weight_gather_s,
 )
-from tests.sim.steps import Situation, situations, total_s
+from tests.sim.steps import Situation, changed, situations, total_s
 
 few = settings(max_examples=30, deadline=None)
 SMALL = Situation(layout=ParallelLayout(dp=8, sharding="zero2"), stack="deepspeed", global_batch=64)
@@ -192,6 +194,28 @@ def test_weights_gathered_in_fp8_take_half_as_long() -> None:
     parameters = np.full(1, 4e9)
     sixteen_bit, fp8 = (weight_gather_s(replace(s, precision=p).case(), parameters)[0] for p in ("bf16", "fp8"))
     assert float(fp8) == pytest.approx(0.5 * float(sixteen_bit), rel=0.05)
+
+
+@few
+@given(slower=st.floats(1.0, 50.0), micro_batch=st.sampled_from([8, 16, 64]))
+def test_bytes_that_hide_cost_the_work_beside_them_the_same_over_any_link(slower: float, micro_batch: int) -> None:
+    """What a gather takes from the kernels beside it goes with what it copies, not with how long the link takes."""
+    layout = ParallelLayout(tp=8, dp=16, sharding="fsdp", micro_batch=micro_batch)
+    case = Situation(layout=layout, stack="torchtitan", global_batch=16 * micro_batch).case()
+    slow = changed(case, nic_bytes_per_s=1 / slower)
+    work = np.full(1, 1e3), np.full(1, 1e3)  # more than anything takes to move
+    moved_s, longer_s = (fsdp_moves_s(c).ahead_s.item() for c in (case, slow))
+    shown_s, still_s = (fsdp_layer_s(c, *work)[0].item() for c in (case, slow))
+    assert fsdp_shown(slow).item() * slower == pytest.approx(fsdp_shown(case).item())
+    assert moved_s <= longer_s <= slower * moved_s * 1.001
+    assert still_s <= shown_s * 1.001  # fixed times of hops are charged by the link's rate too
+
+
+def test_what_hides_is_charged_whole_at_nvlinks_rate() -> None:
+    inside = Situation(layout=ParallelLayout(dp=8, sharding="fsdp"), stack="torchtitan", global_batch=8).case()
+    assert fsdp_shown(inside).item() == pytest.approx(inside.fsdp_exposed.item(), rel=0.03)  # few ranks lose a little
+    outside = Situation(layout=ParallelLayout(tp=8, dp=8, sharding="fsdp"), stack="torchtitan", global_batch=8).case()
+    assert fsdp_shown(outside).item() < 0.2 * outside.fsdp_exposed.item()
 
 
 def test_what_is_in_no_block_is_gathered_with_nothing_to_hide_it() -> None:
