@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.runs.estimate import estimate_runs
-from planner.runs.rows import published_runs
+from planner.runs.rows import later_runs, published_runs
 from profiler.files import InputError
 from sim.clocks import speed_at_power
 from sim.hardware import Gpu, load_gpu, load_node, names
@@ -68,6 +68,14 @@ def test_a_node_of_mlperf_gpt3() -> None:
     node = load_node("hgx-h100-immersion")
     assert 8 * prediction.gpu_power_w + node.host_load_power_w == pytest.approx(6850, rel=0.10)
     assert prediction.node_power_w == pytest.approx(6850, rel=0.10)  # the row says how it was cooled
+
+
+def test_h200s_of_kempnerforges_175b() -> None:
+    """619 W on average over 360 water-cooled H200s, read every 100 ms (KempnerForge benchmarks/175b_360gpu b62d2e3);
+    no constant was fitted to it."""
+    [run] = [r for r in later_runs() if r.id == "kempner-175b-360"]
+    [prediction] = estimate_runs([run])
+    assert prediction.gpu_power_w == pytest.approx(619, rel=0.05)
 
 
 def test_no_node_draws_more_than_its_rating() -> None:
