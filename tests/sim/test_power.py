@@ -153,8 +153,8 @@ def test_600_w_take_ten_to_fifteen_percent_longer() -> None:
 def test_a_700_w_part_held_to_500_w_runs_as_the_published_500_w_parts_do() -> None:
     """Published steps of H100s of 500 W, predicted as H100s of 700 W with and without a cap of 500 W.
 
-    Without one the steps come out an eighth too short. With it they take what they take at the rate that those very runs
-    have the part, and bf16 and fp8, one GPU's bandwidth and thousands', are in it.
+    Without one the steps come out an eighth too short. With it they take what they take at the rate that is fitted to
+    those very runs; bf16 and fp8, one GPU's bandwidth and thousands', are among them.
     """
     runs = [run for run in published_runs("all") if run.gpu.name == "h100-96gb" and run.observed_step_time_s]
     full = [replace(run, gpu=replace(run.gpu, kernels="h100", tdp_w=700.0)) for run in runs]
