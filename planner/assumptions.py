@@ -18,7 +18,7 @@ from profiler.architecture import ModelArchitecture
 from profiler.profile import Profile
 from sim.campaign import CampaignSetup
 from sim.clocks import POWER_EXPONENT
-from sim.hardware import Cluster
+from sim.hardware import Cluster, Node
 from sim.power import COMMUNICATION_SHARE, WAITING_SHARE
 from sim.site.conditions import DAILY_SWING
 
@@ -86,6 +86,7 @@ def _machine(cluster: Cluster) -> list[Assumption]:
             by_words(node.sources.get("host_load_power_w", "")),
             node.sources.get("host_load_power_w", ""),
         ),
+        *_cooling(node),
         row(
             "Fabric",
             f"{fabric.label}, {fabric.latency_s * 1e6:.0f} µs per hop",
@@ -99,6 +100,15 @@ def _machine(cluster: Cluster) -> list[Assumption]:
             cluster.storage.sources.get("write_bytes_per_s", ""),
         ),
     ]
+
+
+def _cooling(node: Node) -> list[Assumption]:
+    """What a node's cooling does to its GPUs' speed, where it is not air."""
+    if not node.clock_gain:
+        return []
+    source = node.sources.get("clock_gain", "")
+    value = f"matrix products {percent(node.clock_gain, 0)} faster than in air"
+    return [row("Cooling", value, by_words(source), source)]
 
 
 def _effective_time(ratio: float | None) -> list[Assumption]:

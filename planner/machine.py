@@ -9,26 +9,43 @@ if TYPE_CHECKING:
     from planner.plan_file import ClusterRequest
 
 
-def of_another_gpu(gpu: str, gpus_per_node: int | None) -> dict[str, Any]:
-    """Keys of a plan's cluster that another GPU does not take over, as `gpu` has them: its usual node and fabric and
-    what ships of its profiles; part of each node as before, where its own node holds more.
+def of_another_gpu(gpu: str, gpus_per_node: int | None, node: str = "") -> dict[str, Any]:
+    """Keys of a plan's cluster that another GPU does not take over, as `gpu` has them: what ships of its profiles,
+    its usual node and fabric unless `node` is built for it too, and part of each node as before, where its own holds
+    more.
 
     Raises:
-        InputError: no such GPU.
+        InputError: no such GPU or node.
     """
-    part = gpus_per_node if gpus_per_node is not None and gpus_per_node < _holds(gpu) else None
-    return {"node": "", "fabric": "", "profile": "", "gpus_per_node": part}
+    kept = bool(node) and load_node(node).holds(load_gpu(gpu))
+    held = load_node(node).gpus_per_node if kept else _holds(gpu)
+    part = gpus_per_node if gpus_per_node is not None and gpus_per_node < held else None
+    return {**({} if kept else {"node": "", "fabric": ""}), "profile": "", "gpus_per_node": part}
+
+
+def comes_in_its_node(asked: "ClusterRequest", gpu: str) -> bool:
+    """Whether a GPU comes in the node that the cluster asked for names, or names none: it is built for the GPU, or
+    says of none and was asked for with this one.
+
+    Raises:
+        InputError: no such GPU or node.
+    """
+    if not asked.node:
+        return True
+    node, own = load_node(asked.node), load_gpu(gpu).name == load_gpu(asked.gpu).name
+    return node.holds(load_gpu(gpu)) or (own and not node.gpus)
 
 
 def on_cluster(asked: "ClusterRequest", gpu: str, gpus: int) -> "ClusterRequest":
-    """The cluster asked for with so many of a GPU, which another one fills as `of_another_gpu` says. Of usual nodes
-    that no power of two fills the even part trains, where `gpus` fills that and not whole nodes.
+    """The cluster asked for with so many of a GPU, which another one, or one that the node is not built for, fills as
+    `of_another_gpu` says. Of usual nodes that no power of two fills the even part trains, where `gpus` fills that and
+    not whole nodes.
 
     Raises:
-        InputError: no such GPU.
+        InputError: no such GPU or node.
     """
-    others = of_another_gpu(gpu, asked.gpus_per_node)
-    if load_gpu(gpu).name == load_gpu(asked.gpu).name:
+    others = of_another_gpu(gpu, asked.gpus_per_node, asked.node)
+    if load_gpu(gpu).name == load_gpu(asked.gpu).name and comes_in_its_node(asked, gpu):
         others = {} if asked.node else {"gpus_per_node": others["gpus_per_node"]}
     found, part = replace(asked, gpu=gpu, gpus=gpus, **others), even_part(gpu)
     if not part or found.node or found.gpus_per_node or gpus < part or gpus % _holds(gpu) == 0 or gpus % part:

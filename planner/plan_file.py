@@ -333,7 +333,8 @@ def plan_request(
     data: Mapping[str, Any], overrides: Sequence[tuple[str, object]] = (), *, source: str
 ) -> PlanRequest:
     """The same from a mapping. A changed number of tokens stretches the phases in proportion; another GPU comes in
-    its usual node and fabric, unless those are given with it, and is not what a profile measured."""
+    its usual node and fabric, unless the node is built for it too or both are given with it, and is not what a
+    profile measured."""
     merged = _copy(data)
     gpu = dict(overrides).get("cluster.gpu")
     if isinstance(gpu, str) and _another_gpu(merged, gpu):
@@ -351,8 +352,8 @@ def _another_gpu(data: Mapping[str, Any], gpu: str) -> bool:
 
 
 def _with_another_gpu(cluster: Mapping[str, Any], gpu: str) -> dict[str, Any]:
-    part = cluster.get("gpus_per_node")
-    others = of_another_gpu(gpu, part if isinstance(part, int) else None)
+    part, node = cluster.get("gpus_per_node"), cluster.get("node")
+    others = of_another_gpu(gpu, part if isinstance(part, int) else None, node if isinstance(node, str) else "")
     stated = {key: value for key, value in others.items() if value}
     return {key: value for key, value in cluster.items() if key not in others} | stated
 

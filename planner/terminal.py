@@ -13,7 +13,7 @@ from planner.assumption import Kind
 from planner.plan import Plan
 from planner.quantities import energy, human, money, power, significant
 from planner.report.words import known
-from planner.validation import ErrorSummary, Validation
+from planner.validation import ErrorSummary, Unseen, Validation
 from planner.water import site_only
 
 WIDE = 200
@@ -154,8 +154,9 @@ def _within(name: str) -> str:
 MOST_PASSED_OVER = 10
 
 
-def print_validation(result: Validation) -> None:
-    """The error table: overall, by precision, regime and source, and the worst misses."""
+def print_validation(result: Validation, unseen: Unseen | None = None) -> None:
+    """The error table: overall, by precision, regime and source, and the worst misses; beside runs that the constants
+    were fitted to also what is `unseen` by them."""
     screen = console()
     table = Table(title="Step time, predicted against observed", title_justify="left", title_style="bold")
     for column, justify in (
@@ -175,6 +176,15 @@ def print_validation(result: Validation) -> None:
         table.add_section()
         _add(table, "peak memory, where stated", result.memory)
     screen.print(table)
+    if unseen:
+        p90 = "" if unseen.later.p90_pct is None else f" / {unseen.later.p90_pct:.1f}"
+        screen.print(
+            "The constants were fitted to these runs. With each source left out of its own fit: "
+            f"{unseen.left_out_median_pct:.1f} / {unseen.left_out_p90_pct:.1f} % (median / p90). On "
+            f"{unseen.later.runs} runs gathered after the fit, as a new one would be: "
+            f"{unseen.later.median_pct:.1f}{p90} %",
+            markup=False,
+        )
     screen.print(f"Kernels behind the predicted time: {result.kernel_shares.text()}", markup=False)
     if result.passed_over:
         screen.print(f"\nNot compared, {len(result.passed_over)}:")

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from planner.runs.estimate import Prediction, estimate_runs
+from planner.runs.rows import later_runs
 from planner.runs.training_run import TrainingRun, UnreadableRun
 from profiler.files import InputError, read_toml
+from sim.calibration import load_calibration
 from sim.kernels.shares import KernelShares, mean_shares
 
 MISSES = Path(__file__).parent / "misses.toml"
@@ -124,10 +126,32 @@ class Validation:
                     "observed_step_time_s": c.observed_step_time_s,
                     "pred_step_time_s": c.prediction.step_time_s,
                     "error_pct": c.error_pct,
+                    "notes": list(c.run.notes),
                 }
                 for c in self.comparisons
             ],
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unseen:
+    """Errors on runs that the constants were not fitted to: what a new run can expect."""
+
+    left_out_median_pct: float
+    """Of each source, with the constants fitted to the others."""
+    left_out_p90_pct: float
+    later: ErrorSummary
+    """Of those gathered after the fit."""
+
+
+def unseen_errors() -> Unseen:
+    """Those of the constants that ship."""
+    calibration = load_calibration()
+    return Unseen(
+        left_out_median_pct=100 * calibration.left_out_median,
+        left_out_p90_pct=100 * calibration.left_out_p90,
+        later=validate_runs(later_runs()).overall,
+    )
 
 
 def validate_runs(rows: Sequence[TrainingRun | UnreadableRun]) -> Validation:

@@ -66,9 +66,9 @@ def _head(result: Validation, calibration: Calibration, fitted: bool) -> list[st
     ]
 
 
-def _worst(misses: Sequence[Comparison]) -> list[str]:
+def _worst(misses: Sequence[Comparison], of: str = "") -> list[str]:
     return [
-        f"## The {'twenty ' if len(misses) == 20 else ''}worst misses",
+        f"## The {'twenty ' if len(misses) == 20 else ''}worst misses{of}",
         "",
         "| run | source | error | observed s | predicted s | band s | layout | why |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
@@ -154,6 +154,7 @@ def _later() -> list[str]:
         "No constant was fitted to these runs (planner/later_runs.csv, mostly other rows of the same tables); what "
         "they showed of a source's habits was looked up in its code. `herdplan validate --runs` takes the file.",
         "",
+        *_worst(result.worst, " among those gathered after the fit"),
     ]
 
 

@@ -204,7 +204,8 @@ class StepCase:
     """1 where ranks own whole tensors: gradients are summed for each of them whole, and at the end of a step all wait
     for the owner of the largest and while each broadcasts its own."""
     dp_exposed: Array
-    fsdp_exposed: Array
+    fsdp_passes: Array
+    """Of memory, that each byte of FSDP's traffic costs the kernels beside it."""
     cp_exposed: Array
     gathers_first: Array
     """1 where context parallelism gathers keys and values before attention, and below its other habits

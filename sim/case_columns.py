@@ -141,7 +141,7 @@ def rate_columns(
     k: Mapping[str, float],
 ) -> dict[str, Any]:
     """The machine and stack fields of a case: all that depends on the calibrated constants `k`."""
-    share = k[_rate_of(gpu, k)] * (1 + node.clock_gain)
+    share = k[_rate_of(gpu, k)] * (1 + node.clock_gain)  # attention stays below the power limit as it is
     sixteen_bit = gpu.peak_bf16_flops * share
     a100, hopper = _family(gpu) == "a100", gpu.kernels.startswith("h")
     if precision == "fp8" and gpu.peak_fp8_flops:
@@ -163,13 +163,14 @@ def rate_columns(
         "matmul_overhead_s": k["matmul_overhead_s"],
         "backward_matmul": k["backward_matmul"],
         "biased_matmul": k["biased_matmul"] if stack.small_workspace and hopper and precision != "fp8" else 1.0,
-        **_kernel_columns(gpu, node, stack, precision, k),
+        **_kernel_columns(gpu, stack, precision, k),
         "slowdown": node.slowdown,
         "direct_peers": 0 if node.switched else node.gpus_per_node - 1,
         "nvlink_bytes_per_s": gpu.link_bandwidth_bytes_per_s * k["nvlink_share_a100" if a100 else "nvlink_share"],
         "nic_bytes_per_s": fabric.bandwidth_bytes_per_s
         * k["nic_share"]
-        * (k["omni_path_share"] if fabric.omni_path else 1.0),
+        * (k["omni_path_share"] if fabric.omni_path else 1.0)
+        * (k["nic_at_cpu_share"] if node.nics_at_cpu else 1.0),
         "fabric_latency_s": fabric.latency_s,
         "pod_gpus": fabric.pod_gpus or math.inf,
         "oversubscription": fabric.oversubscription,
@@ -200,8 +201,8 @@ def _habit_columns(stack: SoftwareStack) -> dict[str, float]:
         "optimizer_bytes": habits.optimizer_bytes,
         "gather_copy_bytes": habits.gather_copy_bytes,
         "scatter_copy_bytes": habits.scatter_copy_bytes,
-        "quantised_forward": 0.0 if stack.fp8_weights else habits.quantised_weights[0],
-        "quantised_backward": 0.0 if stack.fp8_weights else habits.quantised_weights[1],
+        "quantised_forward": habits.quantised_weights[0],
+        "quantised_backward": habits.quantised_weights[1],
         "backward_all_reduces": stack.backward_all_reduces,
         "forward_gathers": stack.gathers[0] - (stack.shared_gathers if stack.elementwise == "compiled" else 0.0),
         "backward_gathers": stack.gathers[1],
@@ -227,12 +228,12 @@ def _context_columns(stack: SoftwareStack) -> dict[str, float]:
 
 
 def _kernel_columns(
-    gpu: Gpu, node: Node, stack: SoftwareStack, precision: TrainingPrecision, k: Mapping[str, float]
+    gpu: Gpu, stack: SoftwareStack, precision: TrainingPrecision, k: Mapping[str, float]
 ) -> dict[str, float]:
     """How kernels slow down with their shape: published curves, beside the calibrated rates of large ones."""
     products, products_16bit = matmul_curve(gpu.kernels, precision), matmul_curve(gpu.kernels, "bf16")
     core = attention_curve(gpu.kernels, ATTENTION_LIBRARY[stack.attention])
-    rate = attention_rate(gpu, stack, k) * (1 + node.clock_gain)
+    rate = attention_rate(gpu, stack, k)
     return {
         "matmul_depth": products.depth,
         "matmul_rows": products.rows,
@@ -292,7 +293,7 @@ def _stack_columns(stack: SoftwareStack, precision: TrainingPrecision, k: Mappin
         "dp_overlap": stack.dp_overlap,
         "whole_tensors": stack.whole_tensors,
         "dp_exposed": k["dp_exposed"],
-        "fsdp_exposed": 0.0 if stack.schedules_gathers else k["fsdp_exposed"],
+        "fsdp_passes": 0.0 if stack.schedules_gathers else k["fsdp_passes"],
         "cp_exposed": k["cp_exposed"],
         "pipeline_inside_data": stack.pipeline_inside_data,
         "p2p_exposed": 0.0 if stack.p2p_overlap else 1.0,

@@ -11,7 +11,7 @@ IDLE_SHARE = 0.11
 POWER_EXPONENT = 1.67
 """Power above idle goes with this power of the speed; between what three sources give. An H100 of 500 W instead of
 700 W multiplies matrices at 0.81 of the rate in published runs (`matmul_h100_500w` over `matmul_h100` of
-sim/catalogue/calibration.toml; exponent 1.8), one held to 600 W takes 10 to 15 % longer for a step by a vendor's
+sim/catalogue/calibration.toml; exponent 1.9), one held to 600 W takes 10 to 15 % longer for a step by a vendor's
 account (1.38), and the curve that Perseus (arXiv:2312.06902) measured on other GPUs gives 1.6."""
 
 LEAST_SHARE = 0.3

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from profiler.files import InputError, nearest, read_toml
 from profiler.units import GIB, Amount, Count, Positive
@@ -99,15 +99,44 @@ class Node:
     four) the links are shared out among the pairs."""
     switch_reduces: bool = False
     """Whether its switch adds up all-reduces (NVLink SHARP, from the third-generation NVSwitch on)."""
+    nics_at_cpu: bool = False
+    """Whether its NICs hang on its processors, through which its GPUs reach less of them than through a PCIe switch of
+    their own (`nic_at_cpu_share`)."""
     slowdown: Amount = 0.0
     """Share by which every step takes longer on it than it should, as on servers that are set up wrongly."""
-    clock_gain: Amount = 0.0
-    """Share by which its GPUs compute faster at the same power limit than in air, because they stay cooler."""
+    clock_gain: Annotated[float, Ge(0), Le(0.2)] = 0.0
+    """Share by which its GPUs multiply faster at the same power limit than in air, because they stay cooler: 0.03 is
+    3 %."""
+    gpus: tuple[str, ...] = ()
+    """Names of the GPUs that it is built for; nothing is said of others where it names none."""
     rated_power_w: Positive
     """What the supply must be sized for."""
     fabric: str
     """The fabric it is usually wired to."""
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.host_idle_power_w > self.host_load_power_w:
+            raise InputError(
+                f"node '{self.name}': host_idle_power_w is {self.host_idle_power_w:g}, more than host_load_power_w "
+                f"({self.host_load_power_w:g})."
+            )
+
+    def holds(self, gpu: Gpu) -> bool:
+        """Whether it is built for this GPU: names it, or is its usual node."""
+        return gpu.name in self.gpus or gpu.node == self.name
+
+    def check_holds(self, gpu: Gpu) -> None:
+        """Refuse a GPU that is not among those it is built for, where it names any.
+
+        Raises:
+            InputError: that GPU.
+        """
+        if self.gpus and not self.holds(gpu):
+            raise InputError(
+                f"node '{self.name}' holds {' or '.join(self.gpus)}, and gpu is '{gpu.name}'; its usual node is "
+                f"'{gpu.node}'."
+            )
 
     @property
     def gpus_installed(self) -> int:
@@ -260,9 +289,14 @@ def build_cluster(
     storage: str = "shared-2tb-s",
 ) -> Cluster:
     """A cluster of `gpus` GPUs, `gpus_per_node` in each node or all of them; node and fabric default to what the GPU
-    is usually sold with."""
+    is usually sold with.
+
+    Raises:
+        InputError: a part that is not known, or two that do not go together.
+    """
     part = load_gpu(gpu)
     server = load_node(node or part.node)
+    server.check_holds(part)
     network = load_fabric(fabric or server.fabric)
     if gpus_per_node is not None:
         server = server.partly_used(gpus_per_node)

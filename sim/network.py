@@ -126,12 +126,6 @@ def _nodes(case: StepCase, size: Array, stride: Array) -> Array:
     return np.asarray(np.maximum(size / _ranks_in_node(case, size, stride), 1))
 
 
-def rate_over_nvlink(case: StepCase, size: Array, stride: Array) -> Array:
-    """Bandwidth of a group's gathers over that of the largest groups inside a node; at most 1."""
-    inside = case.nvlink_bytes_per_s * link_shape("gather", case.links).rate
-    return np.asarray(np.minimum(group_bandwidth(case, size, stride) / inside, 1.0))
-
-
 def overlapped(work_s: Array, comm_s: Array, exposed: Array) -> Array:
     """Communication time left over when `comm_s` runs beside `work_s`.
 

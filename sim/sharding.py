@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.case import BF16, SHARDINGS, Array, StepCase
-from sim.network import all_reduce_time_s, gather_time_s, overlapped, pass_round_s, rate_over_nvlink
+from sim.network import all_reduce_time_s, gather_time_s, group_bandwidth, overlapped, pass_round_s
 from sim.pipeline.times import chunk_layers
 from sim.schedule.order import SCHEDULES
 
@@ -139,40 +139,49 @@ class FsdpMoves:
     """In each backward pass but the last."""
     last_s: Array
     """In the last backward pass."""
+    copied_ahead_s: Array
+    """Copies out of what was gathered, which a forward pass waits for."""
+    copied_behind_s: Array
+    """The same of a backward pass, and laying out its gradients: a mean over the micro-batches."""
 
 
 def fsdp_moves_s(case: StepCase) -> FsdpMoves:
-    """What FSDP moves block by block, with the copies about it (arXiv:2304.11277): weights gathered in both passes,
+    """What FSDP moves block by block, and the copies about it (arXiv:2304.11277): weights gathered in both passes,
     and gradients scattered in every backward pass, or in the last where they stay whole until then. A pipeline
     scatters at its end (`fsdp_late_s`), and where it gathers once that is shared out over its micro-batches."""
     block = case.layer_parameters / case.tp
     ranks, stride = case.shard_degree, replica_stride(case)
-    copied_s = case.gather_copy_bytes * block / case.memory_bytes_per_s
-    gather_s = gather_time_s(case, case.weight_bytes * block, ranks, stride) + copied_s
-    scatter_s = np.where(case.pp > 1, 0.0, _scatter_s(case, block))
+    passes = np.maximum(case.micro_batches, 1)
+    gather_s = gather_time_s(case, case.weight_bytes * block, ranks, stride)
+    copy_s = case.gather_copy_bytes * case.weight_bytes / BF16 * block / case.memory_bytes_per_s
+    scatters = np.where(case.pp > 1, 0.0, 1.0)
+    scatter_s = scatters * gather_time_s(case, case.gradient_bytes * block, ranks, stride)
+    laid_out_s = scatters * case.scatter_copy_bytes * block / case.memory_bytes_per_s
     once = (case.pp > 1) & (case.keeps_gathered > 0)
-    again_s = np.where(once | gathers_once(case), 0.0, gather_s)
+    gathers, again = 1 / np.where(once, passes, 1.0), np.where(once | gathers_once(case), 0.0, 1.0)
+    each = np.where(whole_gradients(case), 0.0, 1.0)
     active = np.logical_and(by_block(case), ranks > 1)
     moves = {
-        "ahead_s": gather_s / np.where(once, np.maximum(case.micro_batches, 1), 1.0),
-        "behind_s": again_s + np.where(whole_gradients(case), 0.0, scatter_s),
-        "last_s": again_s + scatter_s,
+        "ahead_s": gathers * gather_s,
+        "behind_s": again * gather_s + each * scatter_s,
+        "last_s": again * gather_s + scatter_s,
+        "copied_ahead_s": gathers * copy_s,
+        "copied_behind_s": again * copy_s + np.maximum(each, 1 / passes) * laid_out_s,
     }
     return FsdpMoves(**{name: np.where(active, seconds, 0.0) for name, seconds in moves.items()})
 
 
 def fsdp_shown(case: StepCase) -> Array:
-    """Share that shows of what FSDP moves where there is enough to compute.
-
-    Driving a link takes multiprocessors and memory bandwidth from the kernels beside it, the more the faster it is
-    (arXiv:2007.00156): `fsdp_exposed` of a second at NVLink's rate, less on a slower link.
-    """
-    return np.asarray(case.fsdp_exposed * rate_over_nvlink(case, case.shard_degree, replica_stride(case)))
+    """Share that shows of what FSDP moves where there is enough to compute: each byte costs the kernels beside it
+    `fsdp_passes` of memory traffic, in bandwidth and in multiprocessors (arXiv:2007.00156), so that a second on a
+    slow link costs them less than one on a fast one."""
+    moved_bytes_per_s = group_bandwidth(case, case.shard_degree, replica_stride(case))
+    return np.minimum(case.fsdp_passes * moved_bytes_per_s / case.memory_bytes_per_s, 1.0)
 
 
 def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[Array, Array]:
-    """Exposed seconds of what FSDP moves of one block, behind so many seconds of work in each pass: means over the
-    micro-batches of a step."""
+    """Exposed seconds of what FSDP moves of one block, behind so many seconds of work in each pass, and of the copies
+    about it, which hide behind nothing: means over the micro-batches of a step."""
     moves, last = fsdp_moves_s(case), 1 / np.maximum(case.micro_batches, 1)
     share = fsdp_shown(case)
 
@@ -180,7 +189,7 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
         return overlapped(work_s, moved_s, share)
 
     behind = (1 - last) * exposed(backward_s, moves.behind_s) + last * exposed(backward_s, moves.last_s)
-    return exposed(forward_s, moves.ahead_s), np.asarray(behind)
+    return exposed(forward_s, moves.ahead_s) + moves.copied_ahead_s, np.asarray(behind + moves.copied_behind_s)
 
 
 def _scatter_s(case: StepCase, parameters: Array) -> Array:

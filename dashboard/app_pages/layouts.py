@@ -96,8 +96,8 @@ def _clusters(plan: Plan) -> None:
     ui.picking_table("clusters", layout_charts.cluster_table(comparison), picked, height=360, widths=CLUSTER_WIDTHS)
     for name, why in comparison.impossible:
         ui.note(f"{name}: {for_page(why)}")
-    if comparison.batch_note:
-        ui.note(words.sentence(for_page(comparison.batch_note)))
+    for note in comparison.notes:
+        ui.note(words.sentence(for_page(note)))
     if comparison.interrupted:
         ui.note(f"Not looked at: {'; '.join(comparison.interrupted)}.")
 

@@ -95,16 +95,15 @@ def _own_runs() -> None:
 
 with st.spinner("Predicting the published runs …"):
     result = validation()
-overall = result.overall
+overall, later = result.overall, later_validation().overall
 ui.answer(
-    f"Of {overall.runs} published runs the step model misses half by less than {significant(overall.median_pct, 2)} %"
-    + ("" if overall.p90_pct is None else f" and nine in ten by less than {significant(overall.p90_pct, 2)} %")
-    + f". Of sources it has not seen, nine in ten by less than {words.share(load_calibration().left_out_p90)}."
+    f"Of {later.runs} published runs gathered after its fit, the step model misses half by less than "
+    f"{significant(later.median_pct, 2)} % and nine in ten by less than {significant(later.p90_pct or 0.0, 2)} %."
 )
-later = later_validation().overall
 ui.note(
-    f"{later.runs} more were gathered after the fit, with nothing fitted to them: half are missed by less than "
-    f"{significant(later.median_pct, 2)} %, nine in ten by less than {significant(later.p90_pct or 0.0, 2)} %."
+    f"Of the {overall.runs} that its constants were fitted to, shown below, half are missed by less than "
+    f"{significant(overall.median_pct, 2)} % and nine in ten by less than {significant(overall.p90_pct or 0.0, 2)} % "
+    f"({words.share(load_calibration().left_out_p90)} with each source left out of its own fit)."
 )
 _published(result)
 _own_runs()

@@ -1,6 +1,7 @@
 """`herdplan estimate` and `herdplan validate`: predictions beside published runs."""
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -56,14 +57,15 @@ def validate(
     """Compare predictions with published runs: error overall, by regime and by source."""
     with sentences():
         from planner.runs.rows import column_sentences, published_runs, read_runs
-        from planner.validation import validate_runs
+        from planner.validation import unseen_errors, validate_runs
 
         check_figure(figure)
         result = validate_runs(published_runs("scored") if runs is None else list(read_runs(runs)))
         for sentence in column_sentences(runs) if runs else ():
             typer.echo(f"{runs}: {sentence}", err=True)
+        unseen = unseen_errors() if runs is None else None
         if json_to:
-            write_json(json_to, result.to_dict())
+            write_json(json_to, {**result.to_dict(), **({"unseen": asdict(unseen)} if unseen else {})})
         if markdown:
             from planner.validation_text import figure_address, markdown_text
 
@@ -79,7 +81,7 @@ def validate(
         if json_to != "-":
             from planner.terminal import print_validation
 
-            print_validation(result)
+            print_validation(result, unseen)
             for what, path in (("Markdown", markdown), ("Figure", figure), ("JSON", json_to)):
                 if path:
                     typer.echo(f"{what}: {path}")

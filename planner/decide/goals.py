@@ -18,7 +18,7 @@ from planner.plan_file import PlanRequest
 from planner.quantities import human, money, power, significant
 from planner.refusal import PlanError
 from profiler.files import InputError, nearest
-from sim.hardware import load_gpu, names, whole_nodes
+from sim.hardware import load_gpu, load_node, names, whole_nodes
 from sim.replicas import fan_out
 
 Preference = Literal["cheapest", "fastest", "cleanest"]
@@ -295,6 +295,8 @@ def _types(request: PlanRequest, gpus: Sequence[str]) -> list[str]:
     chosen = list(names("gpus")) if list(gpus) == ["any"] else list(gpus) or [request.cluster.gpu]
     for name in chosen:
         load_gpu(name)
+    if chosen == [request.cluster.gpu] and request.cluster.node:
+        load_node(request.cluster.node).check_holds(load_gpu(request.cluster.gpu))
     return list(dict.fromkeys(chosen))
 
 

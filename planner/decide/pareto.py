@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.machine import on_cluster
+from planner.machine import comes_in_its_node, on_cluster
 from planner.plan import Plan, make_plan
-from planner.plan_file import PlanRequest
+from planner.plan_file import ClusterRequest, PlanRequest
 from planner.quantities import human
 from planner.refusal import PlanError
 from profiler.files import InputError
@@ -63,6 +63,8 @@ class ClusterComparison:
     """The cluster and why not."""
     interrupted: tuple[str, ...] = ()
     """Not looked at, so that any of them may beat the front."""
+    node_note: str = ""
+    """Which GPUs do not come in the node that the plan names."""
 
     @property
     def looked_at(self) -> int:
@@ -82,7 +84,11 @@ class ClusterComparison:
         return f"{best} of {planned} clusters {_are(best)} beaten by none"
 
     @property
-    def batch_note(self) -> str:
+    def notes(self) -> tuple[str, ...]:
+        """What to say beside the clusters."""
+        return tuple(filter(None, [self._batch_note(), self.node_note]))
+
+    def _batch_note(self) -> str:
         """What to say where the clusters do not train in steps alike; empty where they do."""
         tokens = [c.tokens_per_step for c in (*self.front, *(c for c, _ in self.beaten))]
         least, most = min(tokens), max(tokens)
@@ -117,9 +123,10 @@ def compare_clusters(
     """Plan the request on every GPU type in every number, each with its own fastest layout.
 
     Of the Llama 3.1 models none has a layout that takes 0.5 % less energy than its fastest one: the front needs no
-    other. A layout or throughput that the request states is left out, for it belongs to one cluster; so do a node, a
-    fabric and a profile, to one GPU (`profile` is as `make_plan` takes it). `workers`, `scheduler` and `done` are as
-    `sim.replicas.fan_out` takes them; after Ctrl-C what was planned is compared, and the rest is named.
+    other. A layout or throughput that the request states is left out, for it belongs to one cluster; so does a
+    profile, to one GPU (`profile` is as `make_plan` takes it), and a node and a fabric, to what the node holds.
+    `workers`, `scheduler` and `done` are as `sim.replicas.fan_out` takes them; after Ctrl-C what was planned is
+    compared, and the rest is named.
 
     Raises:
         PlanError: no cluster can run it (the first one's reason).
@@ -141,7 +148,15 @@ def compare_clusters(
         raise KeyboardInterrupt  # another cluster might have run it
     if not found:
         raise PlanError(impossible[0][1])
-    return replace(compare(found, impossible), interrupted=tuple(interrupted))
+    return replace(
+        compare(found, impossible), interrupted=tuple(interrupted), node_note=_node_note(request.cluster, gpus)
+    )
+
+
+def _node_note(asked: ClusterRequest, gpus: Sequence[str]) -> str:
+    """What to say of the GPUs that come in another node than the one asked for."""
+    others = [gpu for gpu in dict.fromkeys(gpus) if not comes_in_its_node(asked, gpu)]
+    return f"node '{asked.node}' is not built for {' or '.join(others)}: planned in the usual one" if others else ""
 
 
 def _plan_on(request: PlanRequest, profile: Profile | None) -> Contender | str:

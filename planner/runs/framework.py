@@ -18,6 +18,7 @@ SPELLINGS = (
     (r"\bnemo(?:[ -](?:framework|megatron))?[-:/_ ]*v?(?=\d)", "nemo "),
     (r"\bllm foundry\b", "llm-foundry"),
     (r"\bgpt[ _]neox\b", "gpt-neox"),
+    (r".*\bpax(?:ml)?\b.*", "paxml"),
 )
 """What a name is rewritten to before it is looked up: `NeMo Framework 24.07` is nemo 24.07."""
 
@@ -26,6 +27,7 @@ HINTS = (
     ("pp_schedule", r"deepspeed", "megatron-deepspeed"),
     ("sharding_detail", r"distributed_fused_adam|distributed optimizer", "megatron-core"),
     ("flags", r"userbuffers|tp[- ]comm[- ]overlap|nvte_|defer_embedding_wgrad", "megatron-core"),
+    ("flags", r"autodiffcheckpoint", "paxml"),
     ("flags", r"\bxla\b|gspmd|\bpgle\b|\bremat\b", "maxtext"),
     ("flags", r"async ?tp|float8 (?:row|tensor)wise|\bac mode\b", "torchtitan"),
 )

@@ -109,8 +109,8 @@ def read_power_cap_w(c: Cells, gpu: Gpu) -> float | None:
 
 
 def read_node(c: Cells, gpu: Gpu) -> Node:
-    """The node the GPU is usually sold in; its immersion-cooled form, without fans, where the row says so, and the
-    water-cooled one of Hopper's boards of four."""
+    """The node the GPU is usually sold in; its immersion-cooled form, without fans, where the row says so, and for
+    boards of four the water-cooled one where `_water_cooled` finds it."""
     cooled = f"{gpu.node}-immersion"
     immersed = "immersion" in c.text("power_scope").lower()
     node = load_node(cooled if immersed and cooled in names("nodes") else gpu.node)
@@ -120,9 +120,11 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
     stated = c.count("gpus_per_node", _gpus_of_a_node(c.text("interconnect")) or node.gpus_per_node)
     if stated == node.gpus_per_node:
         return node
-    if stated == BOARD_WITHOUT_SWITCH and (board := f"{gpu.node}-water") in names("nodes"):
-        c.notes.append(f"gpus_per_node {stated} stated; taken for {load_node(board).label}")
-        return load_node(board)
+    if stated == BOARD_WITHOUT_SWITCH and not immersed and (board := _water_cooled(c, gpu)):
+        c.notes.append(
+            f"gpus_per_node {stated} stated; taken for {board.label}, {board.clock_gain:.0%} faster than in air"
+        )
+        return board
     if RACK.search(node.name) and node.gpus_per_node % stated == 0:
         c.notes.append(f"gpus_per_node {stated} stated; NVLink joins all {node.gpus_per_node} of {node.label}")
         return node
@@ -134,6 +136,16 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
         host_load_power_w=share * node.host_load_power_w,
         host_idle_power_w=share * node.host_idle_power_w,
     )
+
+
+def _water_cooled(c: Cells, gpu: Gpu) -> Node | None:
+    """The water-cooled board of four that holds a Hopper GPU, where the row's words leave it: InfiniBand between its
+    nodes, the part itself and no relative on other links, and no air."""
+    board, words = f"{gpu.node}-water", f"{c.text('interconnect')} {c.text('gpu')} {c.text('notes')}"
+    other = OTHER_PARTS.search(c.text("gpu")) or any(name in c.text("gpu").lower() for name in EXPORTED)
+    if board not in names("nodes") or other or re.search(r"\bair\b", words.lower()):
+        return None
+    return load_node(board) if re.search(r"\bib\b|infiniband|\bndr", words.lower()) else None
 
 
 def _gpus_of_a_node(text: str) -> int | None:

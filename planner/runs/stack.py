@@ -26,6 +26,9 @@ CUDNN_ATTENTION_IN_JAX = "2024"
 """The year from which JAX has cuDNN's attention without Transformer Engine (its cudnn/fused_attention_stablehlo.py);
 PaxML before it takes none that is fused."""
 
+XLA_QUANTISES_FIRST = "2024-07"
+"""The month from which XLA quantises weights before it gathers them (openxla/xla pull 15050)."""
+
 MEGATRON_CORE = "2024"
 """The year from which Megatron-LM is taken to train on Megatron-Core (its default since core 0.6, early in 2024)."""
 
@@ -121,6 +124,9 @@ def _release(stack: SoftwareStack, c: Cells, month: str, gpu: Gpu, architecture:
         return stack if submitted or month >= NEMO_CUDNN_ATTENTION else load_stack("nemo-mid-2024")
     if stack.name == "torchtitan" and month and month < TORCHTITAN_COMPILES:
         return load_stack("torchtitan-2024")
+    if stack.name == "maxtext" and month and month < XLA_QUANTISES_FIRST:
+        casts = replace(stack.kernels, quantised_weights=load_stack("paxml").kernels.quantised_weights)
+        return replace(stack, fp8_weights=False, kernels=casts)
     return stack
 
 
@@ -146,11 +152,13 @@ def _of_its_kind(stack: SoftwareStack, c: Cells, precision: TrainingPrecision) -
         return load_stack("kempnerforge-pipeline")  # its stages go without sequence parallelism
     if stack.name == "megatron-2021" and stages == 1:
         return replace(stack, dp_overlap=True)  # torch's DDP (DDP=torch) where there is no pipeline
-    if "pax" in c.text("framework").lower() and precision != "fp8" and not _fused_in_jax(c):
+    if stack.name == "paxml" and precision != "fp8" and not _fused_in_jax(c):
         return replace(stack, attention="unfused")
     if stack.name == "llm-foundry":
         older = re.search(r"-(13|30)b", c.text("model").lower())  # those two sizes kept Triton's attention
-        if _month(c.text("date")) >= "2024" and not older:
+        month = _month(c.text("date"))
+        later = month >= "2024" if month else "mp pure" not in flags
+        if later and not older:
             return load_stack("llm-foundry-2024")
         if "mp pure" in flags or precision == "fp8":
             return replace(stack, early_stop=False)  # made with torch 1.13.1 and 2.0.1, the others with 2.1
@@ -158,9 +166,10 @@ def _of_its_kind(stack: SoftwareStack, c: Cells, precision: TrainingPrecision) -
 
 
 def _fused_in_jax(c: Cells) -> bool:
-    """Whether a row that JAX trained says of Transformer Engine, or is of a time when JAX fused attention itself."""
-    words = f"{c.text('framework')} {c.text('flags')}".lower()
-    return bool(re.search(r"transformer ?engine|\bte\b", words)) or _month(c.text("date")) >= CUDNN_ATTENTION_IN_JAX
+    """Whether a row that JAX trained says of Transformer Engine, or is of a time when JAX fused attention itself, or
+    of none."""
+    words, month = f"{c.text('framework')} {c.text('flags')}".lower(), _month(c.text("date"))
+    return not month or month >= CUDNN_ATTENTION_IN_JAX or bool(re.search(r"transformer ?engine|\bte\b", words))
 
 
 def _flags(c: Cells) -> str:
@@ -215,7 +224,7 @@ def _gradients(stack: SoftwareStack, c: Cells) -> SoftwareStack:
 def _fp8(stack: SoftwareStack, c: Cells) -> SoftwareStack:
     flags = _flags(c)
     if "fp8 params" in flags or "float8 all-gather" in flags:
-        stack = replace(stack, fp8_weights=True)
+        stack = replace(stack, fp8_weights=True, kernels=replace(stack.kernels, quantised_weights=(0.0, 0.0)))
     if "rowwise" in flags and c.text("precision").lower() == "fp8":
         stack = replace(stack, fp8_rowwise=True, fp8_weights=False)
     return stack

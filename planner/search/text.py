@@ -141,7 +141,7 @@ def comparison_dict(comparison: ClusterComparison) -> dict[str, object]:
         "beaten": [{**asdict(c), "beaten_by": by} for c, by in comparison.beaten],
         "impossible": [{"cluster": name, "why": why} for name, why in comparison.impossible],
         "interrupted": list(comparison.interrupted),
-        "notes": [comparison.batch_note] if comparison.batch_note else [],
+        "notes": list(comparison.notes),
     }
 
 
@@ -160,8 +160,8 @@ def print_comparison(comparison: ClusterComparison, *, front_only: bool, screen:
     for name, why in comparison.impossible:
         screen.print(f"{name}: {why}", style="dim", markup=False)
     _print_unfitted([load_gpu(name) for name in sorted({c.gpu for c, _ in rows})], screen)
-    if comparison.batch_note:
-        screen.print(f"Note: {comparison.batch_note}.", markup=False)
+    for note in comparison.notes:
+        screen.print(f"Note: {note}.", markup=False)
     if comparison.interrupted:
         screen.print(f"Not looked at: {'; '.join(comparison.interrupted)}.", markup=False)
 

@@ -305,7 +305,7 @@ def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
     weight_s = WEIGHT_SHARE * backward.matmul
     ring, moves = rings(case), fsdp_moves_s(case)
     ahead = {
-        "compute_s": forward.compute + forward.host,
+        "compute_s": forward.compute + forward.host + moves.copied_ahead_s,
         "tensor_s": forward.tensor_parallel,
         "tensor_hidden_s": forward.gathers - forward.tensor_parallel,
         **_ring(case, [(forward, ring.forward_s, np.ones(1))]),
@@ -315,7 +315,7 @@ def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
     again_hidden_s = again.tensor_parallel * ahead["tensor_hidden_s"]
     computed_s = backward.compute + backward.host + again.computed_s(forward) - weight_s
     behind = {
-        "compute_s": computed_s,
+        "compute_s": computed_s + moves.copied_behind_s,
         "tensor_s": backward.tensor_parallel + again.tensor_parallel * forward.tensor_parallel,
         "tensor_hidden_s": backward.gathers - backward.tensor_parallel + again_hidden_s,
         **_ring(case, [(backward, ring.backward_s, np.ones(1)), (forward, ring.forward_s, again.rest)], ring.home_s),

@@ -83,8 +83,8 @@ class KernelHabits(ElementwisePasses):
     scatter_copy_bytes: Amount = 0.0
     """Bytes per parameter to lay out gradients before they are scattered (FSDP)."""
     quantised_weights: Passes = (0.0, 0.0)
-    """Bytes per weight that every pass moves in fp8 to quantise weights that are kept, or were gathered, in 16 bits:
-    none where they are kept in fp8, or quantised once a step."""
+    """Bytes per weight that every pass moves in fp8 to make its products' operands of what is kept or was gathered:
+    quantising 16-bit weights, laying out fp8 ones; none where that is done once a step."""
 
     def passes(self, kind: ElementwiseKind) -> dict[str, Passes]:
         """Operation → forward and backward passes, with what is usual for `kind` where nothing is said."""

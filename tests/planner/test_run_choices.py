@@ -40,10 +40,10 @@ def test_a_hidden_micro_batch_is_found_well_enough() -> None:
 
 
 def test_whoever_shares_out_weights_fills_the_memory() -> None:
-    found, stated = (hidden(misses, "zero2 fsdp hsdp") for misses in ({"micro_batch": "", "grad_accum": ""}, {}))
+    found = hidden({"micro_batch": "", "grad_accum": ""}, "zero2 fsdp hsdp")
     assert len(found) > 100
-    assert median(found) < 1.25 * median(stated)
-    assert quantiles(found, n=10)[-1] < 2 * quantiles(stated, n=10)[-1]
+    assert median(found) < 2.5
+    assert quantiles(found, n=10)[-1] < 8
 
 
 @pytest.mark.parametrize("sharding", ["fsdp", "zero1"])

@@ -161,13 +161,32 @@ def test_gpus_in_words(tmp_path: Path, cells: dict[str, str], gpu: str) -> None:
     assert run(tmp_path, **cells).gpu.name == gpu
 
 
-def test_hoppers_boards_of_four_are_taken_for_water_cooled_ones(tmp_path: Path) -> None:
-    four = run(tmp_path, gpu="H200-SXM-141GB", gpu_mem_gb="141", gpus="8", gpus_per_node="4", dp="8")
+def test_hoppers_boards_of_four_on_infiniband_are_taken_for_water_cooled_ones(tmp_path: Path) -> None:
+    row = {"gpus": "8", "gpus_per_node": "4", "dp": "8", "interconnect": "IB NDR 400Gb/s"}
+    four = run(tmp_path, **row, gpu="H200-SXM-141GB", gpu_mem_gb="141")
     assert four.node.name == "hgx-h100-water"
-    assert any("taken for HGX H100/H200 of four, water cooled" in note for note in four.notes)
+    assert any("water cooled, 3% faster than in air" in note for note in four.notes)
     assert run(tmp_path, gpu="H200-SXM-141GB", gpu_mem_gb="141").node.name == "hgx-h100"
-    a100 = run(tmp_path, gpu="A100-SXM4-80GB", gpu_power_limit_w="400", gpus="8", gpus_per_node="4", dp="8")
-    assert a100.node.clock_gain == 0
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"interconnect": "RoCE 400Gb/s"},
+        {"interconnect": ""},
+        {"gpu": "H100 PCIe"},
+        {"gpu": "H100 NVL"},
+        {"gpu": "GH200"},
+        {"gpu": "H800"},
+        {"gpu": "A100-SXM4-80GB", "gpu_power_limit_w": "400"},
+        {"interconnect": "IB NDR 400Gb/s, air cooled"},
+        {"power_scope": "immersion tank"},
+    ],
+)
+def test_other_boards_of_four_are_no_faster(tmp_path: Path, cells: dict[str, str]) -> None:
+    row = {"gpus": "8", "gpus_per_node": "4", "dp": "8", "interconnect": "IB NDR 400Gb/s", "gpu": "H100-SXM5-80GB"}
+    node = run(tmp_path, **row | cells).node
+    assert (node.gpus_per_node, node.clock_gain) == (4, 0)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from profiler.files import InputError
 from sim.calibration import load_calibration
 from sim.case_columns import rate_columns
+from sim.clocks import speed_at_power
 from sim.hardware import (
+    CATALOGUE,
     Cluster,
     build_cluster,
     load_fabric,
@@ -174,8 +177,9 @@ def test_a_port_that_a_whole_node_shares_is_not_that_of_some_of_its_gpus() -> No
         build_cluster("h100-sxm", 16, gpus_per_node=4, fabric="100g-node")
 
 
-def test_a_water_cooled_board_computes_faster_and_copies_as_fast() -> None:
-    """At one power limit, by what cooler GPUs leak less; memory and links do not mind."""
+def test_a_water_cooled_board_multiplies_faster_and_copies_as_fast() -> None:
+    """At one power limit, by what cooler GPUs leak less; memory, links and what stays below the limit do not mind.
+    5 % of the power left to clocks is 3.3 % of speed."""
     gpu, constants = load_gpu("h200-sxm"), load_calibration().values()
     water = load_node("hgx-h100-water")
     air = replace(water, clock_gain=0.0)
@@ -185,11 +189,37 @@ def test_a_water_cooled_board_computes_faster_and_copies_as_fast() -> None:
             for node in (water, air)
         )
         faster = {name for name in warm if cold[name] != warm[name]}
-        assert all(cold[name] == pytest.approx(1.03 * warm[name]) for name in faster)
-        assert faster == {
-            "matmul_flops_per_s",
-            "matmul_16bit_flops_per_s",
-            "attention_flops_per_s",
-            "attention_backward_flops_per_s",
-        }
+        gain = float(speed_at_power(np.array([1.05]))[0])
+        assert all(cold[name] == pytest.approx(gain * warm[name], rel=1e-3) for name in faster)
+        assert faster == {"matmul_flops_per_s", "matmul_16bit_flops_per_s"}
         assert cold["matmul_flops_per_s"] < cold["ceiling_flops"]
+
+
+def test_every_gpu_has_a_node_that_is_built_for_it_and_no_node_takes_another() -> None:
+    for name in names("gpus"):
+        gpu = load_gpu(name)
+        assert load_node(gpu.node).holds(gpu)
+        assert gpu.name in load_node(gpu.node).gpus
+    assert build_cluster("h200-sxm", 64, node="hgx-h100-water").gpus == 64
+    with pytest.raises(InputError, match=r"node 'hgx-h100' holds h100-sxm or h200-sxm, and gpu is 'b200-sxm'; its"):
+        build_cluster("b200-sxm", 64, node="hgx-h100")
+
+
+def test_a_nodes_own_file_may_leave_its_gpus_unsaid(tmp_path: Path) -> None:
+    text = "".join(
+        line
+        for line in (CATALOGUE / "nodes" / "hgx-h100.toml").read_text().splitlines(keepends=True)
+        if not line.startswith("gpus = ")
+    )
+    own = tmp_path / "own.toml"
+    own.write_text(text)
+    assert build_cluster("b200-sxm", 64, node=str(own)).node.gpus == ()
+    for wrong in (3.0, -0.1):  # percent, and a loss
+        bad = tmp_path / f"{wrong}.toml"
+        bad.write_text(f"clock_gain = {wrong}\n{text}")
+        with pytest.raises(InputError, match="clock_gain"):
+            load_node(str(bad))
+    idle = tmp_path / "idle.toml"
+    idle.write_text(text.replace("host_idle_power_w = 1900.0", "host_idle_power_w = 2500.0"))
+    with pytest.raises(InputError, match=r"host_idle_power_w is 2500, more than host_load_power_w \(2400\)"):
+        load_node(str(idle))

@@ -102,7 +102,7 @@ def test_fp8_gathers_move_half_the_bytes_and_scatters_all() -> None:
 
 def test_weights_in_16_bits_are_quantised_in_every_pass() -> None:
     """8.03 billion weights of Llama 3.1 8B, less embedding and head: 4 bytes each and forward pass by the counted
-    kernels, however few tokens there are; nothing in 16 bits, and nothing where fp8 weights are gathered."""
+    kernels, however few tokens there are; nothing in 16 bits."""
     layout = ParallelLayout(dp=8, sharding="fsdp")
     fp8 = Situation(layout=layout, stack="llm-foundry", precision="fp8", global_batch=8)
     case = fp8.case()
@@ -115,10 +115,6 @@ def test_weights_in_16_bits_are_quantised_in_every_pass() -> None:
     assert 32 * float(block_matmul_s(few)[0] - block_matmul_s(without)[0]) == pytest.approx(added_s)
     sixteen_bit = replace(fp8, precision="bf16").case()
     assert block_matmul_s(sixteen_bit) == block_matmul_s(replace(sixteen_bit, quantised_forward=np.zeros(1)))
-    gpu = load_gpu("h100-sxm")
-    kept = replace(load_stack("llm-foundry"), fp8_weights=True)
-    args = gpu, load_node(gpu.node), 8, load_fabric("400g"), kept, "fp8", load_calibration().values()
-    assert rate_columns(*args)["quantised_forward"] == 0
 
 
 def test_gathered_logits_cost_every_rank_the_whole_loss() -> None:

@@ -153,23 +153,27 @@ def test_600_w_take_ten_to_fifteen_percent_longer() -> None:
 def test_a_700_w_part_held_to_500_w_runs_as_the_published_500_w_parts_do() -> None:
     """Published steps of H100s of 500 W, predicted as H100s of 700 W with and without a cap of 500 W.
 
-    Without one the steps come out an eighth too short. With it they take what they take at the rate that is fitted to
-    those very runs; bf16 and fp8, one GPU's bandwidth and thousands', are among them.
+    Without one the steps come out a tenth too short. With it they take some 5 % longer than at the rate that is fitted
+    to those very runs, and 7 % longer than was observed: the law of clocks holds between three sources, and the cap
+    errs to the slow side. bf16 and fp8, one GPU's bandwidth and thousands', are among them.
     """
     runs = [run for run in published_runs("all") if run.gpu.name == "h100-96gb" and run.observed_step_time_s]
     full = [replace(run, gpu=replace(run.gpu, kernels="h100", tdp_w=700.0)) for run in runs]
     assert len(runs) == 16
-    free, held = [], []
+    free, held, seen = [], [], []
     for run, predicted, own in zip(full, estimate_runs(full), estimate_runs(runs), strict=True):
         assert run.observed_step_time_s
         assert predicted.step_time_s
         assert own.step_time_s
         parts = {name: predicted.parts_s[name] for name in PARTS}
         free.append(predicted.step_time_s / run.observed_step_time_s - 1)
-        held.append(sum(capped_parts_s(run.gpu, parts, 500.0).values()) / own.step_time_s - 1)
-    assert np.median(free) < -0.12
+        capped_s = sum(capped_parts_s(run.gpu, parts, 500.0).values())
+        held.append(capped_s / own.step_time_s - 1)
+        seen.append(capped_s / run.observed_step_time_s - 1)
+    assert np.median(free) < -0.10
     assert abs(np.median(held)) < 0.05
     assert max(np.abs(held)) < 0.08
+    assert abs(np.median(seen)) < 0.08
 
 
 def test_a_cap_below_what_a_gpu_can_be_held_to_is_refused() -> None:
