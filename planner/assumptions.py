@@ -86,7 +86,7 @@ def _machine(cluster: Cluster) -> list[Assumption]:
             by_words(node.sources.get("host_load_power_w", "")),
             node.sources.get("host_load_power_w", ""),
         ),
-        *_cooling(node),
+        *_node_habits(node),
         row(
             "Fabric",
             f"{fabric.label}, {fabric.latency_s * 1e6:.0f} µs per hop",
@@ -102,13 +102,16 @@ def _machine(cluster: Cluster) -> list[Assumption]:
     ]
 
 
-def _cooling(node: Node) -> list[Assumption]:
-    """What a node's cooling does to its GPUs' speed, where it is not air."""
-    if not node.clock_gain:
-        return []
-    source = node.sources.get("clock_gain", "")
-    value = f"matrix products {percent(node.clock_gain, 0)} faster than in air"
-    return [row("Cooling", value, by_words(source), source)]
+def _node_habits(node: Node) -> list[Assumption]:
+    """What a node's cooling does to its GPUs' speed where it is not air, and what its wiring does to its NICs."""
+    said = []
+    if node.clock_gain:
+        said.append(("Cooling", f"matrix products {percent(node.clock_gain)} faster than in air", "clock_gain"))
+    if node.nics_at_cpu:
+        said.append(("Network cards", "on the processors, through which GPUs reach less of them", "nics_at_cpu"))
+    return [
+        row(what, value, by_words(node.sources.get(key, "")), node.sources.get(key, "")) for what, value, key in said
+    ]
 
 
 def _effective_time(ratio: float | None) -> list[Assumption]:

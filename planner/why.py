@@ -160,7 +160,8 @@ def _step(plan: Plan, phase: PlannedPhase) -> Reason:
         how="closed form of its parts; see docs/model.md",
         parts=(
             *(_step_part(plan, phase, name, seconds) for name, seconds in parts_s.items()),
-            *_assumed(plan, "GPU", "Fabric", "Software stack", "Power limit", "Clocks at less power"),
+            *_assumed(plan, "GPU", "Cooling", "Network cards", "Fabric"),
+            *_assumed(plan, "Software stack", "Power limit", "Clocks at less power"),
             _constants(plan, phase),
         ),
     )

@@ -100,8 +100,8 @@ class Node:
     switch_reduces: bool = False
     """Whether its switch adds up all-reduces (NVLink SHARP, from the third-generation NVSwitch on)."""
     nics_at_cpu: bool = False
-    """Whether its NICs hang on its processors, through which its GPUs reach less of them than through a PCIe switch of
-    their own (`nic_at_cpu_share`)."""
+    """Whether its NICs hang on its processors, through which its GPUs reach less of them than through a PCIe switch
+    of their own (`nic_at_cpu_share`)."""
     slowdown: Amount = 0.0
     """Share by which every step takes longer on it than it should, as on servers that are set up wrongly."""
     clock_gain: Annotated[float, Ge(0), Le(0.2)] = 0.0

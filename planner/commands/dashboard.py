@@ -1,5 +1,6 @@
 """`herdplan dashboard`."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -23,6 +24,8 @@ def dashboard(
         if find_spec("streamlit") is None:
             raise InputError("the dashboard needs streamlit: pip install 'herdplan[dashboard]'.")
         command = [sys.executable, "-m", "dashboard.launch", "--port", str(port), "--address", address]
+        if os.name == "posix":
+            os.execv(command[0], command)  # noqa: S606 - our own module; a signal to this process ends the server
         try:
             ended = subprocess.call(command)  # noqa: S603 - our own module, arguments checked by typer
         except KeyboardInterrupt:

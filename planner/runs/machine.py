@@ -122,7 +122,8 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
         return node
     if stated == BOARD_WITHOUT_SWITCH and not immersed and (board := _water_cooled(c, gpu)):
         c.notes.append(
-            f"gpus_per_node {stated} stated; taken for {board.label}, {board.clock_gain:.0%} faster than in air"
+            f"gpus_per_node {stated} stated; taken for {board.label}, {board.clock_gain:.0%} faster than in air, its "
+            "network cards on the processors"
         )
         return board
     if RACK.search(node.name) and node.gpus_per_node % stated == 0:

@@ -135,6 +135,27 @@ def test_another_gpu_does_not_come_in_the_node_of_the_plans(tmp_path: Path) -> N
     assert rows == {"b200-sxm": b200.energy_mwh, "h100-sxm": h100.energy_mwh}
 
 
+def test_gpus_of_one_node_are_compared_in_it_in_whatever_order_they_are_named() -> None:
+    """A board that holds H100s and H200s is theirs; a B200 comes in its usual node, and that is said."""
+    named = ["h200-sxm", "h100-sxm", "b200-sxm"]
+    board = {"cluster.node": "hgx-h100-water", "cluster.gpu": "h100-sxm"}
+    forth, back = (
+        compare_clusters(request(**{**board, "cluster.gpu": first}), gpus, [64])
+        for first, gpus in (("h100-sxm", named), ("b200-sxm", named[::-1]))
+    )
+    assert {c.gpu: c.objectives for c, *_ in rows(forth)} == {c.gpu: c.objectives for c, *_ in rows(back)}
+    assert forth.notes == back.notes
+    assert "node 'hgx-h100-water' is not built for b200-sxm: planned in the usual one" in forth.notes
+    air = {c.gpu: c.days for c, *_ in rows(compare_clusters(request(), named, [64]))}
+    water = {c.gpu: c.days for c, *_ in rows(forth)}
+    assert water["b200-sxm"] == air["b200-sxm"]
+    assert water["h200-sxm"] != air["h200-sxm"]
+
+
+def rows(comparison: ClusterComparison) -> list[tuple[Contender, str]]:
+    return [*((c, "") for c in comparison.front), *comparison.beaten]
+
+
 def test_gpus_left_idle_are_those_of_nodes_that_hold_as_many() -> None:
     """Of a rack's 72 train 64; a node of eight trains whole."""
     rack = request(**{"cluster.gpu": "gb200", "cluster.gpus_per_node": 64, "money.price_usd_per_gpu_hour": 3})

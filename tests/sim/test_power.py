@@ -153,9 +153,9 @@ def test_600_w_take_ten_to_fifteen_percent_longer() -> None:
 def test_a_700_w_part_held_to_500_w_runs_as_the_published_500_w_parts_do() -> None:
     """Published steps of H100s of 500 W, predicted as H100s of 700 W with and without a cap of 500 W.
 
-    Without one the steps come out a tenth too short. With it they take some 5 % longer than at the rate that is fitted
-    to those very runs, and 7 % longer than was observed: the law of clocks holds between three sources, and the cap
-    errs to the slow side. bf16 and fp8, one GPU's bandwidth and thousands', are among them.
+    Without one the steps come out a tenth too short. With it they take some 5 % longer than at the rate that is
+    fitted to those very runs, and 7 % longer than was observed: the law of clocks stands between three sources, and
+    the cap errs to the slow side. bf16 and fp8, one GPU's bandwidth and thousands', are among them.
     """
     runs = [run for run in published_runs("all") if run.gpu.name == "h100-96gb" and run.observed_step_time_s]
     full = [replace(run, gpu=replace(run.gpu, kernels="h100", tdp_w=700.0)) for run in runs]
