@@ -16,12 +16,12 @@ from sim.step import step_times
 
 WORTH_MORE_MEMORY = 1.1
 """A larger micro-batch is taken where a smaller one takes this much longer. With theirs hidden, published runs are
-missed by 2.8 % (median) and 10.0 % (90th percentile) so, and by 7.9 and 37.4 % with one sequence each. At 1.05 it
-would be 2.4 and 8.9 %, but a tenth more for some of the 17 runs that really do not state it."""
+missed by 2.9 % (median) and 10.0 % (90th percentile) so, and by 8.2 and 39.0 % with one sequence each. At 1.05 it
+would be 2.4 and 8.6 %, but a tenth more for some of the 17 runs that really do not state it."""
 
 WORTH_MORE_GATHERS = 1.03
 """The same where ranks share out gradients or weights, and every micro-batch moves them again: whoever trains so
-fills the memory first. With theirs hidden, those 135 runs are missed by 2.0 and 8.5 % so, and by 5.0 and 11.5 % at
+fills the memory first. With theirs hidden, those 135 runs are missed by 2.2 and 7.5 % so, and by 5.0 and 12.0 % at
 1.1; nine sources of ten come nearer or stay. None of the runs that really do not state it is of this kind."""
 
 LARGEST_MICRO_BATCH = 256
