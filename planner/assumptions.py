@@ -16,6 +16,7 @@ from planner.water import SOURCE as WATER_SOURCE
 from planner.water import litres_per_kwh
 from profiler.architecture import ModelArchitecture
 from profiler.profile import Profile
+from sim.calibration import load_calibration
 from sim.campaign import CampaignSetup
 from sim.clocks import POWER_EXPONENT
 from sim.hardware import Cluster, Node
@@ -108,9 +109,13 @@ def _node_habits(node: Node) -> list[Assumption]:
     if node.clock_gain:
         said.append(("Cooling", f"matrix products {percent(node.clock_gain)} faster than in air", "clock_gain"))
     if node.nics_at_cpu:
-        said.append(("Network cards", "on the processors, through which GPUs reach less of them", "nics_at_cpu"))
+        share = load_calibration().constants["nic_at_cpu_share"].value
+        wired = f"on the processors, through which GPUs reach {percent(share, 0)} (calibrated) of what they else do"
+        said.append(("Network cards", wired, "nics_at_cpu"))
+    sources = [node.sources.get(key, "") for *_, key in said]
     return [
-        row(what, value, by_words(node.sources.get(key, "")), node.sources.get(key, "")) for what, value, key in said
+        row(what, value, by_words(source) if source else "given", source or "the node's file")
+        for (what, value, _), source in zip(said, sources, strict=True)
     ]
 
 

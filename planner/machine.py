@@ -1,5 +1,6 @@
 """What of a machine belongs to its GPU."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,17 @@ def comes_in_its_node(asked: "ClusterRequest", gpu: str) -> bool:
         return True
     node, own = load_node(asked.node), load_gpu(gpu).name == load_gpu(asked.gpu).name
     return node.holds(load_gpu(gpu)) or (own and not node.gpus)
+
+
+def node_note(asked: "ClusterRequest", gpus: Sequence[str]) -> str:
+    """What to say of the GPUs that come in another node than the one asked for; nothing where all come in it.
+
+    Raises:
+        InputError: no such GPU or node.
+    """
+    others = [gpu for gpu in dict.fromkeys(gpus) if not comes_in_its_node(asked, gpu)]
+    said = f"node '{asked.node}' does not name {' or '.join(others)} among its GPUs: planned in the usual one"
+    return said if others else ""
 
 
 def on_cluster(asked: "ClusterRequest", gpu: str, gpus: int) -> "ClusterRequest":

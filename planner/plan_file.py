@@ -336,9 +336,10 @@ def plan_request(
     its usual node and fabric, unless the node is built for it too or both are given with it, and is not what a
     profile measured."""
     merged = _copy(data)
-    gpu = dict(overrides).get("cluster.gpu")
+    set_to = dict(overrides)
+    gpu = set_to.get("cluster.gpu")
     if isinstance(gpu, str) and _another_gpu(merged, gpu):
-        merged["cluster"] = _with_another_gpu(merged["cluster"], gpu)
+        merged["cluster"] = _with_another_gpu(merged["cluster"], gpu, keeps_node="cluster.node" not in set_to)
     for key, value in overrides:
         _put(merged, key, value)
     if merged.get("phases") and "tokens" in dict(overrides):
@@ -351,8 +352,8 @@ def _another_gpu(data: Mapping[str, Any], gpu: str) -> bool:
     return isinstance(cluster, dict) and cluster.get("gpu", ClusterRequest.gpu) != gpu
 
 
-def _with_another_gpu(cluster: Mapping[str, Any], gpu: str) -> dict[str, Any]:
-    part, node = cluster.get("gpus_per_node"), cluster.get("node")
+def _with_another_gpu(cluster: Mapping[str, Any], gpu: str, *, keeps_node: bool) -> dict[str, Any]:
+    part, node = cluster.get("gpus_per_node"), cluster.get("node") if keeps_node else ""
     others = of_another_gpu(gpu, part if isinstance(part, int) else None, node if isinstance(node, str) else "")
     stated = {key: value for key, value in others.items() if value}
     return {key: value for key, value in cluster.items() if key not in others} | stated

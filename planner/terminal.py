@@ -181,7 +181,7 @@ def print_validation(result: Validation, unseen: Unseen | None = None) -> None:
         screen.print(
             "The constants were fitted to these runs. With each source left out of its own fit: "
             f"{unseen.left_out_median_pct:.1f} / {unseen.left_out_p90_pct:.1f} % (median / p90). On "
-            f"{unseen.later.runs} runs gathered after the fit, as a new one would be: "
+            f"{unseen.later.runs} further runs, to which no constant was fitted: "
             f"{unseen.later.median_pct:.1f}{p90} %",
             markup=False,
         )

@@ -108,7 +108,7 @@ class Node:
     """Share by which its GPUs multiply faster at the same power limit than in air, because they stay cooler: 0.03 is
     3 %."""
     gpus: tuple[str, ...] = ()
-    """Names of the GPUs that it is built for; nothing is said of others where it names none."""
+    """Names or aliases of the GPUs that it is built for; nothing is said of any where it names none."""
     rated_power_w: Positive
     """What the supply must be sized for."""
     fabric: str
@@ -124,7 +124,7 @@ class Node:
 
     def holds(self, gpu: Gpu) -> bool:
         """Whether it is built for this GPU: names it, or is its usual node."""
-        return gpu.name in self.gpus or gpu.node == self.name
+        return gpu.node == self.name or any(name in self.gpus for name in (gpu.name, *gpu.aliases))
 
     def check_holds(self, gpu: Gpu) -> None:
         """Refuse a GPU that is not among those it is built for, where it names any.
@@ -296,7 +296,8 @@ def build_cluster(
     """
     part = load_gpu(gpu)
     server = load_node(node or part.node)
-    server.check_holds(part)
+    if node:
+        server.check_holds(part)
     network = load_fabric(fabric or server.fabric)
     if gpus_per_node is not None:
         server = server.partly_used(gpus_per_node)

@@ -139,36 +139,55 @@ class FsdpMoves:
     """In each backward pass but the last."""
     last_s: Array
     """In the last backward pass."""
-    copied_ahead_s: Array
-    """Copies out of what was gathered, which a forward pass waits for."""
-    copied_behind_s: Array
-    """The same of a backward pass, and laying out its gradients: a mean over the micro-batches."""
 
 
 def fsdp_moves_s(case: StepCase) -> FsdpMoves:
-    """What FSDP moves block by block, and the copies about it (arXiv:2304.11277): weights gathered in both passes,
-    and gradients scattered in every backward pass, or in the last where they stay whole until then. A pipeline
-    scatters at its end (`fsdp_late_s`), and where it gathers once that is shared out over its micro-batches."""
-    block = case.layer_parameters / case.tp
-    ranks, stride = case.shard_degree, replica_stride(case)
-    passes = np.maximum(case.micro_batches, 1)
-    gather_s = gather_time_s(case, case.weight_bytes * block, ranks, stride)
+    """What FSDP moves block by block (arXiv:2304.11277): weights gathered in both passes, and gradients scattered in
+    every backward pass, or in the last where they stay whole until then. A pipeline scatters at its end
+    (`fsdp_late_s`), and where it gathers once that is shared out over its micro-batches."""
+    block, moved = case.layer_parameters / case.tp, _moved_times(case)
+    gather_s = gather_time_s(case, case.weight_bytes * block, case.shard_degree, replica_stride(case))
+    scatter_s = _scatter_s(case, block)
+    return FsdpMoves(
+        ahead_s=moved.ahead * gather_s,
+        behind_s=moved.again * gather_s + moved.each * scatter_s,
+        last_s=moved.again * gather_s + moved.last * scatter_s,
+    )
+
+
+def fsdp_copies_s(case: StepCase) -> tuple[Array, Array]:
+    """Seconds of a block's forward and backward pass in which weights are copied out of what was gathered and
+    gradients laid out to be scattered: kernels that hide behind nothing. Means over the micro-batches of a step."""
+    block, moved, passes = case.layer_parameters / case.tp, _moved_times(case), np.maximum(case.micro_batches, 1)
     copy_s = case.gather_copy_bytes * case.weight_bytes / BF16 * block / case.memory_bytes_per_s
-    scatters = np.where(case.pp > 1, 0.0, 1.0)
-    scatter_s = scatters * gather_time_s(case, case.gradient_bytes * block, ranks, stride)
-    laid_out_s = scatters * case.scatter_copy_bytes * block / case.memory_bytes_per_s
+    scatters = np.maximum(moved.each, moved.last / passes)
+    return moved.ahead * copy_s, moved.again * copy_s + scatters * _laid_out_s(case, block)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MovedTimes:
+    """How often FSDP gathers one block's weights and scatters its gradients."""
+
+    ahead: Array
+    """Gathers in each forward pass."""
+    again: Array
+    """In each backward pass."""
+    each: Array
+    """Scatters in each backward pass but the last."""
+    last: Array
+    """In the last one."""
+
+
+def _moved_times(case: StepCase) -> _MovedTimes:
+    active = np.where(by_block(case) & (case.shard_degree > 1), 1.0, 0.0)
     once = (case.pp > 1) & (case.keeps_gathered > 0)
-    gathers, again = 1 / np.where(once, passes, 1.0), np.where(once | gathers_once(case), 0.0, 1.0)
-    each = np.where(whole_gradients(case), 0.0, 1.0)
-    active = np.logical_and(by_block(case), ranks > 1)
-    moves = {
-        "ahead_s": gathers * gather_s,
-        "behind_s": again * gather_s + each * scatter_s,
-        "last_s": again * gather_s + scatter_s,
-        "copied_ahead_s": gathers * copy_s,
-        "copied_behind_s": again * copy_s + np.maximum(each, 1 / passes) * laid_out_s,
-    }
-    return FsdpMoves(**{name: np.where(active, seconds, 0.0) for name, seconds in moves.items()})
+    last = np.where(case.pp > 1, 0.0, active)
+    return _MovedTimes(
+        ahead=active / np.where(once, np.maximum(case.micro_batches, 1), 1.0),
+        again=np.where(once | gathers_once(case), 0.0, active),
+        each=np.where(whole_gradients(case), 0.0, last),
+        last=last,
+    )
 
 
 def fsdp_shown(case: StepCase) -> Array:
@@ -180,8 +199,8 @@ def fsdp_shown(case: StepCase) -> Array:
 
 
 def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[Array, Array]:
-    """Exposed seconds of what FSDP moves of one block, behind so many seconds of work in each pass, and of the copies
-    about it, which hide behind nothing: means over the micro-batches of a step."""
+    """Exposed seconds of what FSDP moves of one block, behind so many seconds of work in each pass: means over the
+    micro-batches of a step."""
     moves, last = fsdp_moves_s(case), 1 / np.maximum(case.micro_batches, 1)
     share = fsdp_shown(case)
 
@@ -189,20 +208,24 @@ def fsdp_layer_s(case: StepCase, forward_s: Array, backward_s: Array) -> tuple[A
         return overlapped(work_s, moved_s, share)
 
     behind = (1 - last) * exposed(backward_s, moves.behind_s) + last * exposed(backward_s, moves.last_s)
-    return exposed(forward_s, moves.ahead_s) + moves.copied_ahead_s, np.asarray(behind + moves.copied_behind_s)
+    return exposed(forward_s, moves.ahead_s), np.asarray(behind)
 
 
 def _scatter_s(case: StepCase, parameters: Array) -> Array:
-    """Seconds to scatter the gradients of so many parameters over the ranks that share them, with the copies."""
-    scatter = gather_time_s(case, case.gradient_bytes * parameters, case.shard_degree, replica_stride(case))
-    return scatter + case.scatter_copy_bytes * parameters / case.memory_bytes_per_s
+    """Seconds to scatter the gradients of so many parameters over the ranks that share them."""
+    return gather_time_s(case, case.gradient_bytes * parameters, case.shard_degree, replica_stride(case))
+
+
+def _laid_out_s(case: StepCase, parameters: Array) -> Array:
+    """Seconds to lay them out for that."""
+    return np.asarray(case.scatter_copy_bytes * parameters / case.memory_bytes_per_s)
 
 
 def fsdp_late_s(case: StepCase, parameters: Array) -> Array:
     """Seconds to scatter the gradients of a rank's `parameters` at the end of a pipeline, with nothing to hide it
     (torch.distributed.pipelining stage.py 0138610: the one published way to run FSDP under one)."""
     active = sharded_weights(case) & (case.shard_degree > 1) & (case.pp > 1)
-    return np.where(active, _scatter_s(case, parameters), 0.0)
+    return np.where(active, _scatter_s(case, parameters) + _laid_out_s(case, parameters), 0.0)
 
 
 def fsdp_root_s(case: StepCase) -> Array:

@@ -19,6 +19,7 @@ from sim.schedule.order import SCHEDULES, SPLIT
 from sim.sharding import (
     Hiding,
     accumulate_s,
+    fsdp_copies_s,
     fsdp_late_s,
     fsdp_layer_s,
     fsdp_root_s,
@@ -187,7 +188,7 @@ def exposed_fsdp_s(case: StepCase, forward: Pass, backward: Pass, again_s: Array
 
 def slowest_gpu(case: StepCase, forward: Pass, backward: Pass, again_s: Array, fsdp_s: Array) -> Array:
     """Share of a step's passes by which the slowest of its GPUs delays them all, where a block waits for so many
-    seconds of FSDP.
+    seconds of FSDP (the copies about it are kernels of the block).
 
     Matrix products run at the power limit (a median of 690 of 700 W on an H200), where parts differ in the clocks
     that they hold, and collectives over activations run on the same multiprocessors between them; attention draws
@@ -195,7 +196,7 @@ def slowest_gpu(case: StepCase, forward: Pass, backward: Pass, again_s: Array, f
     as fast on all of them. What FSDP waits for, reductions and the host know nothing of clocks.
     """
     attention_s = forward.attention + backward.attention + recomputed(case).attention * forward.attention
-    block_s = forward.total + backward.total + again_s
+    block_s = forward.total + backward.total + again_s + sum(fsdp_copies_s(case))
     share = (block_s - attention_s) / (block_s + fsdp_s)
     return np.asarray(case.gpu_spread * expected_slowest(case.gpus) * share)
 
@@ -226,8 +227,9 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     """
     forward, backward = block_passes(case)
     again = recompute_s(case, forward)
-    weight, fsdp = apart_s(case, backward), exposed_fsdp_s(case, forward, backward, again)
-    head = head_s(case)
+    weight, head = apart_s(case, backward), head_s(case)
+    shown, copied = exposed_fsdp_s(case, forward, backward, again), fsdp_copies_s(case)
+    fsdp = shown[0] + copied[0], shown[1] + copied[1]
 
     passes = case.micro_batches
     parameters = rank_parameters(case, stage_layers(case)[0])
@@ -235,7 +237,7 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     ahead, behind = forward.total + fsdp[0], backward.total + again + fsdp[1]
     gradients = reduced_s(case, parameters, ahead, behind, weight, head, accumulated) + tied_s(case)
     update = optimizer_s(case, parameters)
-    slowest = slowest_gpu(case, forward, backward, again, fsdp[0] + fsdp[1])
+    slowest = slowest_gpu(case, forward, backward, again, shown[0] + shown[1])
     beside, node = gradients + update + case.step_fixed_s, 1 + case.slowdown
     pipeline = pipeline_times(
         pipeline_case(case, forward, backward, again, fsdp, head, accumulated),
@@ -256,7 +258,7 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     return StepTimes(
         matmul=own * (forward.matmul + backward.matmul),
         attention=own * (forward.attention + backward.attention),
-        elementwise=own * (forward.elementwise + backward.elementwise),
+        elementwise=own * (forward.elementwise + backward.elementwise + copied[0] + copied[1]),
         head=passes * head / case.pp,
         recompute=own * again,
         tensor_parallel=own * (forward.tensor_parallel + backward.tensor_parallel) + shares * network.tensor_parallel,
@@ -264,7 +266,7 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
         + shares * network.context_parallel,
         pipeline=pipeline.p2p_s + shares * network.pipeline,
         bubble=np.where(case.pp > 1, waiting, 0.0),
-        data_parallel=gradients + own * (fsdp[0] + fsdp[1]) + shares * network.data_parallel,
+        data_parallel=gradients + own * (shown[0] + shown[1]) + shares * network.data_parallel,
         optimizer=update + passes * accumulated,
         host=own * (forward.host + backward.host),
         other=calls + case.step_fixed_s + unshared - subtotal,

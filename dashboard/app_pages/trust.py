@@ -97,13 +97,14 @@ with st.spinner("Predicting the published runs …"):
     result = validation()
 overall, later = result.overall, later_validation().overall
 ui.answer(
-    f"Of {later.runs} published runs gathered after its fit, the step model misses half by less than "
+    f"Of {later.runs} published runs to which no constant was fitted, the step model misses half by less than "
     f"{significant(later.median_pct, 2)} % and nine in ten by less than {significant(later.p90_pct or 0.0, 2)} %."
 )
 ui.note(
     f"Of the {overall.runs} that its constants were fitted to, shown below, half are missed by less than "
     f"{significant(overall.median_pct, 2)} % and nine in ten by less than {significant(overall.p90_pct or 0.0, 2)} % "
-    f"({words.share(load_calibration().left_out_p90)} with each source left out of its own fit)."
+    f"({words.share(load_calibration().left_out_p90)} with each source left out of its own fit). Some "
+    "habits of frameworks and machines were looked up because of the former."
 )
 _published(result)
 _own_runs()

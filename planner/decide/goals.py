@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from planner.campaign.planned import first_moment, used_of_a_node
-from planner.machine import on_cluster, usual_part
+from planner.machine import node_note, on_cluster, usual_part
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human, money, power, significant
@@ -113,6 +113,8 @@ class GoalResult:
     """None where it was stopped: a cluster that was not tried may keep the limits."""
     stopped: bool
     """Whether Ctrl-C came before all clusters were tried."""
+    notes: tuple[str, ...] = ()
+    """What to say of the clusters."""
 
     def to_dict(self) -> dict[str, object]:
         """The answer as scripts read it."""
@@ -139,6 +141,7 @@ class GoalResult:
             "candidates": [
                 {"gpu": c.gpu, "gpus": c.gpus, **c.outcomes, "refused": c.refused} for c in self.candidates
             ],
+            "notes": list(self.notes),
         }
 
 
@@ -212,7 +215,8 @@ def seek(
     if sure is not None and not 0 < sure < 1:
         raise InputError(f"sure is {sure:g}; a probability between 0 and 1 is needed.")
     trial = _Trial(request, sure, workers, tell)
-    for gpu in _types(request, gpus):
+    types = _types(request, gpus)
+    for gpu in types:
         trial.add(gpu, _counts(request, gpu, most_gpus))
     trial.run()
     kept = _best(trial.done, limits, prefer)
@@ -232,6 +236,7 @@ def seek(
         candidates=tuple(trial.done),
         shortfalls=() if found or trial.stopped else _shortfalls(trial.done, limits),
         stopped=trial.stopped,
+        notes=tuple(filter(None, [node_note(request.cluster, types)])),
     )
 
 
@@ -292,12 +297,13 @@ def _candidate(task: tuple[PlanRequest, float | None]) -> Candidate:
 
 
 def _types(request: PlanRequest, gpus: Sequence[str]) -> list[str]:
-    chosen = list(names("gpus")) if list(gpus) == ["any"] else list(gpus) or [request.cluster.gpu]
+    asked = names("gpus") if list(gpus) == ["any"] else gpus or [request.cluster.gpu]
+    chosen = list(dict.fromkeys(asked))
     for name in chosen:
         load_gpu(name)
     if chosen == [request.cluster.gpu] and request.cluster.node:
         load_node(request.cluster.node).check_holds(load_gpu(request.cluster.gpu))
-    return list(dict.fromkeys(chosen))
+    return chosen
 
 
 def _counts(request: PlanRequest, gpu: str, most: int) -> list[int]:

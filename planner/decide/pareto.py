@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.machine import comes_in_its_node, on_cluster
+from planner.machine import node_note, on_cluster
 from planner.plan import Plan, make_plan
-from planner.plan_file import ClusterRequest, PlanRequest
+from planner.plan_file import PlanRequest
 from planner.quantities import human
 from planner.refusal import PlanError
 from profiler.files import InputError
@@ -149,14 +149,8 @@ def compare_clusters(
     if not found:
         raise PlanError(impossible[0][1])
     return replace(
-        compare(found, impossible), interrupted=tuple(interrupted), node_note=_node_note(request.cluster, gpus)
+        compare(found, impossible), interrupted=tuple(interrupted), node_note=node_note(request.cluster, gpus)
     )
-
-
-def _node_note(asked: ClusterRequest, gpus: Sequence[str]) -> str:
-    """What to say of the GPUs that come in another node than the one asked for."""
-    others = [gpu for gpu in dict.fromkeys(gpus) if not comes_in_its_node(asked, gpu)]
-    return f"node '{asked.node}' is not built for {' or '.join(others)}: planned in the usual one" if others else ""
 
 
 def _plan_on(request: PlanRequest, profile: Profile | None) -> Contender | str:

@@ -88,6 +88,7 @@ def print_goal(result: GoalResult) -> None:
         for shortfall in result.shortfalls:
             said = shortfall.sentence
             screen.print(f"  {said[0].upper()}{said[1:]}.", markup=False)
+        _print_notes(result, screen)
         return
     plan, kept, so_far = result.plan, "", " so far" if result.stopped else ""
     if result.sure is not None:
@@ -112,6 +113,12 @@ def print_goal(result: GoalResult) -> None:
             "state training.global_batch to try all clusters with one.",
             style="dim",
         )
+    _print_notes(result, screen)
+
+
+def _print_notes(result: GoalResult, screen: Console) -> None:
+    for note in result.notes:
+        screen.print(f"Note: {note}.", markup=False)
 
 
 def print_taken(rows: Sequence[Taken], plan: Plan) -> None:

@@ -18,7 +18,7 @@ SPELLINGS = (
     (r"\bnemo(?:[ -](?:framework|megatron))?[-:/_ ]*v?(?=\d)", "nemo "),
     (r"\bllm foundry\b", "llm-foundry"),
     (r"\bgpt[ _]neox\b", "gpt-neox"),
-    (r".*\bpax(?:ml)?\b.*", "paxml"),
+    (r"\bjax[\w-]*[ /(]+pax(?:ml)?\b", "paxml"),
 )
 """What a name is rewritten to before it is looked up: `NeMo Framework 24.07` is nemo 24.07."""
 

@@ -29,6 +29,9 @@ EXPORTED = {"a800": ("a100", 200e9), "h800": ("h100", 200e9)}
 RACK = re.compile(r"nvl\d")
 """Nodes whose NVLink goes beyond a server: what Slurm and recipes call a node is one of a rack's trays of four."""
 
+OTHER_NETWORKS = re.compile(r"roce|ethernet|gbe\b|\b(?:no|without) (?:ib|infiniband)")
+"""Words of a network that is not InfiniBand."""
+
 BOARD_WITHOUT_SWITCH = 4
 """HGX boards of four GPUs join each pair by its own links; those of eight have switches (NVIDIA HGX A100/H100)."""
 
@@ -134,6 +137,7 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
         node,
         gpus_per_node=stated,
         switched=stated != BOARD_WITHOUT_SWITCH,
+        nics_at_cpu=stated == BOARD_WITHOUT_SWITCH and gpu.kernels.startswith("h"),
         host_load_power_w=share * node.host_load_power_w,
         host_idle_power_w=share * node.host_idle_power_w,
     )
@@ -141,12 +145,12 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
 
 def _water_cooled(c: Cells, gpu: Gpu) -> Node | None:
     """The water-cooled board of four that holds a Hopper GPU, where the row's words leave it: InfiniBand between its
-    nodes, the part itself and no relative on other links, and no air."""
-    board, words = f"{gpu.node}-water", f"{c.text('interconnect')} {c.text('gpu')} {c.text('notes')}"
-    other = OTHER_PARTS.search(c.text("gpu")) or any(name in c.text("gpu").lower() for name in EXPORTED)
-    if board not in names("nodes") or other or re.search(r"\bair\b", words.lower()):
-        return None
-    return load_node(board) if re.search(r"\bib\b|infiniband|\bndr", words.lower()) else None
+    nodes, the part itself and no relative on other links, and no cooling by air."""
+    board, network, part = f"{gpu.node}-water", c.text("interconnect").lower(), c.text("gpu").lower()
+    other = OTHER_PARTS.search(part) or any(name in part for name in EXPORTED)
+    in_air = re.search(r"\bair[- ]?cooled\b|\bin air\b", f"{network} {part} {c.text('notes').lower()}")
+    infiniband = re.search(r"\bib\b|infiniband|\bndr", network) and not OTHER_NETWORKS.search(network)
+    return load_node(board) if board in names("nodes") and infiniband and not (other or in_air) else None
 
 
 def _gpus_of_a_node(text: str) -> int | None:

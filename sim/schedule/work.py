@@ -21,6 +21,7 @@ from sim.schedule.link import LinkName
 from sim.schedule.order import SCHEDULES, PipelineShape, rounds
 from sim.sharding import (
     accumulate_s,
+    fsdp_copies_s,
     fsdp_late_s,
     fsdp_moves_s,
     fsdp_root_s,
@@ -225,7 +226,7 @@ def step_work(case: StepCase) -> StepWork:
     parameters = rank_parameters(case, stage_layers(case)[0])
     forward, backward = block_passes(case)
     again = recompute_s(case, forward)
-    fsdp = exposed_fsdp_s(case, forward, backward, again)
+    shown = exposed_fsdp_s(case, forward, backward, again)
     return StepWork(
         shape=shape,
         chunks=_chunks(case, shape, head, parameters),
@@ -243,7 +244,7 @@ def step_work(case: StepCase) -> StepWork:
         once_exposed=_at(case.dp_exposed),
         optimizer_s=_at(optimizer_s(case, parameters) + tied_s(case)),
         fixed_s=_at(case.step_fixed_s + fsdp_root_s(case) + fsdp_late_s(case, parameters)),
-        slowest_gpu=_at(slowest_gpu(case, forward, backward, again, fsdp[0] + fsdp[1])),
+        slowest_gpu=_at(slowest_gpu(case, forward, backward, again, shown[0] + shown[1])),
         slowdown=_at(case.slowdown),
     )
 
@@ -303,9 +304,9 @@ def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
     forward, backward = block_passes(case)
     again = recomputed(case)
     weight_s = WEIGHT_SHARE * backward.matmul
-    ring, moves = rings(case), fsdp_moves_s(case)
+    ring, moves, copied = rings(case), fsdp_moves_s(case), fsdp_copies_s(case)
     ahead = {
-        "compute_s": forward.compute + forward.host + moves.copied_ahead_s,
+        "compute_s": forward.compute + forward.host + copied[0],
         "tensor_s": forward.tensor_parallel,
         "tensor_hidden_s": forward.gathers - forward.tensor_parallel,
         **_ring(case, [(forward, ring.forward_s, np.ones(1))]),
@@ -315,7 +316,7 @@ def _block(case: StepCase) -> tuple[dict[str, Array], dict[str, Array], Array]:
     again_hidden_s = again.tensor_parallel * ahead["tensor_hidden_s"]
     computed_s = backward.compute + backward.host + again.computed_s(forward) - weight_s
     behind = {
-        "compute_s": computed_s + moves.copied_behind_s,
+        "compute_s": computed_s + copied[1],
         "tensor_s": backward.tensor_parallel + again.tensor_parallel * forward.tensor_parallel,
         "tensor_hidden_s": backward.gathers - backward.tensor_parallel + again_hidden_s,
         **_ring(case, [(backward, ring.backward_s, np.ones(1)), (forward, ring.forward_s, again.rest)], ring.home_s),

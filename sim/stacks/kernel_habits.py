@@ -79,7 +79,8 @@ class KernelHabits(ElementwisePasses):
     optimizer_bytes: Amount = 46.0
     """Bytes per parameter of clipping and of the update: norm 4, scaling 8, fused Adam 28, 16-bit copy 6."""
     gather_copy_bytes: Amount = 0.0
-    """Bytes per parameter to copy sharded weights out of the buffer they were gathered into (FSDP2)."""
+    """Bytes per parameter to copy sharded weights out of the buffer they were gathered into (FSDP2), gathered in 16
+    bits; half of them in fp8."""
     scatter_copy_bytes: Amount = 0.0
     """Bytes per parameter to lay out gradients before they are scattered (FSDP)."""
     quantised_weights: Passes = (0.0, 0.0)

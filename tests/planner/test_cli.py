@@ -140,12 +140,18 @@ def test_estimate_shows_its_predictions_and_keeps_the_runs_file(tmp_path: Path) 
 
 def test_validate_gives_errors_overall_by_regime_and_by_source(tmp_path: Path) -> None:
     found = data("validate")
+    later = found["unseen"]["later"]
+    assert f"On {later['runs']} further runs, to which no constant was fitted: {later['median_pct']:.1f} / " in works(
+        "validate"
+    )
+    assert all(isinstance(run["notes"], list) for run in found["runs"])
     for group in (found["overall"], *found["by_regime"].values(), *found["by_source"].values()):
         assert {"median_pct", "p90_pct", "runs"} <= set(group)
     page = tmp_path / "validation.md"
     files = ("--markdown", str(page), "--figure", str(tmp_path / "v.svg"), "--json", str(tmp_path / "v.json"))
     text = works("validate", "--runs", str(PUBLISHED_RUNS), *files)
     assert "median" in text
+    assert "no constant was fitted" not in text
     assert text.endswith(f"Markdown: {page}\nFigure: {tmp_path / 'v.svg'}\nJSON: {tmp_path / 'v.json'}\n")
     assert all(f">{kind}</text>" in (tmp_path / "v.svg").read_text() for kind in ("16-bit", "fp8"))  # the legend
     assert page.read_text().startswith("# ")

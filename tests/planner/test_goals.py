@@ -125,6 +125,18 @@ def test_other_gpus_are_tried_in_their_own_nodes() -> None:
     assert a100.training.layout is None
 
 
+def test_gpus_that_do_not_come_in_the_node_asked_for_are_named() -> None:
+    limit = [Limit(outcome="days", most=30.0, said="the date")]
+    asked = request(cluster={"gpus": 64, "node": "grand-teton"})
+    both = seek(asked, limit, gpus=("h100-sxm", "a100-80gb"), most_gpus=64)
+    assert both.to_dict()["notes"] == list(both.notes)
+    assert "node 'grand-teton' does not name a100-80gb among its GPUs" in " ".join(both.notes)
+    assert seek(asked, limit, most_gpus=64).notes == ()
+    other = request(cluster={"gpu": "a100-80gb", "gpus": 64, "node": "grand-teton"})
+    with pytest.raises(InputError, match="node 'grand-teton' holds h100-96gb or h100-sxm, and gpu is 'a100-80gb'"):
+        seek(other, limit, gpus=("a100-80gb", "a100-80gb"), most_gpus=64)
+
+
 @pytest.mark.parametrize(
     ("stated", "says"),
     [

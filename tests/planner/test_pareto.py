@@ -145,7 +145,7 @@ def test_gpus_of_one_node_are_compared_in_it_in_whatever_order_they_are_named() 
     )
     assert {c.gpu: c.objectives for c, *_ in rows(forth)} == {c.gpu: c.objectives for c, *_ in rows(back)}
     assert forth.notes == back.notes
-    assert "node 'hgx-h100-water' is not built for b200-sxm: planned in the usual one" in forth.notes
+    assert "node 'hgx-h100-water' does not name b200-sxm among its GPUs: planned in the usual one" in forth.notes
     air = {c.gpu: c.days for c, *_ in rows(compare_clusters(request(), named, [64]))}
     water = {c.gpu: c.days for c, *_ in rows(forth)}
     assert water["b200-sxm"] == air["b200-sxm"]

@@ -96,6 +96,22 @@ def test_another_gpu_leaves_the_node_of_the_first_behind() -> None:
     )
 
 
+def test_another_gpu_stays_in_a_node_that_holds_it_and_leaves_it_for_one_that_is_given() -> None:
+    """An H200 fits where an H100 does, with the network of that node; a fabric of the file's node, which may be gone,
+    is not that of another one."""
+
+    def asked(node: str, *overrides: tuple[str, object]) -> tuple[str, str]:
+        cluster = {"gpu": "h100-sxm", "gpus": 64, "node": node, "fabric": "100g-node", "profile": "mine.json"}
+        data = {"model": "llama3.1-8b", "tokens": 1e12, "cluster": cluster}
+        found = plan_request(data, [("cluster.gpu", "h200-sxm"), *overrides], source="here").cluster
+        assert found.profile == ""
+        return found.node, found.fabric
+
+    assert asked("hgx-h100") == ("hgx-h100", "100g-node")
+    for node in ("hgx-h100", "gone.toml"):
+        assert asked(node, ("cluster.node", "hgx-h100-water")) == ("hgx-h100-water", "")
+
+
 @pytest.mark.parametrize(
     ("text", "pair"),
     [

@@ -194,13 +194,15 @@ def test_a_run_that_waits_for_its_network_cards_is_predicted() -> None:
         {"gpu": "H800"},
         {"gpu": "A100-SXM4-80GB", "gpu_power_limit_w": "400"},
         {"interconnect": "IB NDR 400Gb/s, air cooled"},
+        {"interconnect": "100G Ethernet, no InfiniBand"},
         {"power_scope": "immersion tank"},
     ],
 )
 def test_other_boards_of_four_are_no_faster(tmp_path: Path, cells: dict[str, str]) -> None:
     row = {"gpus": "8", "gpus_per_node": "4", "dp": "8", "interconnect": "IB NDR 400Gb/s", "gpu": "H100-SXM5-80GB"}
-    node = run(tmp_path, **row | cells).node
-    assert (node.gpus_per_node, node.clock_gain) == (4, 0)
+    found = run(tmp_path, **row | cells)
+    assert (found.node.gpus_per_node, found.node.clock_gain) == (4, 0)
+    assert found.node.nics_at_cpu == found.gpu.kernels.startswith("h")  # Hopper's boards of four have no PCIe switch
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,7 @@ def test_policies_are_those_of_jaxs_frameworks_alone(tmp_path: Path) -> None:
         ("NVIDIA JAX-Toolbox (MaxText)", "maxtext"),
         ("NVIDIA JAX-Toolbox (PaxML)", "paxml"),
         ("JAX/Pax 23.10", "paxml"),
+        ("MaxText, successor of Pax", "maxtext"),
         ("PaXML 24.03.04", "paxml"),
         ("Levanter", "maxtext"),
         ("Megatron-LM (Megatron-Core 0.8)", "megatron-lm"),

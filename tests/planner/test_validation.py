@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from planner import validation
 from planner.runs.rows import later_runs, published_runs
-from planner.validation import Validation, known_misses, summarise, validate_runs
+from planner.runs.training_run import TrainingRun
+from planner.validation import Validation, known_misses, summarise, unseen_errors, validate_runs
 from planner.validation_text import figure_address, markdown_text
 from profiler.files import InputError
 from sim.calibration import load_calibration
@@ -39,6 +40,18 @@ def test_the_error_that_a_plan_carries_is_the_left_out_one() -> None:
     assert overall.p90_pct is not None
     assert calibration.left_out_p90 * 100 > overall.p90_pct
     assert calibration.left_out_median * 100 > overall.median_pct
+
+
+def test_runs_that_the_fit_did_not_see_are_told_beside_those_that_it_saw() -> None:
+    """Nothing of later runs is among the published ones, whose errors a fit flatters."""
+    unseen, calibration = unseen_errors(), load_calibration()
+    ids = {run.id for run in published_runs("all")}
+    later = [run for run in later_runs() if isinstance(run, TrainingRun)]
+    assert not ids & {run.id for run in later}
+    assert unseen.later.runs == len([run for run in later if run.observed_step_time_s])
+    assert unseen.later.p90_pct == pytest.approx(100 * calibration.later_p90, abs=0.01)
+    assert unseen.left_out_p90_pct == pytest.approx(100 * calibration.left_out_p90)
+    assert unseen.later.median_pct > published().overall.median_pct
 
 
 def test_groups_hold_every_run_once() -> None:
