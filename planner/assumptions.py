@@ -127,6 +127,12 @@ def _effective_time(ratio: float | None) -> list[Assumption]:
     return [row("Effective time", value, "given", "plan")]
 
 
+def _of_nodes(setup: CampaignSetup) -> str:
+    """Of which nodes a rate is, where the cluster has others."""
+    counted = setup.reliability.gpus_per_node
+    return "" if setup.cluster.node.gpus_per_node == counted else f" of {counted} GPUs"
+
+
 def _of_its_size(setup: CampaignSetup) -> str:
     """By how much a job of so many GPUs fails more often than the fleet's rate says."""
     gpus = setup.cluster.gpus
@@ -141,8 +147,8 @@ def _failures(request: PlanRequest, setup: CampaignSetup) -> list[Assumption]:
         *_effective_time(request.stated.effective_time_ratio),
         row(
             "Failures",
-            f"{record.failures_per_1000_node_days:.2f} per 1,000 node-days{_of_its_size(setup)}: one every "
-            f"{significant(setup.mtbf_s / 3600)} h",
+            f"{record.failures_per_1000_node_days:.2f} per 1,000 node-days{_of_nodes(setup)}{_of_its_size(setup)}: "
+            f"one every {significant(setup.mtbf_s / 3600)} h",
             "published",
             record.sources.get("causes", "") or record.label,
         ),

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from planner.assumption import Kind
 from planner.plan import Plan
-from planner.quantities import energy, human, money, power, significant
+from planner.quantities import energy, human, money, power, significant, whole
 from planner.report.words import known
 from planner.validation import ErrorSummary, Unseen, Validation
 from planner.water import site_only
@@ -85,7 +85,7 @@ def _plan_table(plans: Sequence[Plan]) -> Table:
 
 def _interval(plan: Plan) -> str:
     days = plan.days
-    return f"{significant(days.expected)} ({significant(days.low, 2)}-{significant(days.high, 2)})"
+    return f"{significant(days.expected)} ({whole(days.low)}-{whole(days.high)})"
 
 
 def _span(outcome: str, text: Callable[[float], str]) -> tuple[str, Callable[[Plan], str]]:

@@ -14,6 +14,7 @@ from planner.quantities import human
 from planner.refusal import PlanError
 from profiler.files import InputError
 from profiler.profile import Profile
+from sim.calibration import unfitted_note
 from sim.case import Array
 from sim.hardware import load_gpu
 from sim.replicas import fan_out
@@ -86,7 +87,9 @@ class ClusterComparison:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to say beside the clusters."""
-        return tuple(filter(None, [self._batch_note(), self.node_note]))
+        gpus = sorted({c.gpu for c in (*self.front, *(c for c, _ in self.beaten))})
+        unfitted = [unfitted_note(load_gpu(gpu)) for gpu in gpus]
+        return tuple(filter(None, [*unfitted, self._batch_note(), self.node_note]))
 
     def _batch_note(self) -> str:
         """What to say where the clusters do not train in steps alike; empty where they do."""

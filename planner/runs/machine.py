@@ -123,12 +123,16 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
     stated = c.count("gpus_per_node", _gpus_of_a_node(c.text("interconnect")) or node.gpus_per_node)
     if stated == node.gpus_per_node:
         return node
-    if stated == BOARD_WITHOUT_SWITCH and not immersed and (board := _water_cooled(c, gpu)):
+    at_cpu = stated == BOARD_WITHOUT_SWITCH and gpu.kernels.startswith("h")
+    board = _water_cooled(c, gpu) if at_cpu and not immersed else None
+    if board:
         c.notes.append(
-            f"gpus_per_node {stated} stated; taken for {board.label}, {board.clock_gain:.0%} faster than in air, its "
+            f"gpus_per_node {stated} stated; taken for {board.label}: products {board.clock_gain:.1%} faster, "
             "network cards on the processors"
         )
         return board
+    if at_cpu:
+        c.notes.append(f"gpus_per_node {stated} stated; taken for a board with its network cards on the processors")
     if RACK.search(node.name) and node.gpus_per_node % stated == 0:
         c.notes.append(f"gpus_per_node {stated} stated; NVLink joins all {node.gpus_per_node} of {node.label}")
         return node
@@ -137,7 +141,7 @@ def read_node(c: Cells, gpu: Gpu) -> Node:
         node,
         gpus_per_node=stated,
         switched=stated != BOARD_WITHOUT_SWITCH,
-        nics_at_cpu=stated == BOARD_WITHOUT_SWITCH and gpu.kernels.startswith("h"),
+        nics_at_cpu=at_cpu,
         host_load_power_w=share * node.host_load_power_w,
         host_idle_power_w=share * node.host_idle_power_w,
     )
@@ -149,7 +153,9 @@ def _water_cooled(c: Cells, gpu: Gpu) -> Node | None:
     board, network, part = f"{gpu.node}-water", c.text("interconnect").lower(), c.text("gpu").lower()
     other = OTHER_PARTS.search(part) or any(name in part for name in EXPORTED)
     in_air = re.search(r"\bair[- ]?cooled\b|\bin air\b", f"{network} {part} {c.text('notes').lower()}")
-    infiniband = re.search(r"\bib\b|infiniband|\bndr", network) and not OTHER_NETWORKS.search(network)
+    infiniband = re.search(r"\bib\b|infiniband|\d*[nh]dr\d*\b|\bquantum", network) and not OTHER_NETWORKS.search(
+        network
+    )
     return load_node(board) if board in names("nodes") and infiniband and not (other or in_air) else None
 
 

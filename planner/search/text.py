@@ -17,7 +17,7 @@ from planner.search.space import LayoutSpace
 from planner.terminal import console
 from profiler.units import GIB, TERA
 from sim.calibration import unfitted_note
-from sim.hardware import Gpu, load_gpu
+from sim.hardware import Gpu
 
 
 def search_dict(result: SearchResult) -> dict[str, object]:
@@ -159,7 +159,6 @@ def print_comparison(comparison: ClusterComparison, *, front_only: bool, screen:
         screen.print(f"{c.name}: {c.layout}{'' if front_only else f'; {standing}'}", markup=False)
     for name, why in comparison.impossible:
         screen.print(f"{name}: {why}", style="dim", markup=False)
-    _print_unfitted([load_gpu(name) for name in sorted({c.gpu for c, _ in rows})], screen)
     for note in comparison.notes:
         screen.print(f"Note: {note}.", markup=False)
     if comparison.interrupted:

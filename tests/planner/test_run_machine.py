@@ -167,7 +167,7 @@ def test_hoppers_boards_of_four_on_infiniband_are_taken_for_water_cooled_ones(tm
     row = {"gpus": "8", "gpus_per_node": "4", "dp": "8", "interconnect": "IB NDR 400Gb/s"}
     four = run(tmp_path, **row, gpu="H200-SXM-141GB", gpu_mem_gb="141")
     assert four.node.name == "hgx-h100-water"
-    assert any("water cooled, 3% faster than in air" in note for note in four.notes)
+    assert any("water cooled: products 3.3% faster" in note for note in four.notes)
     assert run(tmp_path, gpu="H200-SXM-141GB", gpu_mem_gb="141").node.name == "hgx-h100"
 
 
