@@ -29,6 +29,7 @@ def plan_notes(
         *setup.notes,
         *_idle_gpu_notes(setup.cluster),
         *_rating_notes(setup.cluster, request.site.gpu_power_cap_w),
+        *_cooling_notes(request, setup.cluster),
         *request.money.notes,
         *tariff_notes(request, grid),
         *spot_notes(request),
@@ -39,6 +40,14 @@ def plan_notes(
         *network_notes(phases),
     )
     return tuple(dict.fromkeys(found))
+
+
+def _cooling_notes(request: PlanRequest, cluster: Cluster) -> tuple[str, ...]:
+    """A word where what a node is cooled with would change the site, which a plan takes as it is elsewhere."""
+    if not cluster.node.clock_gain or None not in (request.site.pue, request.site.wue_l_per_kwh):
+        return ()
+    site = "PUE and water are the site's as anywhere, whatever cools its nodes"
+    return (f"{site}: site.pue and site.wue_l_per_kwh state those of {cluster.node.label}",)
 
 
 def _idle_gpu_notes(cluster: Cluster) -> tuple[str, ...]:

@@ -104,6 +104,7 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("Model", lambda p: p.architecture.name),
     ("GPU", lambda p: p.cluster.gpu.label),
     ("GPUs", lambda p: f"{p.cluster.gpus:,}"),
+    ("Node", lambda p: p.cluster.node.label),
     ("Days", _interval),
     ("Months", lambda p: significant(p.months.expected, 2)),
     ("GPU-hours", lambda p: human(p.gpu_hours.expected)),

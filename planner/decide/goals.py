@@ -12,7 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from planner.campaign.planned import first_moment, used_of_a_node
-from planner.machine import node_note, on_cluster, usual_part
+from planner.decide.notes import cluster_notes
+from planner.machine import on_cluster, usual_part
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human, money, power, significant
@@ -236,7 +237,7 @@ def seek(
         candidates=tuple(trial.done),
         shortfalls=() if found or trial.stopped else _shortfalls(trial.done, limits),
         stopped=trial.stopped,
-        notes=tuple(filter(None, [node_note(request.cluster, types)])),
+        notes=cluster_notes(request, types),
     )
 
 

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from planner.machine import node_note, on_cluster
+from planner.decide.notes import cluster_notes
+from planner.machine import on_cluster
 from planner.plan import Plan, make_plan
 from planner.plan_file import PlanRequest
 from planner.quantities import human
@@ -64,8 +65,8 @@ class ClusterComparison:
     """The cluster and why not."""
     interrupted: tuple[str, ...] = ()
     """Not looked at, so that any of them may beat the front."""
-    node_note: str = ""
-    """Which GPUs do not come in the node that the plan names."""
+    asked_notes: tuple[str, ...] = ()
+    """What to say of the GPUs that were asked for (`planner.decide.notes`)."""
 
     @property
     def looked_at(self) -> int:
@@ -89,7 +90,7 @@ class ClusterComparison:
         """What to say beside the clusters."""
         gpus = sorted({c.gpu for c in (*self.front, *(c for c, _ in self.beaten))})
         unfitted = [unfitted_note(load_gpu(gpu)) for gpu in gpus]
-        return tuple(filter(None, [*unfitted, self._batch_note(), self.node_note]))
+        return tuple(filter(None, [*unfitted, self._batch_note(), *self.asked_notes]))
 
     def _batch_note(self) -> str:
         """What to say where the clusters do not train in steps alike; empty where they do."""
@@ -152,7 +153,7 @@ def compare_clusters(
     if not found:
         raise PlanError(impossible[0][1])
     return replace(
-        compare(found, impossible), interrupted=tuple(interrupted), node_note=node_note(request.cluster, gpus)
+        compare(found, impossible), interrupted=tuple(interrupted), asked_notes=cluster_notes(request, gpus)
     )
 
 

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 import planner.decide.pareto
 from planner.cli import app
+from planner.decide.notes import cluster_notes
 from planner.decide.pareto import ClusterComparison, Contender, compare, compare_clusters, dominates
 from planner.machine import on_cluster
+from planner.market.prices import recent
 from planner.plan import make_plan
 from planner.plan_file import PlanRequest, plan_request
 from planner.report.layout_charts import cluster_table
@@ -150,6 +152,21 @@ def test_gpus_of_one_node_are_compared_in_it_in_whatever_order_they_are_named() 
     water = {c.gpu: c.days for c, *_ in rows(forth)}
     assert water["b200-sxm"] == air["b200-sxm"]
     assert water["h200-sxm"] != air["h200-sxm"]
+
+
+def test_rents_that_come_from_other_vendors_are_not_left_unsaid() -> None:
+    """An H200 is rented out by few of those that rent out H100s, and cheaper by the medians alone; each that has both
+    asks more for it."""
+    said = [cluster_notes(request(), gpus) for gpus in (["h100-sxm", "h200-sxm"], ["h200-sxm", "h100-sxm"])]
+    assert said[0] == said[1]
+    [note] = said[0]
+    h100, h200 = ({q.vendor: q.usd for q in recent(gpu, "on-demand")} for gpu in ("h100-sxm", "h200-sxm"))
+    both = h100.keys() & h200.keys()
+    assert np.median(list(h200.values())) < np.median(list(h100.values()))
+    assert all(h200[vendor] > h100[vendor] and vendor in note for vendor in both)
+    assert f"{100 * (max(h200[v] / h100[v] for v in both) - 1):.0f} % more for h200-sxm" in note
+    for stated in ({"money.vendor": "Nebius"}, {"money.price_usd_per_gpu_hour": 2.0}, {"money.mode": "own"}):
+        assert cluster_notes(request(**stated), ["h100-sxm", "h200-sxm"]) == ()
 
 
 def rows(comparison: ClusterComparison) -> list[tuple[Contender, str]]:

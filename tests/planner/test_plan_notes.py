@@ -36,3 +36,13 @@ def test_a_node_that_is_not_rated_for_its_gpus_is_said_to_be_none(tmp_path: Path
     )
     assert not rating_notes("b200-sxm", str(node), gpu_power_cap_w=700)
     assert not rating_notes("h200-sxm", str(node))
+
+
+def test_water_cooled_nodes_have_the_sites_pue_until_one_is_stated() -> None:
+    def notes(node: str, **site: float) -> list[str]:
+        data = {"model": "llama3.1-8b", "tokens": "1B", "cluster": {"gpus": 32, "node": node}, "site": site}
+        return [note for note in make_plan(plan_request(data, source="test")).notes if "whatever cools" in note]
+
+    assert len(notes("hgx-h100-water")) == 1
+    assert not notes("hgx-h100-water", pue=1.03, wue_l_per_kwh=0.0)
+    assert not notes("hgx-h100")
