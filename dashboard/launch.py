@@ -1,11 +1,10 @@
 """Start the dashboard: Streamlit with this project's look, on this machine only unless told otherwise."""
 
 import argparse
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+from planner.commands.shared import become
 from planner.report.theme import DARK, LIGHT
 
 APP = Path(__file__).parent / "server.py"
@@ -46,11 +45,7 @@ def command(port: int = 8501, address: str = "localhost") -> list[str]:
 def launch(port: int = 8501, address: str = "localhost") -> int:
     """Serve until interrupted; where the system can, this process becomes the server and ends with it."""
     sys.stdout.write(f"The dashboard is at http://{address}:{port} (Ctrl+C ends it).\n")
-    sys.stdout.flush()
-    served = command(port, address)
-    if os.name == "posix":
-        os.execv(served[0], served)  # noqa: S606 - our own command
-    return subprocess.call(served)  # noqa: S603 - our own command
+    return become(command(port, address))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from planner.plan_file import PlanRequest
 from planner.report.formats import write_report
 from planner.report.spec import Spec
 from planner.report.theme import DARK, LIGHT
-from planner.runs.rows import later_runs, published_runs
+from planner.runs.rows import published_runs
 from planner.search import SearchResult
 from planner.search.request import search_request
 from planner.step_timeline import phase_work
@@ -49,12 +49,6 @@ def asked_of(plan: Plan) -> Asked:
 def validation() -> Validation:
     """The step model against every published run."""
     return validate_runs(published_runs())
-
-
-@kept(1)
-def later_validation() -> Validation:
-    """The step model against the runs that were gathered after it was fitted."""
-    return validate_runs(later_runs())
 
 
 def search_of(plan: Plan) -> SearchResult:

@@ -105,18 +105,19 @@ def _machine(cluster: Cluster) -> list[Assumption]:
 
 def _node_habits(node: Node) -> list[Assumption]:
     """What a node's cooling does to its GPUs' speed where it is not air, and what its wiring does to its NICs."""
-    said = []
+
+    def habit(what: str, value: str, key: str) -> Assumption:
+        source = node.sources.get(key, "")
+        return row(what, value, by_words(source) if source else "given", source or "the node's file")
+
+    rows = []
     if node.clock_gain:
-        said.append(("Cooling", f"matrix products {percent(node.clock_gain)} faster than in air", "clock_gain"))
+        rows.append(habit("Cooling", f"matrix products {percent(node.clock_gain)} faster than in air", "clock_gain"))
     if node.nics_at_cpu:
         share = load_calibration().constants["nic_at_cpu_share"].value
         wired = f"on the processors, through which GPUs reach {percent(share, 0)} (calibrated) of what they else do"
-        said.append(("Network cards", wired, "nics_at_cpu"))
-    sources = [node.sources.get(key, "") for *_, key in said]
-    return [
-        row(what, value, by_words(source) if source else "given", source or "the node's file")
-        for (what, value, _), source in zip(said, sources, strict=True)
-    ]
+        rows.append(habit("Network cards", wired, "nics_at_cpu"))
+    return rows
 
 
 def _effective_time(ratio: float | None) -> list[Assumption]:

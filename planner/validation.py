@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from planner.kept import kept
 from planner.runs.estimate import Prediction, estimate_runs
 from planner.runs.rows import later_runs
 from planner.runs.training_run import TrainingRun, UnreadableRun
@@ -144,13 +145,19 @@ class Unseen:
     """Of those gathered after the fit."""
 
 
+@kept(1)
+def later_validation() -> Validation:
+    """The step model against the runs that were gathered after it was fitted."""
+    return validate_runs(later_runs())
+
+
 def unseen_errors() -> Unseen:
     """Those of the constants that ship."""
     calibration = load_calibration()
     return Unseen(
         left_out_median_pct=100 * calibration.left_out_median,
         left_out_p90_pct=100 * calibration.left_out_p90,
-        later=validate_runs(later_runs()).overall,
+        later=later_validation().overall,
     )
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from planner.runs.choices import WORTH_MORE_GATHERS, WORTH_MORE_MEMORY
-from planner.runs.rows import later_runs, part_runs
+from planner.runs.rows import part_runs
 from planner.runs.training_run import TrainingRun
-from planner.validation import Comparison, ErrorSummary, Validation, validate_runs
+from planner.validation import Comparison, ErrorSummary, Validation, later_validation, validate_runs
 from sim.calibration import Calibration, load_calibration
 
 
@@ -148,7 +148,7 @@ def _section(title: str, groups: Mapping[str, ErrorSummary], left_out: Mapping[s
 
 def _later() -> list[str]:
     """Runs that nothing was fitted to, by source."""
-    result = validate_runs(later_runs())
+    result = later_validation()
     return [
         _section("Gathered after the fit, by source", {"all": result.overall, **result.by_source}),
         "No constant was fitted to these runs (planner/later_runs.csv, mostly other rows of the same tables); what "

@@ -186,9 +186,16 @@ def exposed_fsdp_s(case: StepCase, forward: Pass, backward: Pass, again_s: Array
     return fsdp_layer_s(case, forward.total, backward.total + again_s - apart_s(case, backward))
 
 
-def slowest_gpu(case: StepCase, forward: Pass, backward: Pass, again_s: Array, fsdp_s: Array) -> Array:
-    """Share of a step's passes by which the slowest of its GPUs delays them all, where a block waits for so many
-    seconds of FSDP (the copies about it are kernels of the block).
+def slowest_gpu(
+    case: StepCase,
+    forward: Pass,
+    backward: Pass,
+    again_s: Array,
+    shown: tuple[Array, Array],
+    copied: tuple[Array, Array],
+) -> Array:
+    """Share of a step's passes by which the slowest of its GPUs delays them all, where a block waits for FSDP
+    (`exposed_fsdp_s`) and copies what that moves (`sim.sharding.fsdp_copies_s`).
 
     Matrix products run at the power limit (a median of 690 of 700 W on an H200), where parts differ in the clocks
     that they hold, and collectives over activations run on the same multiprocessors between them; attention draws
@@ -196,8 +203,8 @@ def slowest_gpu(case: StepCase, forward: Pass, backward: Pass, again_s: Array, f
     as fast on all of them. What FSDP waits for, reductions and the host know nothing of clocks.
     """
     attention_s = forward.attention + backward.attention + recomputed(case).attention * forward.attention
-    block_s = forward.total + backward.total + again_s + sum(fsdp_copies_s(case))
-    share = (block_s - attention_s) / (block_s + fsdp_s)
+    block_s = forward.total + backward.total + again_s + copied[0] + copied[1]
+    share = (block_s - attention_s) / (block_s + shown[0] + shown[1])
     return np.asarray(case.gpu_spread * expected_slowest(case.gpus) * share)
 
 
@@ -237,7 +244,7 @@ def step_times(case: StepCase, most_s: float = math.inf) -> StepTimes:
     ahead, behind = forward.total + fsdp[0], backward.total + again + fsdp[1]
     gradients = reduced_s(case, parameters, ahead, behind, weight, head, accumulated) + tied_s(case)
     update = optimizer_s(case, parameters)
-    slowest = slowest_gpu(case, forward, backward, again, shown[0] + shown[1])
+    slowest = slowest_gpu(case, forward, backward, again, shown, copied)
     beside, node = gradients + update + case.step_fixed_s, 1 + case.slowdown
     pipeline = pipeline_times(
         pipeline_case(case, forward, backward, again, fsdp, head, accumulated),

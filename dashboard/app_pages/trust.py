@@ -6,13 +6,13 @@ import streamlit as st
 
 from dashboard import ui
 from dashboard.assumption_list import assumption_list
-from dashboard.plans import later_validation, validation
+from dashboard.plans import validation
 from dashboard.uploads import read_runs_upload
 from planner.quantities import percent, significant
 from planner.report import words
 from planner.report.trust import error_table, run_table, validation_by_source, validation_errors, validation_scatter
 from planner.runs.estimate import estimate_runs, predictions_csv
-from planner.validation import Validation
+from planner.validation import Validation, later_validation
 from sim.calibration import load_calibration
 
 MOST_UNREAD = 5

@@ -1,5 +1,6 @@
 """What every command shares: one sentence for bad input, JSON output, plan files with overrides."""
 
+import os
 import sys
 import tomllib
 from collections import Counter
@@ -126,3 +127,14 @@ def parse_override(text: str) -> tuple[str, object]:
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
     return key.strip(), parsed
+
+
+def become(command: list[str]) -> int:
+    """Run a program of our own in the place of this process, so that a signal reaches it; beside it, until it ends,
+    where a system has no way to. Its exit status."""
+    import subprocess
+
+    sys.stdout.flush()
+    if os.name == "posix":
+        os.execv(command[0], command)  # noqa: S606 - our own command
+    return subprocess.call(command)  # noqa: S603 - our own command

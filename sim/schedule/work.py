@@ -244,7 +244,7 @@ def step_work(case: StepCase) -> StepWork:
         once_exposed=_at(case.dp_exposed),
         optimizer_s=_at(optimizer_s(case, parameters) + tied_s(case)),
         fixed_s=_at(case.step_fixed_s + fsdp_root_s(case) + fsdp_late_s(case, parameters)),
-        slowest_gpu=_at(slowest_gpu(case, forward, backward, again, shown[0] + shown[1])),
+        slowest_gpu=_at(slowest_gpu(case, forward, backward, again, shown, fsdp_copies_s(case))),
         slowdown=_at(case.slowdown),
     )
 

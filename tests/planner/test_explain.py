@@ -13,7 +13,7 @@ from planner.plan import Plan, make_plan
 from planner.plan_file import plan_request, read_plan_request
 from planner.why import NUMBERS, Reason, why
 from profiler.files import InputError
-from sim.hardware import CATALOGUE
+from tests.sim.nodes import own_node
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 KINDS = {"given", "measured", "scaled", "calibrated", "published", "assumed"}
@@ -109,9 +109,7 @@ def test_a_stated_rent_explains_the_rent_alone() -> None:
 
 def test_what_a_node_does_to_its_gpus_is_among_what_a_plan_stands_on(tmp_path: Path) -> None:
     """A board that is assumed to be so says so; a node's own file without a source is what a person gave."""
-    shipped = (CATALOGUE / "nodes" / "hgx-h100-water.toml").read_text().splitlines(keepends=True)
-    own = tmp_path / "own.toml"
-    own.write_text("".join(line for line in shipped if not line.startswith(('clock_gain = "', 'nics_at_cpu = "'))))
+    own = own_node(tmp_path, "hgx-h100-water", 'clock_gain = "', 'nics_at_cpu = "')
     for node, kind in (("hgx-h100-water", "assumed"), (str(own), "given"), ("hgx-h100", None)):
         asked = {"model": "llama3.1-8b", "tokens": "200B", "cluster": {"gpus": 64, "node": node}}
         plan = make_plan(plan_request(asked, source="test"))

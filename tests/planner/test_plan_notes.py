@@ -7,7 +7,8 @@ import pytest
 
 from planner.plan import make_plan
 from planner.plan_file import plan_request
-from sim.hardware import CATALOGUE, load_gpu, names
+from sim.hardware import load_gpu, names
+from tests.sim.nodes import own_node
 
 
 def rating_notes(gpu: str, node: str = "", **site: Any) -> list[str]:
@@ -27,9 +28,7 @@ def test_every_gpu_is_within_the_rating_of_its_own_node(gpu: str) -> None:
 def test_a_node_that_is_not_rated_for_its_gpus_is_said_to_be_none(tmp_path: Path) -> None:
     """8 x 1,000 W and a host of 2.4 kW in the 8.6 kW of a Grand Teton whose file names no GPUs; held to 700 W they
     are within it."""
-    shipped = (CATALOGUE / "nodes" / "grand-teton.toml").read_text().splitlines(keepends=True)
-    node = tmp_path / "node.toml"
-    node.write_text("".join(line for line in shipped if not line.startswith("gpus = ")))
+    node = own_node(tmp_path, "grand-teton", "gpus = ")
     [note] = rating_notes("b200-sxm", str(node))
     assert note.startswith(
         "8 x B200 SXM 180 GB and their host draw up to 10.4 kW, more than the 8.6 kW that Grand Teton"

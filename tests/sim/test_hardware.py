@@ -13,7 +13,6 @@ from sim.calibration import load_calibration
 from sim.case_columns import rate_columns
 from sim.clocks import speed_at_power
 from sim.hardware import (
-    CATALOGUE,
     Cluster,
     build_cluster,
     load_fabric,
@@ -23,6 +22,7 @@ from sim.hardware import (
     names,
 )
 from sim.stacks.stack import load_stack
+from tests.sim.nodes import own_node
 
 PUBLISHED = {
     # NVIDIA datasheets: dense bf16 TFLOP/s, memory [decimal GB], TB/s, W, NVLink GB/s in one direction
@@ -218,13 +218,8 @@ def test_every_gpu_has_a_node_that_is_built_for_it_and_no_node_takes_another() -
 
 
 def test_a_nodes_own_file_may_leave_its_gpus_unsaid(tmp_path: Path) -> None:
-    text = "".join(
-        line
-        for line in (CATALOGUE / "nodes" / "hgx-h100.toml").read_text().splitlines(keepends=True)
-        if not line.startswith("gpus = ")
-    )
-    own = tmp_path / "own.toml"
-    own.write_text(text)
+    own = own_node(tmp_path, "hgx-h100", "gpus = ")
+    text = own.read_text()
     assert build_cluster("b200-sxm", 64, node=str(own)).node.gpus == ()
     for wrong in (3.0, -0.1):  # percent, and a loss
         bad = tmp_path / f"{wrong}.toml"
